@@ -1,0 +1,7 @@
+"""Ridge regression trained by mini-batches that lands on the closed form."""
+
+from ._display import LossHistoryDisplay
+from ._estimator import MiniBatchRidgeSGD
+from ._version import __version__
+
+__all__ = ["LossHistoryDisplay", "MiniBatchRidgeSGD", "__version__"]

@@ -1,0 +1,90 @@
+"""Preconditioners P close to the Hessian H = Z'Z/n + alpha I, each with `solve(g)` = P^-1 g."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import lapack
+
+# Beyond this many columns d^2 numbers and 8 d^3 operations cost more than they save.
+DENSE_FEATURES = 1500
+NYSTROM_RANK = 100
+
+
+class Identity(NamedTuple):
+    """P = I: plain gradient steps."""
+
+    def solve(self, g):
+        return g
+
+
+class Factored(NamedTuple):
+    """P = D L L' D with D the square root of P's diagonal, so that unlike scales of columns do no harm."""
+
+    L: np.ndarray  # (d, d)
+    D: np.ndarray  # (d, 1)
+
+    def solve(self, g):
+        x, _ = lapack.dpotrs(self.L, g / self.D, lower=1)
+        return x / self.D
+
+
+class Nystrom(NamedTuple):
+    """P = U diag(l) U' + rho (I - UU'): right on the leading directions, flat on the rest."""
+
+    U: np.ndarray
+    eigenvalues: np.ndarray
+    rho: float
+
+    def solve(self, g):
+        inner = self.U.T @ g
+        return (g + self.U @ ((self.rho / self.eigenvalues - 1)[:, None] * inner)) / self.rho
+
+
+def n_buckets(n_features):
+    """Rows of the sketch: eight a column keep the eigenvalues of P^-1 H within about [0.5, 2.4]."""
+    return max(1000, 8 * n_features)
+
+
+def factored(gram, penalty):
+    """P = gram + diag(penalty) for a (d, d) Gram matrix of rows or of a sketch of rows; `penalty` (d,) or a number."""
+    d = len(gram)
+    P = gram + penalty * np.eye(d)
+    D = np.sqrt(np.maximum(np.diag(P), np.finfo(float).tiny))
+    P /= D * D[:, None]
+    jitter = 10 * d * np.finfo(float).eps
+    while True:
+        L, failed = lapack.dpotrf(P + jitter * np.eye(d), lower=1)
+        if not failed:
+            return Factored(L, D[:, None])
+        jitter *= 10
+
+
+def nystrom(curvature, n_features, rank, alpha, rng):
+    """Randomised Nystrom approximation of H from one product of Z'Z/n with `rank` random directions.
+
+    Algorithm 2.1 of Frangella, Tropp and Udell (2023), "Randomized Nystrom preconditioning".
+    """
+    omega = np.linalg.qr(rng.standard_normal((n_features, rank)))[0]
+    Y = curvature(omega)
+    shift = np.finfo(float).eps * np.linalg.norm(Y) + np.finfo(float).tiny
+    Y += shift * omega
+    C = np.linalg.cholesky(omega.T @ Y)
+    B = np.linalg.solve(C, Y.T)
+    U, singular, _ = np.linalg.svd(B.T, full_matrices=False)
+    eigenvalues = np.maximum(singular**2 - shift, 0.0)
+    floor = rank * np.finfo(float).eps * eigenvalues[0] + np.finfo(float).tiny
+    eigenvalues = np.maximum(eigenvalues + alpha, floor)
+    return Nystrom(U, eigenvalues, eigenvalues[-1])
+
+
+def preconditioner(rows, alpha, choice, rng):
+    """P for `rows` by the parameter `choice`: "auto", None, or the rank of a Nystrom approximation."""
+    d = rows.n_features
+    if choice is None:
+        return Identity()
+    if choice == "auto" and d > DENSE_FEATURES:
+        choice = rows.n_rows if rows.n_rows <= 5 * NYSTROM_RANK else NYSTROM_RANK
+    if choice != "auto" and choice < d:
+        return nystrom(rows.curvature, d, choice, alpha, rng)
+    sketch = rows.sketch(n_buckets(d), rng)
+    return factored(sketch.T @ sketch, alpha)

@@ -1,0 +1,91 @@
+"""Weighted moments of columns, and the change of units between scaled and original coefficients."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils.sparsefuncs import mean_variance_axis
+
+from ._blocks import row_blocks
+
+
+class Moments(NamedTuple):
+    """Weighted mean and population variance of the columns of the rows seen so far."""
+
+    n_rows: int
+    weight: float
+    mean: np.ndarray
+    var: np.ndarray
+
+    @property
+    def scale(self):
+        """Standard deviations, with 1 for a column that rounding cannot tell from a constant.
+
+        The bound is that of Chan, Golub and LeVeque (1983), in the form of scikit-learn's StandardScaler.
+        """
+        eps = np.finfo(float).eps
+        constant = self.var <= self.n_rows * eps * self.var + (self.n_rows * eps * self.mean) ** 2
+        return np.where(constant, 1.0, np.sqrt(self.var))
+
+
+def no_moments(n_columns):
+    return Moments(0, 0.0, np.zeros(n_columns), np.zeros(n_columns))
+
+
+def merge(a, b):
+    """Moments of the rows of `a` and `b` together (Chan, Golub and LeVeque, 1983)."""
+    if a.weight == 0:
+        return b
+    weight = a.weight + b.weight
+    share = b.weight / weight
+    delta = b.mean - a.mean
+    mean = a.mean + share * delta
+    var = a.var + share * (b.var - a.var + (1 - share) * delta**2)
+    return Moments(a.n_rows + b.n_rows, weight, mean, var)
+
+
+def column_moments(X, weight=None):
+    """Moments of the columns of `X`, (n, d) dense or CSR, with row weights (n,) or none."""
+    n_rows = X.shape[0]
+    total = float(n_rows) if weight is None else float(weight.sum())
+    if sparse.issparse(X):
+        mean, var = mean_variance_axis(X, axis=0, weights=weight)
+        return Moments(n_rows, total, mean.astype(float), var.astype(float))
+    moments = no_moments(X.shape[1])
+    for rows in row_blocks(*X.shape):
+        moments = merge(moments, _dense_moments(X[rows], None if weight is None else weight[rows]))
+    return moments
+
+
+def _dense_moments(X, weight):
+    # Distances to the first row: the mean of a constant column is then exact and its variance exactly 0.
+    shifted = np.subtract(X, X[0], dtype=float)
+    w = np.ones(len(X)) if weight is None else weight
+    total = w.sum()
+    offset = w @ shifted / total
+    shifted -= offset
+    residual = w @ shifted / total
+    np.square(shifted, out=shifted)
+    var = np.maximum(w @ shifted / total - residual**2, 0.0)
+    return Moments(len(X), float(total), X[0] + (offset + residual), var)
+
+
+class Units(NamedTuple):
+    """The change of variables z = (x - x_mean) / x_scale, v = (y - y_mean) / y_scale that a solver works in."""
+
+    x_mean: np.ndarray
+    x_scale: np.ndarray
+    y_mean: np.ndarray
+    y_scale: np.ndarray
+
+
+def to_scaled(coef, intercept, units):
+    """Parameters for z, v that predict what `coef` (d, t), `intercept` (t,) predict for x, y."""
+    beta = coef * units.x_scale[:, None] / units.y_scale
+    return beta, (intercept + units.x_mean @ coef - units.y_mean) / units.y_scale
+
+
+def to_original(beta, b, units):
+    """Parameters for x, y that predict what `beta` (d, t), `b` (t,) predict for z, v."""
+    coef = beta * units.y_scale / units.x_scale[:, None]
+    return coef, units.y_mean + b * units.y_scale - units.x_mean @ coef

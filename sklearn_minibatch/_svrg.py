@@ -1,0 +1,98 @@
+"""Variance-reduced mini-batch SGD that lands on the closed form.
+
+Each epoch of mini-batch steps gives a direction; flexible conjugate gradients with an exact line search take it from
+there. So the objective falls at every epoch, whatever the learning rate and the batch size, and the fixed point is the
+minimiser.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ._targets import divide, dot
+
+# Past directions that a new one is made conjugate to.
+MEMORY = 10
+
+
+class Solution(NamedTuple):
+    """What `svrg` returns: beta (d, t) in scaled units, and how it got there."""
+
+    beta: np.ndarray
+    n_steps: int
+    lr: float
+    distance: np.ndarray  # (t,), estimated, in units of the standard deviation of y
+
+
+def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, on_epoch):
+    """Minimise F over beta, (d, t), from `beta`.
+
+    It has converged when `distance` is at most `tol`: the RMS distance between its predictions and those of the
+    minimiser. `on_epoch(beta, b, loss, distance)` stops the fit by returning True. The mini-batches come in random order
+    if `rng` is given.
+    """
+    g, loss = gradient_and_loss(rows, beta, alpha)
+    distance = distance_to_minimiser(g, P, [])
+    # y is centred like z, so its intercept is 0 from the start.
+    b = np.zeros(beta.shape[1])
+    decreases, directions, n_steps = [], [], 0
+    for _ in range(max_iter):
+        # The last epoch is one full-batch step, which costs little and takes most of what is left.
+        landing = tol is not None and np.all(distance <= tol)
+        size = rows.n_rows if landing else batch_size
+        v = rows.epoch(size, g, alpha, P.solve, lr, rng)
+        n_steps += -(-rows.n_rows // size)
+        v, lr = safeguarded(v, lr, g, P)
+        p, Hp, pHp = conjugate(v, directions, rows, alpha)
+        t = -divide(dot(g, p), pHp)
+        if np.all(t < 0.1):
+            lr /= 2
+        beta, g, loss = beta + t * p, g + t * Hp, loss - t**2 * pHp / 2
+        directions = [*directions[1 - MEMORY :], (p, Hp, pHp)]
+        decreases = [*decreases[1 - MEMORY :], t**2 * pHp / 2]
+        distance = distance_to_minimiser(g, P, decreases)
+        if tol is not None and np.all(distance <= tol) and not landing:
+            # g has gathered rounding errors; only one from the data may say that this is the minimiser.
+            g, loss = gradient_and_loss(rows, beta, alpha)
+            distance = distance_to_minimiser(g, P, decreases)
+        if on_epoch(beta, b, loss, distance) or landing:
+            break
+    return Solution(beta, n_steps, lr, distance)
+
+
+def gradient_and_loss(rows, beta, alpha):
+    """Gradient (d, t) and value (t,) of F, one per target."""
+    g, square = rows.residual_gradient(beta)
+    return g + alpha * beta, square / 2 + alpha / 2 * dot(beta, beta)
+
+
+def safeguarded(v, lr, g, P):
+    """`v`, or where it is no direction of descent the preconditioned gradient instead; `lr` is then cut."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        failed = ~(dot(g, v) < 0) & g.any(axis=0)
+    if not failed.any():
+        return v, lr
+    return np.where(failed, -P.solve(g), v), lr / 4
+
+
+def conjugate(v, directions, rows, alpha):
+    """p = v made conjugate to the stored directions, with Hp and p.Hp per target."""
+    p = v
+    for q, Hq, qHq in directions:
+        p = p - divide(dot(Hq, v), qHq) * q
+    Hp = rows.curvature(p) + alpha * p
+    return p, Hp, dot(p, Hp)
+
+
+def distance_to_minimiser(g, P, decreases):
+    """RMS distance (t,) of the predictions to the minimiser's: sqrt(2 (F - F*)), estimated.
+
+    With e the error of beta, 2 (F - F*) = e'He = g'H^-1 g. It is taken as g'P^-1 g, or, where P is a poor likeness of
+    H, as what the last decreases of F leave to come if they go on shrinking at their rate.
+    """
+    square = np.maximum(dot(g, P.solve(g)), 0)
+    if len(decreases) > 1:
+        rate = divide(decreases[-1], decreases[0]) ** (1 / (len(decreases) - 1))
+        rate = np.minimum(rate, 0.99)
+        square = np.maximum(square, 2 * decreases[-1] * rate / (1 - rate))
+    return np.sqrt(square)

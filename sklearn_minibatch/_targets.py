@@ -1,0 +1,13 @@
+"""Arithmetic on (d, t) arrays, one column per target."""
+
+import numpy as np
+
+
+def dot(a, b):
+    """Inner products of the columns of two (d, t) arrays."""
+    return np.einsum("ij,ij->j", a, b)
+
+
+def divide(a, b):
+    """a / b, and 0 where b is 0: a target that is already solved stays as it is."""
+    return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
