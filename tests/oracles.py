@@ -1,6 +1,6 @@
 """Plain references that the tests compare the package with, written from the objective and not from the code.
 
-    F(beta, b) = 1/(2W) sum_i w_i (z_i.beta + b - y_i)^2 + alpha/2 ||beta||^2
+F(beta, b) = 1/(2W) sum_i w_i (z_i.beta + b - y_i)^2 + alpha/2 ||beta||^2
 """
 
 from typing import NamedTuple
