@@ -227,11 +227,12 @@ class TestDivergence:
         residual = y - model.predict(X)
         assert residual @ residual <= y @ y
 
-    def test_the_best_iterate_is_that_of_the_lowest_loss(self):
+    @pytest.mark.parametrize(("factor", "tol"), [(2.05, None), (2.2, 1e-6)])
+    def test_the_best_iterate_is_that_of_the_lowest_loss(self, factor, tol):
         """Full-batch steps a little longer than 2 / curvature: F falls along most directions before it rises along one."""
         X, y = regression(200, 5, condition=10)
-        lr = 2.02 / (np.linalg.eigvalsh(np.corrcoef(X.T))[-1] + 1e-4)
-        model, _ = self.diverging(X, y, lr=lr, batch_size=200, tol=None)
+        lr = factor / (np.linalg.eigvalsh(np.corrcoef(X.T))[-1] + 1e-4)
+        model, _ = self.diverging(X, y, lr=lr, batch_size=200, tol=tol)
         best = np.argmin(model.loss_history_) + 1
         assert 1 < best < model.n_iter_
         kept = sgd(200, lr, epochs=best, alpha=1e-4).fit(X, y)
