@@ -13,13 +13,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from ._kernels import Iterate
 from ._learning_rate import largest_eigenvalue, stable_rate
 from ._monitor import Monitor, held_out
 from ._preconditioner import n_buckets, preconditioner
-from ._rows import Rows
+from ._rows import in_memory
 from ._scaler import Units, column_moments, merge, no_moments, to_original, to_scaled
-from ._sgd import DIVERGED, Plan, loss, one_epoch, sgd
+from ._sgd import DIVERGED, Plan, iterate, loss, one_epoch, sgd
 from ._stream import (
     STEP,
     Slopes,
@@ -245,9 +244,8 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
             X, y, w, held = self._hold_out(X, y, w, rng)
             moments, y_moments = column_moments(X, w), column_moments(y, w)
             units = self._units(moments, y_moments)
-            shuffled = self.shuffle and self.solver == "svrg"
-            order = rng.permutation(len(y)) if shuffled else None
-            rows = Rows(X, y, w, units, moments.weight / moments.n_rows, order)
+            order = rng.permutation(len(y)) if self.shuffle else None
+            rows = in_memory(X, y, w, units, self.fit_intercept, moments.weight / moments.n_rows, order)
             monitor = Monitor(units, held, self.tol, self.n_iter_no_change, self.verbose)
             start = to_scaled(*self._start(X, y), units)
             if self.solver == "svrg":
@@ -270,8 +268,8 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         batch_size = self._svrg_batch_size(rows)
         lr = self.lr
         if lr == "auto":
-            whole = batch_size == rows.n_rows
-            lr = 1.0 if whole else 1 / largest_eigenvalue(rows.Z, batch_size, self.alpha, P.solve, rng)
+            batches = rows.batches(batch_size, 8, rng)
+            lr = 1.0 if batch_size == rows.n_rows else 1 / largest_eigenvalue(batches, self.alpha, P.solve, rng)
         steps_rng = rng if self.shuffle else None
         found = svrg(rows, start[0], self.alpha, batch_size, lr, P, self.max_iter, self.tol, steps_rng, monitor)
         distance = np.max(found.distance)
@@ -283,9 +281,9 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
 
     def _solve_sgd(self, rows, start, monitor, rng):
         batch_size = min(SGD_BATCH if self.batch_size == "auto" else self.batch_size, rows.n_rows)
-        stable = stable_rate(rows, batch_size, self.alpha, self.fit_intercept, rng)
+        stable = stable_rate(rows, batch_size, self.alpha, rng)
         lr = stable if self.lr == "auto" else float(self.lr)
-        at = Iterate(*start, *start, 0)
+        at = iterate(start, start, 0)
         steps_rng = rng if self.shuffle else None
         found = sgd(rows, at, lr, self._plan(batch_size), self.max_iter, self.tol, self.n_iter_no_change, steps_rng, monitor)
         self.batch_size_, self.lr_, self.t_ = batch_size, lr, found.n_steps
@@ -299,8 +297,7 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
             )
         else:
             self._warn_if_unfinished(monitor, f"the loss fell by a fraction of {found.gain:.1e} in the last epoch")
-        at = found.at
-        return (at.beta, at.b), (at.mean_beta, at.mean_b)
+        return found.at.last, found.at.predicting
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None):
@@ -376,10 +373,10 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
     def _stream_sgd(self, X, y, w, moments, y_moments, rng):
         units = self._units(moments, y_moments)
         batch_size = SGD_BATCH if self.batch_size == "auto" else self.batch_size
-        rows = Rows(X, y, w, units, moments.weight / moments.n_rows)
-        stable = stable_rate(rows, batch_size, self.alpha, self.fit_intercept, rng)
+        rows = in_memory(X, y, w, units, self.fit_intercept, moments.weight / moments.n_rows)
+        stable = stable_rate(rows, batch_size, self.alpha, rng)
         lr = min(getattr(self, "lr_", 1.0), stable) if self.lr == "auto" else float(self.lr)
-        before = Iterate(*to_scaled(*self._last, units), *to_scaled(*self._mean, units), self.t_)
+        before = iterate(to_scaled(*self._last, units), to_scaled(*self._mean, units), self.t_)
         plan = self._plan(batch_size)
         at, next_lr = one_epoch(rows, before, lr * self._lr_factor, self.n_iter_ + 1, plan, None)
         square = y_moments.var + y_moments.mean**2
@@ -391,7 +388,7 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
             )
         self.batch_size_, self.lr_, self._lr_factor, self._curvature = batch_size, lr, next_lr / lr, None
         self.t_ = at.n_steps
-        return to_original(at.beta, at.b, units), to_original(at.mean_beta, at.mean_b, units)
+        return to_original(*at.last, units), to_original(*at.predicting, units)
 
     def predict(self, X):
         """Predict targets.
@@ -480,7 +477,7 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         return min(SVRG_BATCH, rows.n_rows)
 
     def _plan(self, batch_size):
-        return Plan(self.alpha, batch_size, self.lr_schedule, self.lr_decay, self.fit_intercept, self.average)
+        return Plan(self.alpha, batch_size, self.lr_schedule, self.lr_decay, self.average)
 
     def _publish(self, last, mean, moments, y_moments):
         """Keep what `partial_fit` goes on from, and show it in the shapes and under the names of scikit-learn."""

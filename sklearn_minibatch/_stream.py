@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from ._preconditioner import DENSE_FEATURES, Factored, Identity, factored, n_buckets
-from ._rows import Rows, count_sketch
+from ._rows import count_sketch, in_memory
 from ._targets import divide, dot
 
 # Steps of c/t forget the start like t^-c, and c up to 2.4 times too long or 0.5 too short (a sketched P) does no harm:
@@ -112,12 +112,13 @@ def stream_chunk(X, y, w, slopes, curvature, seen, units, alpha, batch_size, lr)
     `exact_B` is the length that minimises F_B along the step: it holds back a batch that P does not know yet.
     """
     P, scale = curvature.P, curvature.scale[:, None]
-    rows = Rows(X, y, w, units._replace(x_scale=curvature.scale, y_scale=1.0))
+    rows = in_memory(X, y, w, units._replace(x_scale=curvature.scale, y_scale=1.0), False)
+    targets = rows.y
     penalty = alpha * (units.x_scale[:, None] / scale) ** 2
     beta, mean = slopes.last * scale, slopes.mean * scale
-    for start in range(0, rows.n_rows, batch_size):
-        A, v, s = rows.take(slice(start, start + batch_size))
-        weight = dot(s, s)[0]
+    for start in range(0, len(y), batch_size):
+        part = slice(start, start + batch_size)
+        A, v, weight = rows.Z[part], targets[part], w[part].sum()
         seen += weight
         g = A.T @ (A @ beta - v) / weight + penalty * beta
         step = P.solve(g)
