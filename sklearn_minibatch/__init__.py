@@ -1,7 +1,8 @@
 """Ridge regression trained by mini-batches that lands on the closed form."""
 
+from ._callbacks import EpochProgressBar
 from ._display import LossHistoryDisplay
 from ._estimator import MiniBatchRidgeSGD
 from ._version import __version__
 
-__all__ = ["LossHistoryDisplay", "MiniBatchRidgeSGD", "__version__"]
+__all__ = ["EpochProgressBar", "LossHistoryDisplay", "MiniBatchRidgeSGD", "__version__"]
