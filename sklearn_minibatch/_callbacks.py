@@ -11,28 +11,27 @@ try:
     from sklearn.callback import CallbackSupportMixin
 except ImportError:
 
-    class NoContext:
-        """A task that nobody watches."""
-
-        def subcontext(self, **task):
-            return self
-
-        def call_on_fit_task_begin(self, **data):
-            return self
-
-        def call_on_fit_task_end(self, **data):
-            return False
-
     class CallbackSupportMixin:
-        """What stands in for scikit-learn's mixin before version 1.9: callbacks can be set and are never called."""
+        """What stands in for scikit-learn's mixin before version 1.9."""
 
         def set_callbacks(self, *callbacks):
+            """Warn that callbacks are never called."""
             if callbacks:
                 warnings.warn("Callbacks need scikit-learn >= 1.9; they will not be called.", UserWarning, stacklevel=2)
             return self
 
-        def _init_callback_context(self, **task):
-            return NoContext()
+
+class NoContext:
+    """The context of a task that no callback watches."""
+
+    def subcontext(self, **task):
+        return self
+
+    def call_on_fit_task_begin(self, **data):
+        return self
+
+    def call_on_fit_task_end(self, **data):
+        return False
 
 
 class Task:
@@ -45,7 +44,8 @@ class Task:
         self.estimator = estimator
         weights = None if sample_weight is None else {"sample_weight": sample_weight}
         self.data = {"estimator": estimator, "X": X, "y": y, "metadata": weights}
-        self.context = estimator._init_callback_context(task_name=name, max_subtasks=max_epochs)
+        watched = hasattr(estimator, "_skl_callbacks")
+        self.context = estimator._init_callback_context(name, max_subtasks=max_epochs) if watched else NoContext()
 
     def __enter__(self):
         self.context.call_on_fit_task_begin(**self.data)
