@@ -123,6 +123,16 @@ def test_shuffling_takes_every_row_once_an_epoch():
         np.testing.assert_allclose(shuffled.coef_, ordered.coef_, rtol=1e-12)
 
 
+@pytest.mark.parametrize(("n", "batch_size"), [(9001, 1), (9000, 3), (9000, 8), (9024, 64)])
+def test_shuffling_long_data_takes_every_row_once_an_epoch(n, batch_size):
+    """Tiny steps add up to the gradient at 0, to which every row adds a ten-thousandth."""
+    X, y = regression(n, 3)
+    params = {"standardize": False, "alpha": 0.0, "epochs": 1}
+    ordered, shuffled = (sgd(batch_size, 1e-13, shuffle=shuffle, **params).fit(X, y) for shuffle in (False, True))
+    np.testing.assert_allclose(shuffled.coef_, ordered.coef_, rtol=1e-7)
+    np.testing.assert_allclose(shuffled.intercept_, ordered.intercept_, rtol=1e-7)
+
+
 def test_shuffling_draws_a_new_order_in_every_epoch():
     """Two rows, two epochs: four orders of single-row steps, and all four come up."""
     X, y = np.array([[1.0, 2.0], [2.0, -0.5]]), np.array([1.0, 3.0])
