@@ -243,6 +243,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         """
         task = Task(self, "fit", self.max_iter, X, y, sample_weight)
         with _all_or_nothing(self), task:
+            self._checked = None
             X, y, w = self._validated(X, y, sample_weight, reset=True)
             rng = check_random_state(self.random_state)
             X, y, w, held = self._hold_out(X, y, w, rng)
@@ -260,7 +261,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             if monitor.best is not None:
                 last = mean = monitor.best
             self._publish(last, mean, moments, y_moments)
-            vars(self).update(monitor.history())
+            self.loss_history_, self.distance_history_ = monitor.histories()
+            self.n_iter_ = len(self.loss_history_)
             self._seed = rng.randint(2**31)
             if self.early_stopping:
                 self.validation_scores_ = monitor.scores

@@ -49,17 +49,15 @@ class Monitor:
         shown = (lambda: self._attributes(beta, b)) if np.isfinite(self.loss_history[-1]) else None
         return self.task.end_epoch(shown) or enough
 
-    def history(self):
-        """Fitted attributes that tell how the fit went."""
-        return {
-            "loss_history_": np.array(self.loss_history),
-            "distance_history_": np.array(self.distances),
-            "n_iter_": len(self.loss_history),
-        }
+    def histories(self):
+        """Losses and distances after each epoch, as arrays."""
+        return np.array(self.loss_history), np.array(self.distances)
 
     def _attributes(self, beta, b):
         coef, intercept = self.task.estimator._in_shape(*to_original(beta, b, self.units))
-        return {"coef_": coef, "intercept_": intercept, **self.history()}
+        losses, distances = self.histories()
+        history = {"loss_history_": losses, "distance_history_": distances, "n_iter_": len(losses)}
+        return {"coef_": coef, "intercept_": intercept, **history}
 
     def _validate(self, beta, b):
         coef, intercept = to_original(beta, b, self.units)
