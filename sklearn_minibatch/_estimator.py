@@ -20,6 +20,7 @@ from ._preconditioner import n_buckets, preconditioner
 from ._rows import in_memory
 from ._scaler import Units, column_moments, merge, no_moments, to_original, to_scaled
 from ._sgd import DIVERGED, Plan, iterate, loss, one_epoch, sgd
+from ._state import packed, unpacked
 from ._stream import (
     STEP,
     Slopes,
@@ -169,6 +170,11 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         "verbose": ["verbose"],
     }
 
+    _doc_link_module = "sklearn_minibatch"
+    _doc_link_template = (
+        "https://sklearn-minibatch.readthedocs.io/en/stable/generated/{estimator_module}.{estimator_name}.html"
+    )
+
     def __init__(
         self,
         alpha=1e-4,
@@ -211,6 +217,12 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
+
+    def __getstate__(self):
+        return packed(super().__getstate__())
+
+    def __setstate__(self, state):
+        super().__setstate__(unpacked(state))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
