@@ -89,6 +89,10 @@ class DenseRows:
         S = count_sketch(self.n_rows, n_buckets, rng)
         return (S.astype(self.Z.dtype) @ self.Z).astype(float) / np.sqrt(self.n_rows)
 
+    def affords_dense(self, d):
+        """Whether a dense (d, d) preconditioner is made and applied in the time of a few passes over these rows."""
+        return True
+
     def batches(self, batch_size, count, rng):
         """At most `count` random mini-batches Z_B."""
         return random_batches(self.Z, batch_size, count, rng)
@@ -167,6 +171,17 @@ class SparseRows:
             return np.asarray(self.Z).astype(float) / np.sqrt(self.n_rows)
         S = count_sketch(self.n_rows, n_buckets, rng)
         return (self.Z.sketched(S)).astype(float) / np.sqrt(self.n_rows)
+
+    def affords_dense(self, d):
+        """Whether a dense (d, d) preconditioner is made and applied in the time of a few passes over these rows."""
+        return d**3 <= 1000 * self.Z.X.nnz
+
+    def diagonal(self):
+        """The diagonal of Z'Z/n."""
+        Z = self.Z
+        s = Z.s[:, 0]
+        square = Z.X.multiply(Z.X).sum(axis=0) - 2 * Z.mean * (Z.X.T @ s) + (s @ s) * Z.mean**2
+        return square / Z.scale**2 / self.n_rows
 
     def batches(self, batch_size, count, rng):
         """At most `count` random mini-batches Z_B."""
