@@ -3,15 +3,15 @@
 skops asks to trust one type only, and a pickle does not tie the rooms to where they are today.
 """
 
-from ._preconditioner import Factored, Identity, Nystrom
+from ._preconditioner import Diagonal, Factored, Identity, Nystrom
 from ._scaler import Moments
 from ._stream import Curvature
 
-KINDS = {kind.__name__: kind for kind in (Curvature, Factored, Identity, Moments, Nystrom)}
+KINDS = {kind.__name__: kind for kind in (Curvature, Diagonal, Factored, Identity, Moments, Nystrom)}
 
 
 def packed(attributes):
-    """A copy of the dict `attributes` in which each named tuple is a dict of its fields and its "kind"."""
+    """A copy of the dict `attributes` in which each of `KINDS` is a dict of its fields and its "kind"."""
     return {name: _packed(value) for name, value in attributes.items()}
 
 
@@ -21,8 +21,11 @@ def unpacked(attributes):
 
 
 def _packed(value):
-    kind = type(value).__name__
-    return {"kind": kind, **packed(value._asdict())} if isinstance(value, tuple(KINDS.values())) else value
+    kind = type(value)
+    if kind not in KINDS.values():
+        return value
+    # Named tuples and dataclasses both list their fields there.
+    return {"kind": kind.__name__, **packed({name: getattr(value, name) for name in kind.__match_args__})}
 
 
 def _unpacked(value):
