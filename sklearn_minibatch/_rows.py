@@ -180,7 +180,7 @@ class SparseRows:
         """The diagonal of Z'Z/n."""
         Z = self.Z
         s = Z.s[:, 0]
-        square = Z.X.multiply(Z.X).sum(axis=0) - 2 * Z.mean * (Z.X.T @ s) + (s @ s) * Z.mean**2
+        square = Z.X.multiply(Z.X).sum(axis=0) - 2 * Z.mean * (Z.X_transposed @ s) + (s @ s) * Z.mean**2
         return square / Z.scale**2 / self.n_rows
 
     def batches(self, batch_size, count, rng):
@@ -217,6 +217,11 @@ class StandardizedCSR:
         self.X, self.s, self.mean, self.scale = X, s, mean, scale
         self.shape, self.dtype = X.shape, X.dtype
 
+    @cached_property
+    def X_transposed(self):
+        """X', made once: scipy copies X to transpose it."""
+        return self.X.T
+
     def __len__(self):
         return self.shape[0]
 
@@ -252,7 +257,7 @@ class TransposedCSR:
 
     def __matmul__(self, r):
         A = self.A
-        return (A.X.T @ r - np.outer(A.mean, A.s[:, 0] @ r)) / A.scale[:, None]
+        return (A.X_transposed @ r - np.outer(A.mean, A.s[:, 0] @ r)) / A.scale[:, None]
 
     def dot(self, r):
         """The product with r (n, t)."""
