@@ -53,7 +53,8 @@ def column_moments(X, weight=None):
     total = float(n_rows) if weight is None else float(weight.sum())
     if sparse.issparse(X):
         mean, var = mean_variance_axis(X, axis=0, weights=weight)
-        return Moments(n_rows, total, mean.astype(float), var.astype(float))
+        # Rounding can take the variance of a constant column below 0.
+        return Moments(n_rows, total, mean.astype(float), np.maximum(var.astype(float), 0.0))
     if n_rows == 1:
         return Moments(1, total, X[0].astype(float), np.zeros(X.shape[1]))
     moments = no_moments(X.shape[1])
