@@ -4,6 +4,7 @@ import sys
 import time
 import warnings
 from datetime import UTC, datetime
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -11,7 +12,7 @@ try:
     from sklearn.callback import CallbackSupportMixin
 except ImportError:
 
-    class CallbackSupportMixin:
+    class CallbackSupportMixin:  # type: ignore[no-redef]
         """What stands in for scikit-learn's mixin before version 1.9."""
 
         def set_callbacks(self, *callbacks):
@@ -92,18 +93,18 @@ class EpochProgressBar:
     [############........] epoch   12  loss 1429.8  distance to closed form 3.1e-04 std(y)  0.9 s
     """
 
-    def __init__(self, interval=0.1, *, file=None):
+    def __init__(self, interval: float = 0.1, *, file: TextIO | None = None) -> None:
         self.interval = interval
         self.file = file
 
-    def setup(self, estimator, context):
+    def setup(self, estimator: Any, context: Any) -> None:
         """Begin a line."""
         self._drawn, self._open = time.monotonic(), False
 
-    def on_fit_task_begin(self, estimator, context):
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
         """Nothing is drawn before an epoch has ended."""
 
-    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+    def on_fit_task_end(self, estimator: Any, context: Any, *, fitted_estimator: Any = None) -> None:
         """Draw, after an epoch if it is time, and at the end of the fit."""
         if fitted_estimator is None or not hasattr(fitted_estimator, "distance_history_"):
             return
@@ -114,7 +115,7 @@ class EpochProgressBar:
         if fit.max_subtasks:
             self._draw(progress_line(fitted_estimator, fit, finished=not is_epoch))
 
-    def teardown(self, estimator, context):
+    def teardown(self, estimator: Any, context: Any) -> None:
         """End the line."""
         if self._open:
             print(file=self.file or sys.stderr, flush=True)

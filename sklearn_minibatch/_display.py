@@ -1,7 +1,19 @@
 """The loss curve as a picture."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    from ._estimator import MiniBatchRidgeSGD
 
 
 class LossHistoryDisplay:
@@ -36,12 +48,23 @@ class LossHistoryDisplay:
     2
     """
 
-    def __init__(self, *, loss_histories, names):
+    ax_: Axes
+    figure_: Figure
+    lines_: list[Line2D]
+
+    def __init__(self, *, loss_histories: Sequence[np.ndarray], names: Sequence[str]) -> None:
         self.loss_histories = loss_histories
         self.names = names
 
     @classmethod
-    def from_estimator(cls, estimator, ax=None, *, names=None, **kwargs):
+    def from_estimator(
+        cls,
+        estimator: MiniBatchRidgeSGD | Sequence[MiniBatchRidgeSGD],
+        ax: Axes | None = None,
+        *,
+        names: str | Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the loss history of a fitted estimator, or of several on one axis.
 
         Parameters
@@ -59,7 +82,7 @@ class LossHistoryDisplay:
         -------
         display : LossHistoryDisplay
         """
-        estimators = list(estimator) if isinstance(estimator, (list, tuple)) else [estimator]
+        estimators: list[Any] = list(estimator) if isinstance(estimator, (list, tuple)) else [estimator]
         for one in estimators:
             check_is_fitted(one, "loss_history_")
             if len(one.loss_history_) == 0:
@@ -74,7 +97,7 @@ class LossHistoryDisplay:
         display = cls(loss_histories=[np.asarray(one.loss_history_) for one in estimators], names=names)
         return display.plot(ax=ax, **kwargs)
 
-    def plot(self, ax=None, **kwargs):
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
         """Draw the curves.
 
         Parameters

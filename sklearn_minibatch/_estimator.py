@@ -1,10 +1,13 @@
 """The scikit-learn estimator: parameters, validation, and the way of the data through the other rooms."""
 
 import warnings
+from collections.abc import Callable
 from contextlib import contextmanager
 from numbers import Integral, Real
+from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
@@ -35,6 +38,16 @@ from ._svrg import svrg
 
 # Batch sizes that "auto" stands for: large enough for NumPy, small enough for many steps.
 SVRG_BATCH, SGD_BATCH, STREAM_BATCH = 512, 32, 256
+
+Rows: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
+Floats: TypeAlias = NDArray[np.floating]
+Parameters: TypeAlias = tuple[np.ndarray, np.ndarray]  # coefficients (d, t) and intercept (t,)
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _checking_parameters(method: Method) -> Method:
+    """`method` in scikit-learn's context of a fit, which is untyped; with the type it had."""
+    return _fit_context(prefer_skip_nested_validation=True)(method)
 
 
 class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
@@ -148,6 +161,24 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     0.5177 after 2 epochs
     """
 
+    coef_: Floats
+    intercept_: float | Floats
+    loss_history_: Floats
+    distance_history_: Floats
+    n_iter_: int
+    t_: int
+    lr_: float
+    batch_size_: int
+    converged_: bool
+    validation_scores_: list[float]
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+
+    _checked: list[Any] | None
+    _single_target: bool
+    _last: Parameters
+    _mean: Parameters
+
     _parameter_constraints = {
         "alpha": [Interval(Real, 0, None, closed="left")],
         "solver": [StrOptions({"svrg", "sgd"})],
@@ -177,27 +208,27 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
     def __init__(
         self,
-        alpha=1e-4,
+        alpha: float = 1e-4,
         *,
-        solver="svrg",
-        batch_size="auto",
-        lr="auto",
-        lr_schedule="constant",
-        lr_decay=0.0,
-        preconditioner="auto",
-        average=False,
-        max_iter=100,
-        tol=1e-6,
-        fit_intercept=True,
-        standardize=True,
-        shuffle=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=5,
-        warm_start=False,
-        random_state=None,
-        verbose=0,
-    ):
+        solver: Literal["svrg", "sgd"] = "svrg",
+        batch_size: int | Literal["auto"] = "auto",
+        lr: float | Literal["auto"] = "auto",
+        lr_schedule: Literal["constant", "inverse_time", "compound"] = "constant",
+        lr_decay: float = 0.0,
+        preconditioner: int | Literal["auto"] | None = "auto",
+        average: bool = False,
+        max_iter: int = 100,
+        tol: float | None = 1e-6,
+        fit_intercept: bool = True,
+        standardize: bool = True,
+        shuffle: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
         self.alpha = alpha
         self.solver = solver
         self.batch_size = batch_size
@@ -230,8 +261,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         tags.target_tags.multi_output = True
         return tags
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    @_checking_parameters
+    def fit(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit to the rows of X, in as many epochs as it takes.
 
         Parameters
@@ -280,7 +311,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
                 self.validation_scores_ = monitor.scores
         return self
 
-    def _solve_svrg(self, rows, start, monitor, rng, moments, units):
+    def _solve_svrg(self, rows, start, monitor, rng, moments, units) -> Parameters:
         P = preconditioner(rows, self.alpha, self.preconditioner, rng)
         batch_size = self._svrg_batch_size(rows, P)
         lr = self.lr
@@ -296,7 +327,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         self._lr_factor, self._curvature = 1.0, curvature_of_fit(P, moments, units)
         return found.beta, np.zeros_like(start[1])
 
-    def _solve_sgd(self, rows, start, monitor, rng):
+    def _solve_sgd(self, rows, start, monitor, rng) -> tuple[Parameters, Parameters]:
         batch_size = min(SGD_BATCH if self.batch_size == "auto" else self.batch_size, rows.n_rows)
         stable = stable_rate(rows, batch_size, self.alpha, rng)
         lr = stable if self.lr == "auto" else float(self.lr)
@@ -316,8 +347,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             self._warn_if_unfinished(monitor, f"the loss fell by a fraction of {found.gain:.1e} in the last epoch")
         return found.at.last, found.at.predicting
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None):
+    @_checking_parameters
+    def partial_fit(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Learn from a chunk of rows: one pass of mini-batch steps over it, after which it may be forgotten.
 
         The scaler runs along with the rows of all calls. May be the first call, follow others, or follow `fit`.
@@ -415,7 +446,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         self.t_ = at.n_steps
         return to_original(*at.last, units), to_original(*at.predicting, units)
 
-    def predict(self, X):
+    def predict(self, X: Rows) -> Floats:
         """Predict targets.
 
         Parameters
@@ -432,7 +463,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
         return X @ self.coef_.T + self.intercept_
 
-    def _validated(self, X, y, sample_weight, reset):
+    def _validated(self, X, y, sample_weight, reset) -> tuple[Any, np.ndarray, np.ndarray | None]:
         """Rows of positive weight as float arrays, X (n, d), y (n, t), and their weights (n,) or None."""
         X, y = validate_data(
             self,
@@ -460,7 +491,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         kept = np.flatnonzero(w)
         return (X, y, w) if len(kept) == len(w) else (X[kept], y[kept], w[kept])
 
-    def _hold_out(self, X, y, w, rng):
+    def _hold_out(self, X, y, w, rng) -> tuple[Any, np.ndarray, np.ndarray | None, tuple | None]:
         """Rows to fit, and with early stopping what the monitor needs of those held out."""
         if not self.early_stopping:
             return X, y, w, None
@@ -482,7 +513,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             np.ones(t) if textbook else _spread(y_moments),
         )
 
-    def _start(self, X, y):
+    def _start(self, X, y) -> Parameters:
         """Coefficients (d, t) and intercept (t,) to start from."""
         shape = X.shape[1], y.shape[1]
         if not (self.warm_start and hasattr(self, "coef_")):
@@ -512,7 +543,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         self.coef_, self.intercept_ = self._in_shape(*mean)
 
     @property
-    def scaler_(self):
+    def scaler_(self) -> StandardScaler:
         """The running moments of the columns as a StandardScaler."""
         check_is_fitted(self, "_moments")
         moments = self._moments

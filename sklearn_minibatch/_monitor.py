@@ -61,7 +61,7 @@ class Monitor:
 
     def _validate(self, beta, b):
         coef, intercept = to_original(beta, b, self.units)
-        score = r2_against(*self.validation, coef, intercept)
+        score = r2_against(coef, intercept, *self.validation)
         self.scores.append(score)
         self.idle = 0 if score > self.best_score + (self.tol or 0) else self.idle + 1
         if score > self.best_score:
@@ -69,7 +69,7 @@ class Monitor:
         return self.idle >= self.patience
 
 
-def r2_against(X, y, w, baseline, coef, intercept):
+def r2_against(coef, intercept, X, y, w, baseline):
     """R^2 of held-out rows against predicting `baseline`, averaged over targets; defined for a single row too."""
     error = w @ (X @ coef + intercept - y) ** 2
     spread = np.maximum(w @ (y - baseline) ** 2, np.finfo(float).tiny)

@@ -5,7 +5,7 @@ import numpy as np
 from ._estimator import MiniBatchRidgeSGD
 
 
-def register_onnx_converter():
+def register_onnx_converter() -> None:
     """Teach skl2onnx to convert :class:`MiniBatchRidgeSGD`, alone and inside pipelines.
 
     Call it once, before ``skl2onnx.to_onnx`` or ``skl2onnx.convert_sklearn``. It needs the extra ``[onnx]``:

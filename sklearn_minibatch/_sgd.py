@@ -30,12 +30,12 @@ class Iterate(NamedTuple):
     n_steps: int
 
     @property
-    def last(self):
+    def last(self) -> tuple[np.ndarray, np.ndarray]:
         """beta (d, t) and b (t,)."""
         return split(self.theta)
 
     @property
-    def predicting(self):
+    def predicting(self) -> tuple[np.ndarray, np.ndarray]:
         """The averages of both, or both where nothing is averaged."""
         return split(self.mean)
 
@@ -95,7 +95,7 @@ def sgd(rows, at, lr, plan, max_iter, tol, n_iter_no_change, rng, monitor):
     return Solution(at, lr, at.n_steps, gain, converged, None)
 
 
-def one_epoch(rows, at, lr, epoch, plan, rng):
+def one_epoch(rows, at, lr, epoch, plan, rng) -> tuple[Iterate, float]:
     """The iterate after one pass over the rows, shuffled if `rng` is given, and the learning rate for the next."""
     lrs, next_lr = scheduled(plan.schedule, lr, plan.decay, epoch, -(-rows.n_rows // plan.batch_size))
     theta = at.theta.astype(rows.Z.dtype)
