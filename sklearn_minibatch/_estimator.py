@@ -429,7 +429,8 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
             X,
             y,
             accept_sparse="csr",
-            dtype=[np.float64, np.float32],
+            # The centring of sparse rows is a difference of products, which float32 does not carry.
+            dtype=np.float64 if sparse.issparse(X) else [np.float64, np.float32],
             multi_output=True,
             y_numeric=True,
             reset=reset,
