@@ -206,7 +206,7 @@ def _target_column(path, names, target):
 def _numbers(path, line, names, row):
     """The cells of a row as floats."""
     if len(row) != len(names):
-        raise BadInput(f"{path}, line {line}: {len(row)} cells, but the header has {len(names)}")
+        raise BadInput(f"{path}, line {line}: {len(row)} instead of {len(names)} cells")
     numbers = [_number(cell) for cell in row]
     for name, cell, number in zip(names, row, numbers, strict=True):
         if not abs(number) <= LARGEST:

@@ -120,10 +120,10 @@ def table(header, rows):
     Examples
     --------
     >>> print("\\n".join(table(["", "a", "b"], [["one", "1", "10"], [], ["two", "2.5", "-"]])))
-            a   b
-    one     1  10
+           a   b
+    one    1  10
     <BLANKLINE>
-    two   2.5   -
+    two  2.5   -
     """
     cells = [row for row in [header, *rows] if row]
     widths = [max(len(row[j]) for row in cells) for j in range(len(header))]
