@@ -13,6 +13,8 @@ from ._targets import divide, dot
 
 # Past directions that a new one is made conjugate to.
 MEMORY = 10
+# Squares of such numbers do not overflow.
+HUGE = 1e100
 
 
 class Solution(NamedTuple):
@@ -22,6 +24,7 @@ class Solution(NamedTuple):
     n_steps: int
     lr: float
     distance: np.ndarray  # (t,), estimated, in units of the standard deviation of y
+    converged: bool
 
 
 def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, on_epoch):
@@ -38,26 +41,32 @@ def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, on_epoch):
     decreases, directions, n_steps = [], [], 0
     for _ in range(max_iter):
         # The last epoch is one full-batch step, which costs little and takes most of what is left.
-        landing = tol is not None and np.all(distance <= tol)
+        landing = near(distance, tol)
         size = rows.n_rows if landing else batch_size
-        v = rows.epoch(size, g, alpha, P.solve, lr, rng)
+        with np.errstate(over="ignore", invalid="ignore"):
+            v = rows.epoch(size, g, alpha, P.solve, lr, rng)
         n_steps += -(-rows.n_rows // size)
         v, lr = safeguarded(v, lr, g, P)
         p, Hp, pHp = conjugate(v, directions, rows, alpha)
         t = -divide(dot(g, p), pHp)
         if np.all(t < 0.1):
-            lr /= 2
+            lr /= 4
         beta, g, loss = beta + t * p, g + t * Hp, loss - t**2 * pHp / 2
         directions = [*directions[1 - MEMORY :], (p, Hp, pHp)]
         decreases = [*decreases[1 - MEMORY :], t**2 * pHp / 2]
         distance = distance_to_minimiser(g, P, decreases)
-        if tol is not None and np.all(distance <= tol) and not landing:
+        if near(distance, tol) and not landing:
             # g has gathered rounding errors; only one from the data may say that this is the minimiser.
             g, loss = gradient_and_loss(rows, beta, alpha)
             distance = distance_to_minimiser(g, P, decreases)
         if on_epoch(beta, b, loss, distance) or landing:
             break
-    return Solution(beta, n_steps, lr, distance)
+    return Solution(beta, n_steps, lr, distance, landing or near(distance, tol))
+
+
+def near(distance, tol):
+    """Whether every target is within `tol`; never, if that is None."""
+    return tol is not None and bool(np.all(distance <= tol))
 
 
 def gradient_and_loss(rows, beta, alpha):
@@ -67,9 +76,9 @@ def gradient_and_loss(rows, beta, alpha):
 
 
 def safeguarded(v, lr, g, P):
-    """`v`, or where it is no direction of descent the preconditioned gradient instead; `lr` is then cut."""
+    """`v`, or where it is no direction of descent, or huge, the preconditioned gradient instead; `lr` is then cut."""
     with np.errstate(invalid="ignore", over="ignore"):
-        failed = ~(dot(g, v) < 0) & g.any(axis=0)
+        failed = ~((dot(g, v) < 0) & (np.abs(v).max(axis=0) < HUGE)) & g.any(axis=0)
     if not failed.any():
         return v, lr
     return np.where(failed, -P.solve(g), v), lr / 4
@@ -77,10 +86,11 @@ def safeguarded(v, lr, g, P):
 
 def conjugate(v, directions, rows, alpha):
     """p = v made conjugate to the stored directions, with Hp and p.Hp per target."""
-    p = v
+    p = v.copy()
     for q, Hq, qHq in directions:
-        p = p - divide(dot(Hq, v), qHq) * q
-    Hp = rows.curvature(p) + alpha * p
+        p -= divide(dot(Hq, v), qHq) * q
+    Hp = rows.curvature(p)
+    Hp += alpha * p
     return p, Hp, dot(p, Hp)
 
 
