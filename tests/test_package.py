@@ -1,11 +1,13 @@
 """What is built from the checkout: a wheel and an sdist with the right files, that work where they are installed."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -31,13 +33,14 @@ def run(*command, cwd):
 
 
 def tracked():
-    """Files of the checkout that git knows or would add."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if listed.returncode:
-        pytest.skip("needs git to list the files of the checkout")
-    return {name for name in listed.stdout.splitlines() if (ROOT / name).exists()}
+    """Files of the checkout, but for those that .gitignore names."""
+    ignored = [".git", *(line.strip("/") for line in (ROOT / ".gitignore").read_text().split())]
+    found = set()
+    for folder, folders, files in os.walk(ROOT):
+        for names in (folders, files):
+            names[:] = [name for name in names if not any(fnmatch(name, pattern) for pattern in ignored)]
+        found.update((Path(folder) / name).relative_to(ROOT).as_posix() for name in files)
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -72,6 +72,7 @@ def test_mypy_finds_nothing():
 def test_mypy_checks_code_that_uses_the_package(tmp_path):
     path = tmp_path / "user_code.py"
     path.write_text(USER_CODE)
-    found = [line.split(":", 2)[1] + line[line.rindex("[") :] for line in mypy(str(path)).splitlines() if ": error: " in line]
+    told = [line.split(": error: ") for line in mypy(str(path)).splitlines() if path.name in line and ": error: " in line]
+    found = [where.rsplit(":", 1)[1] + what[what.rindex("[") :] for where, what in told]
     lines = enumerate(USER_CODE.splitlines(), start=1)
     assert found == [f"{i}[{line.split('# error: ')[1]}]" for i, line in lines if "# error: " in line]
