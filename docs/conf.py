@@ -55,7 +55,6 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 numpydoc_show_class_members = False
-numpydoc_xref_param_type = False
 autodoc_member_order = "bysource"
 
 html_theme = "pydata_sphinx_theme"
@@ -63,7 +62,7 @@ html_title = "sklearn-minibatch"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
-html_sidebars = {"index": [], "changelog": [], "benchmarks": []}
+html_sidebars = dict.fromkeys(["index", "start_here", "api", "when_not", "contributing", "changelog", "benchmarks"], [])
 html_theme_options = {
     "logo": {"text": "sklearn-minibatch"},
     "navigation_with_keys": False,
@@ -95,6 +94,8 @@ def reset_style(gallery_conf, fname):
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "auto_examples",
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": ("sklearn_minibatch",),
     "filename_pattern": r"plot_",
     "within_subsection_order": "FileNameSortKey",
     "reset_modules": ("matplotlib", reset_style),
@@ -129,8 +130,15 @@ def visit_block_math(self, node):
     raise nodes.SkipNode
 
 
-def leave_out_absent(app, docname, source):
+def prepare(app, docname, source):
+    """Leave out absent pages, and the blank line that ends a doctest."""
+    source[0] = source[0].replace("\n\n```", "\n```") if "```python" in source[0] else source[0]
     source[0] = "\n".join(line for line in source[0].split("\n") if line not in ABSENT)
+
+
+def quote_attributes(app, what, name, obj, options, lines):
+    """A shape like (n_features_in_,) is no link, whatever its last underscore says."""
+    lines[:] = [re.sub(r"\((\w+_),", r"(``\1``,", line) for line in lines]
 
 
 def stands_alone(app, exception):
@@ -144,5 +152,6 @@ def stands_alone(app, exception):
 
 def setup(app):
     app.add_html_math_renderer("mathml", (visit_inline_math, None), (visit_block_math, None))
-    app.connect("source-read", leave_out_absent)
+    app.connect("source-read", prepare)
+    app.connect("autodoc-process-docstring", quote_attributes, priority=400)
     app.connect("build-finished", stands_alone)

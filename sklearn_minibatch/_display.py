@@ -22,7 +22,8 @@ class LossHistoryDisplay:
         Label of each curve.
     optimum : float, "lowest" or None, default=None
         Loss at the minimiser, which the curves are drawn above. "lowest" is the least loss of all the curves: good for
-        comparison with a run that has converged. None draws the loss itself.
+        comparison with a run that has converged. None draws the loss itself. A loss that is at the optimum up to rounding
+        is drawn at the least difference that its number format can hold.
 
     Attributes
     ----------
@@ -134,11 +135,11 @@ class LossHistoryDisplay:
         return self
 
     def _curves(self):
-        """The losses, or their distances to the optimum; what rounding has brought to 0 or below is left out."""
+        """The losses, or their distances to the optimum, of which rounding leaves no less than a few units in the last place."""
         if self.optimum is None:
             return self.loss_histories
         if not (self.optimum == "lowest" or isinstance(self.optimum, Real)):
             raise ValueError(f"optimum must be a number, 'lowest' or None, got {self.optimum!r}.")
         lowest = np.fmin.reduce(np.concatenate(self.loss_histories))
-        above = [history - (lowest if self.optimum == "lowest" else self.optimum) for history in self.loss_histories]
-        return [np.where(curve > 0, curve, np.nan) for curve in above]
+        optimum = lowest if self.optimum == "lowest" else self.optimum
+        return [np.maximum(history - optimum, np.spacing(lowest)) for history in self.loss_histories]
