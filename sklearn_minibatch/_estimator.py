@@ -239,6 +239,7 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
             If X, y or the weights are not as above; the estimator is then as it was.
         """
         with _all_or_nothing(self):
+            self._checked = None
             X, y, w = self._validated(X, y, sample_weight, reset=True)
             rng = check_random_state(self.random_state)
             X, y, w, held = self._hold_out(X, y, w, rng)
