@@ -1,3 +1,4 @@
+# ruff: noqa: E402
 """Sphinx configuration. Build: python -m sphinx -W -b html docs docs/_build/html"""
 
 import os
@@ -62,7 +63,7 @@ html_title = "sklearn-minibatch"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
-html_sidebars = dict.fromkeys(["index", "start_here", "api", "when_not", "contributing", "changelog", "benchmarks"], [])
+html_sidebars = {page: [] for page in ["index", "start_here", "api", "when_not", "contributing", "changelog", "benchmarks"]}
 html_theme_options = {
     "logo": {"text": "sklearn-minibatch"},
     "navigation_with_keys": False,
@@ -131,8 +132,9 @@ def visit_block_math(self, node):
 
 
 def prepare(app, docname, source):
-    """Leave out absent pages, and the blank line that ends a doctest."""
+    """Leave out absent pages, the blank line that ends a doctest, and line ends inside Chinese sentences."""
     source[0] = source[0].replace("\n\n```", "\n```") if "```python" in source[0] else source[0]
+    source[0] = re.sub(r"(?<=[\u3000-\u9fff\uff00-\uffef])\n(?=[\u3000-\u9fff`*])", "", source[0])
     source[0] = "\n".join(line for line in source[0].split("\n") if line not in ABSENT)
 
 

@@ -135,7 +135,7 @@ class LossHistoryDisplay:
         return self
 
     def _curves(self):
-        """The losses, or their distances to the optimum, of which rounding leaves no less than a few units in the last place."""
+        """The losses, or their distances to the optimum, at least the spacing of floats there."""
         if self.optimum is None:
             return self.loss_histories
         if not (self.optimum == "lowest" or isinstance(self.optimum, Real)):

@@ -18,8 +18,8 @@ names = ["default: svrg", "textbook: sgd"]
 display = LossHistoryDisplay.from_estimator([model, textbook], names=names, optimum="lowest")
 
 # %%
-# The default solver needs one epoch here, and a second one to land: the point of the second is the optimum itself, which
-# a log axis cannot show. The textbook algorithm comes near and then stays where the noise of its mini-batches keeps it.
+# The default solver is at the optimum, up to rounding, after one epoch. The textbook algorithm comes near and then stays where
+# the noise of its mini-batches keeps it.
 #
 # The coefficients are per unit of the original columns: years of age, points of blood pressure, and so on.
 

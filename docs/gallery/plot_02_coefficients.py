@@ -37,17 +37,16 @@ table = pd.DataFrame(
 print(table.round(2).to_string())
 
 # %%
-# The columns are nearly collinear: carat grows with x, y and z. `SGDRegressor` stops where its loss has stopped to improve
-# by much, which for such columns is far from the minimum. In units of the standardised columns, so that all fit on one axis:
+# The columns are nearly collinear: carat grows with x, y and z. `SGDRegressor` stops when its loss no longer improves by
+# much. By then it predicts nearly as well, but the coefficients of such columns are still on their way.
 
-scale = ridge[0].scale_
 positions = range(len(table))
 figure, ax = plt.subplots()
-for name, marker, size in [("Ridge", "o", 110), ("MiniBatchRidgeSGD", "o", 25), ("SGDRegressor", "X", 60)]:
-    hollow = {"facecolors": "none", "edgecolors": "#555555", "linewidths": 1.5} if name == "Ridge" else {}
-    ax.scatter(table[name] * scale, positions, marker=marker, s=size, label=name, **hollow)
-ax.axvline(0, color="0.7", linewidth=1, zorder=0)
-ax.set(xlabel="Dollars per standard deviation of the column", yticks=positions, yticklabels=table.index)
+for name, marker in [("SGDRegressor", "X"), ("MiniBatchRidgeSGD", "o")]:
+    difference = (table[name] - table["Ridge"]) * ridge[0].scale_
+    ax.scatter(difference, positions, marker=marker, s=60, label=name, color="#D55E00" if marker == "X" else "#0072B2")
+ax.axvline(0, color="0.5", linewidth=1, zorder=0)
+ax.set(xlabel="Difference from Ridge, dollars per standard deviation of the column", yticks=positions, yticklabels=table.index)
 ax.invert_yaxis()
-ax.legend(loc="lower right")
+ax.legend()
 plt.show()

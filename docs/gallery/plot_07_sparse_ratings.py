@@ -42,8 +42,8 @@ effects = model.coef_[is_film]
 titles = [name.removeprefix("title_") for name in encoder.get_feature_names_out()[is_film]]
 figure, ax = plt.subplots(figsize=(7, 4.2))
 ax.scatter(counts, effects, s=6, alpha=0.3, linewidths=0)
-for film, up in [(np.argmax(effects), 1), (np.argmin(effects), -1), (np.argmax(counts), -1)]:
-    ax.annotate(titles[film], (counts[film], effects[film]), xytext=(-4, 12 * up), textcoords="offset points", ha="center")
+for film, up in [(np.argmax(effects), 1), (np.argmin(effects), -1), (np.argmax(counts), 1)]:
+    ax.annotate(titles[film], (counts[film], effects[film]), xytext=(0, 8 * up - 4), textcoords="offset points", ha="right")
 ax.axhline(0, color="0.5", linewidth=1)
 ax.set(xscale="log", xlabel="Ratings of the film", ylabel="Stars above the mean film")
 ax.margins(y=0.15)

@@ -3,7 +3,7 @@ SGDRegressor: time to accuracy
 ==============================
 
 How far are the predictions from those of the closed form after so many seconds? Each point is a fit from the start with one
-epoch more; seconds are the least of three, the scaler included.
+epoch more; seconds are the least of at least three fits, the scaler included.
 """
 
 import time
@@ -29,7 +29,7 @@ closed_form = make_pipeline(StandardScaler(), Ridge(alpha=alpha * len(y)))
 
 def measure(model):
     took = []
-    for _ in range(3):
+    while len(took) < 3 or sum(took) < 1:
         start = time.perf_counter()
         model.fit(X, y)
         took.append(time.perf_counter() - start)
@@ -51,7 +51,7 @@ def sgd(**params):
     return lambda n: make_pipeline(StandardScaler(), SGDRegressor(alpha=alpha, max_iter=n, tol=None, random_state=0, **params))
 
 
-epochs = [1, 2, 4, 8, 16, 32]
+epochs = [1, 2, 4, 8, 16]
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", ConvergenceWarning)  # they are stopped early on purpose
     curves = {
