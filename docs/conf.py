@@ -133,9 +133,9 @@ def visit_block_math(self, node):
 
 def prepare(app, docname, source):
     """Leave out absent pages, the blank line that ends a doctest, and line ends inside Chinese sentences."""
-    source[0] = source[0].replace("\n\n```", "\n```") if "```python" in source[0] else source[0]
-    source[0] = re.sub(r"(?<=[\u3000-\u9fff\uff00-\uffef])\n(?=[\u3000-\u9fff`*])", "", source[0])
-    source[0] = "\n".join(line for line in source[0].split("\n") if line not in ABSENT)
+    text = re.sub(r"\n\n```$", "\n```", source[0], flags=re.M)
+    text = re.sub(r"(?<=[\u3000-\u9fff\uff00-\uffef])\n(?=[\u3000-\u9fff]|`[^`])", "", text)
+    source[0] = "\n".join(line for line in text.split("\n") if line not in ABSENT)
 
 
 def quote_attributes(app, what, name, obj, options, lines):
