@@ -86,10 +86,11 @@ def safeguarded(v, lr, g, P):
 
 def conjugate(v, directions, rows, alpha):
     """p = v made conjugate to the stored directions, with Hp and p.Hp per target."""
-    p = v
+    p = v.copy()
     for q, Hq, qHq in directions:
-        p = p - divide(dot(Hq, v), qHq) * q
-    Hp = rows.curvature(p) + alpha * p
+        p -= divide(dot(Hq, v), qHq) * q
+    Hp = rows.curvature(p)
+    Hp += alpha * p
     return p, Hp, dot(p, Hp)
 
 
