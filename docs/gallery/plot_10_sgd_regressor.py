@@ -65,10 +65,8 @@ far = {name: np.array([distance(model) for model in models]) for name, models in
 # The table shows the last point of each curve.
 
 print(f"{X.shape[0]} rows, {X.shape[1]} columns")
-last = pd.DataFrame(
-    {"seconds": {name: s[-1] for name, s in seconds.items()}, "distance": {name: f[-1] for name, f in far.items()}}
-)
-print(last.map("{:.2g}".format).to_string())
+last = {name: (seconds[name][-1], far[name][-1]) for name in curves}
+print(pd.DataFrame(last, index=["seconds", "distance"]).T.map("{:.2g}".format).to_string())
 
 # %%
 # The dotted line is Ridge itself: with so few columns, and all rows in memory, nothing is quicker.
