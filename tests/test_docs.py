@@ -172,7 +172,7 @@ LIBRARIES = {
     "scikit-learn `Ridge`": (by_ridge, 1e-9, True),
     'scikit-learn `Ridge(solver="sag")`': (by_sag, 1e-6, True),
     "scikit-learn `SGDRegressor`": (by_sgd_regressor, 1e-2, True),
-    "glum `GeneralizedLinearRegressor(l1_ratio=0)`": (by_glum, 1e-6, True),
+    "glum `GeneralizedLinearRegressor`": (by_glum, 1e-6, True),
     "skglm `Quadratic()` with `L2`": (by_skglm, 1e-6, False),
     "PyTorch `MSELoss`, `optim.SGD`": (by_torch(half=False), 1e-6, False),
     "PyTorch `MSELoss` / 2, `optim.SGD`": (by_torch(half=True), 1e-6, False),
