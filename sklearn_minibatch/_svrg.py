@@ -43,8 +43,7 @@ def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, on_epoch):
         # The last epoch is one full-batch step, which costs little and takes most of what is left.
         landing = near(distance, tol)
         size = rows.n_rows if landing else batch_size
-        with np.errstate(over="ignore", invalid="ignore"):
-            v = rows.epoch(size, g, alpha, P.solve, lr, rng)
+        v = rows.epoch(size, g, alpha, P.solve, lr, rng)
         n_steps += -(-rows.n_rows // size)
         v, lr = safeguarded(v, lr, g, P)
         p, Hp, pHp = conjugate(v, directions, rows, alpha)
@@ -104,5 +103,6 @@ def distance_to_minimiser(g, P, decreases):
     if len(decreases) > 1:
         rate = divide(decreases[-1], decreases[0]) ** (1 / (len(decreases) - 1))
         rate = np.minimum(rate, 0.99)
-        square = np.maximum(square, 2 * decreases[-1] * rate / (1 - rate))
+        # Twice what such a series would sum to: its rate is a guess.
+        square = np.maximum(square, 4 * decreases[-1] * rate / (1 - rate))
     return np.sqrt(square)

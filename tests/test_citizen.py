@@ -130,7 +130,15 @@ def test_clone_and_params():
     model = MiniBatchRidgeSGD(**params)
     assert {name: clone(model).get_params()[name] for name in params} == params
     assert MiniBatchRidgeSGD().set_params(**params).get_params() == model.get_params()
-    assert len(model.get_params()) == 19
+    assert len(model.get_params()) == 20
+
+
+def test_threads_change_no_bit():
+    X, y = regression(60_000, 40)
+    fits = [MiniBatchRidgeSGD(random_state=0, n_jobs=n_jobs, batch_size=64).fit(X, y) for n_jobs in (None, 1, 2, 5)]
+    for model in fits[1:]:
+        np.testing.assert_array_equal(model.coef_, fits[0].coef_)
+        np.testing.assert_array_equal(model.loss_history_, fits[0].loss_history_)
 
 
 @pytest.mark.parametrize("name", ["coef_", "scaler_", "loss_history_", "n_iter_", "t_", "lr_", "batch_size_", "converged_"])
