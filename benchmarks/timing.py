@@ -17,13 +17,13 @@ def seconds(run):
 
 
 def interleaved(runs, repeats):
-    """Seconds (repeats, len(runs)) of calls that take turns, after one round that is not counted."""
-    rounds = [[seconds(run) for run in runs] for _ in range(repeats + 1)]
-    return np.array(rounds[1:])
+    """Median and least seconds (2, len(runs)) of calls that take turns, after one round that is not counted."""
+    rounds = np.array([[seconds(run) for run in runs] for _ in range(repeats + 1)])[1:]
+    return np.array([np.median(rounds, axis=0), np.min(rounds, axis=0)])
 
 
 def epoch_seconds(fits, few, many, repeats, beside=()):
-    """Seconds (repeats, len(fits) + len(beside)) of one epoch of each `fit(max_iter)`, and of each call of `beside`.
+    """As `interleaved`, of one epoch of each `fit(max_iter)`, then of each call of `beside`.
 
     (fit of `many` epochs - fit of `few`) / (many - few): what a fit does once, such as checking and standardising,
     cancels.
