@@ -1,5 +1,6 @@
 """Cutting rows into blocks that fit a core's cache."""
 
+# Numbers in a block: half of a megabyte in float64.
 CACHE_ELEMENTS = 2**16
 
 

@@ -13,13 +13,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from ._kernels import Iterate
 from ._learning_rate import largest_eigenvalue, stable_rate
 from ._monitor import Monitor, held_out
 from ._preconditioner import n_buckets, preconditioner
-from ._rows import Rows
+from ._rows import in_memory
 from ._scaler import Units, column_moments, merge, no_moments, to_original, to_scaled
-from ._sgd import DIVERGED, Plan, loss, one_epoch, sgd
+from ._sgd import DIVERGED, Plan, iterate, loss, one_epoch, sgd
 from ._stream import (
     STEP,
     Slopes,
@@ -33,7 +32,7 @@ from ._stream import (
 from ._svrg import svrg
 
 # Batch sizes that "auto" stands for: large enough for NumPy, small enough for many steps.
-SVRG_BATCH, SGD_BATCH, STREAM_BATCH = 512, 32, 64
+SVRG_BATCH, SGD_BATCH, STREAM_BATCH = 512, 32, 256
 
 
 class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
@@ -57,7 +56,7 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
     batch_size : int or "auto", default="auto"
         Rows per mini-batch; more than there are means all of them. "auto" takes, for "svrg", all rows where there are so
         few that the preconditioner is exact, else 512 of them (more if they are sparse); for "sgd", 32. In
-        `partial_fit`, 64 for "svrg".
+        `partial_fit`, 256 for "svrg".
     lr : float or "auto", default="auto"
         Learning rate. "auto" takes 1 / (largest curvature of a mini-batch); in `partial_fit` with "svrg", a step that
         falls like 1/t. With "svrg" it is cut where it proves too large.
@@ -245,9 +244,8 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
             X, y, w, held = self._hold_out(X, y, w, rng)
             moments, y_moments = column_moments(X, w), column_moments(y, w)
             units = self._units(moments, y_moments)
-            shuffled = self.shuffle and self.solver == "svrg"
-            order = rng.permutation(len(y)) if shuffled else None
-            rows = Rows(X, y, w, units, moments.weight / moments.n_rows, order)
+            order = rng.permutation(len(y)) if self.shuffle else None
+            rows = in_memory(X, y, w, units, self.fit_intercept, moments.weight / moments.n_rows, order)
             monitor = Monitor(units, held, self.tol, self.n_iter_no_change, self.verbose)
             start = to_scaled(*self._start(X, y), units)
             if self.solver == "svrg":
@@ -270,22 +268,22 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         batch_size = self._svrg_batch_size(rows)
         lr = self.lr
         if lr == "auto":
-            whole = batch_size == rows.n_rows
-            lr = 1.0 if whole else 1 / largest_eigenvalue(rows.Z, batch_size, self.alpha, P.solve, rng)
+            batches = rows.batches(batch_size, 8, rng)
+            lr = 1.0 if batch_size == rows.n_rows else 1 / largest_eigenvalue(batches, self.alpha, P.solve, rng)
         steps_rng = rng if self.shuffle else None
         found = svrg(rows, start[0], self.alpha, batch_size, lr, P, self.max_iter, self.tol, steps_rng, monitor)
         distance = np.max(found.distance)
         self.batch_size_, self.lr_, self.t_ = batch_size, float(found.lr), found.n_steps
-        self.converged_ = bool(self.tol is not None and distance <= self.tol)
+        self.converged_ = found.converged
         self._warn_if_unfinished(monitor, f"the predictions are about {distance:.1e} std(y) from those of the closed form")
         self._lr_factor, self._curvature = 1.0, curvature_of_fit(P, moments, units)
         return found.beta, np.zeros_like(start[1])
 
     def _solve_sgd(self, rows, start, monitor, rng):
         batch_size = min(SGD_BATCH if self.batch_size == "auto" else self.batch_size, rows.n_rows)
-        stable = stable_rate(rows, batch_size, self.alpha, self.fit_intercept, rng)
+        stable = stable_rate(rows, batch_size, self.alpha, rng)
         lr = stable if self.lr == "auto" else float(self.lr)
-        at = Iterate(*start, *start, 0)
+        at = iterate(start, start, 0)
         steps_rng = rng if self.shuffle else None
         found = sgd(rows, at, lr, self._plan(batch_size), self.max_iter, self.tol, self.n_iter_no_change, steps_rng, monitor)
         self.batch_size_, self.lr_, self.t_ = batch_size, lr, found.n_steps
@@ -299,8 +297,7 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
             )
         else:
             self._warn_if_unfinished(monitor, f"the loss fell by a fraction of {found.gain:.1e} in the last epoch")
-        at = found.at
-        return (at.beta, at.b), (at.mean_beta, at.mean_b)
+        return found.at.last, found.at.predicting
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None):
@@ -330,19 +327,26 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         """
         with _all_or_nothing(self):
             first = not hasattr(self, "coef_")
+            self._check_parameters()
             X, y, w = self._validated(X, y, sample_weight, reset=first)
             if first:
                 self._begin_stream(X, y)
-            rng = np.random.RandomState((self._seed + self.n_iter_) % 2**32)
-            order = rng.permutation(len(y)) if self.shuffle and len(y) > 1 else slice(None)
-            X, y, w = X[order], y[order], None if w is None else w[order]
+            rng = np.random.default_rng((self._seed, self.n_iter_))
+            order = rng.permutation(len(y)) if self.shuffle and len(y) > 1 else None
             moments = merge(self._moments, column_moments(X, w))
             y_moments = merge(self._y_moments, column_moments(y, w))
             step = self._stream_svrg if self.solver == "svrg" else self._stream_sgd
-            last, mean = step(X, y, w, moments, y_moments, rng)
+            last, mean = step(X, y, w, order, moments, y_moments, rng)
             self._publish(last, mean, moments, y_moments)
             self.n_iter_ += 1
         return self
+
+    def _check_parameters(self):
+        """Raise for invalid parameters. Scikit-learn spares a fitted estimator this; here only unchanged ones are spared."""
+        parameters = [getattr(self, name) for name in self._parameter_constraints]
+        if parameters != getattr(self, "_checked", None):
+            self._validate_params()
+            self._checked = parameters
 
     def _begin_stream(self, X, y):
         """Attributes as before any row."""
@@ -355,31 +359,31 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         self.n_iter_ = self.t_ = 0
         self.converged_ = False
 
-    def _stream_svrg(self, X, y, w, moments, y_moments, rng):
+    def _stream_svrg(self, X, y, w, order, moments, y_moments, rng):
         units = self._units(moments, y_moments)
         w = np.ones(len(y)) if w is None else w
         curvature = unseen(moments, self.preconditioner) if self._curvature is None else self._curvature
-        curvature = with_rows(curvature, X, w, rng)
+        curvature = with_rows(curvature, X, w, self._moments.n_rows, rng)
         if is_stale(curvature, moments):
             curvature = refreshed(curvature, moments, units, self.alpha, rng)
         batch_size = STREAM_BATCH if self.batch_size == "auto" else self.batch_size
         lr = None if self.lr == "auto" else self.lr
         slopes = Slopes(self._last[0], self._mean[0])
         seen = self._moments.weight
-        slopes = stream_chunk(X, y, w, slopes, curvature, seen, units, self.alpha, batch_size, lr)
+        slopes = stream_chunk(X, y, w, order, slopes, curvature, seen, units, self.alpha, batch_size, lr)
         self._curvature = curvature
         self.batch_size_ = batch_size
         self.lr_ = STEP * min(batch_size, len(y)) / moments.n_rows if lr is None else float(lr)
         self.t_ += -(-len(y) // batch_size)
         return [(coef, units.y_mean - units.x_mean @ coef) for coef in slopes]
 
-    def _stream_sgd(self, X, y, w, moments, y_moments, rng):
+    def _stream_sgd(self, X, y, w, order, moments, y_moments, rng):
         units = self._units(moments, y_moments)
         batch_size = SGD_BATCH if self.batch_size == "auto" else self.batch_size
-        rows = Rows(X, y, w, units, moments.weight / moments.n_rows)
-        stable = stable_rate(rows, batch_size, self.alpha, self.fit_intercept, rng)
+        rows = in_memory(X, y, w, units, self.fit_intercept, moments.weight / moments.n_rows, order)
+        stable = stable_rate(rows, batch_size, self.alpha, rng)
         lr = min(getattr(self, "lr_", 1.0), stable) if self.lr == "auto" else float(self.lr)
-        before = Iterate(*to_scaled(*self._last, units), *to_scaled(*self._mean, units), self.t_)
+        before = iterate(to_scaled(*self._last, units), to_scaled(*self._mean, units), self.t_)
         plan = self._plan(batch_size)
         at, next_lr = one_epoch(rows, before, lr * self._lr_factor, self.n_iter_ + 1, plan, None)
         square = y_moments.var + y_moments.mean**2
@@ -391,7 +395,7 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
             )
         self.batch_size_, self.lr_, self._lr_factor, self._curvature = batch_size, lr, next_lr / lr, None
         self.t_ = at.n_steps
-        return to_original(at.beta, at.b, units), to_original(at.mean_beta, at.mean_b, units)
+        return to_original(*at.last, units), to_original(*at.predicting, units)
 
     def predict(self, X):
         """Predict targets.
@@ -480,7 +484,7 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         return min(SVRG_BATCH, rows.n_rows)
 
     def _plan(self, batch_size):
-        return Plan(self.alpha, batch_size, self.lr_schedule, self.lr_decay, self.fit_intercept, self.average)
+        return Plan(self.alpha, batch_size, self.lr_schedule, self.lr_decay, self.average)
 
     def _publish(self, last, mean, moments, y_moments):
         """Keep what `partial_fit` goes on from, and show it in the shapes and under the names of scikit-learn."""
@@ -488,6 +492,12 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         coef, intercept = mean
         self.coef_ = coef[:, 0].copy() if self._single_target else coef.T.copy()
         self.intercept_ = float(intercept[0]) if self._single_target else intercept.copy()
+
+    @property
+    def scaler_(self):
+        """The running moments of the columns as a StandardScaler."""
+        check_is_fitted(self, "_moments")
+        moments = self._moments
         scaler = StandardScaler(with_mean=self.fit_intercept, with_std=self.standardize)
         scaler.mean_, scaler.var_ = moments.mean, moments.var
         scaler.scale_ = moments.scale if self.standardize else np.ones(len(moments.mean))
@@ -495,7 +505,7 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         scaler.n_features_in_ = self.n_features_in_
         if hasattr(self, "feature_names_in_"):
             scaler.feature_names_in_ = self.feature_names_in_
-        self.scaler_ = scaler
+        return scaler
 
     def _warn_if_unfinished(self, monitor, how_far):
         if self.tol is not None and not self.converged_ and len(monitor.loss_history) == self.max_iter:

@@ -1,19 +1,202 @@
-"""Standardised rows in memory, dense or CSR, and the sums over them that the solvers need.
+"""Standardised rows in memory, dense or CSR, and the passes over them that the solvers ask for.
 
-Every row i is stored times sqrt(w_i / mean(w)), so that the weighted objective is the plain one:
+Every row i is held times s_i = sqrt(w_i / mean(w)), so that the weighted objective is the plain one:
 
-    F(beta) = 1/(2n) ||Z beta - y||^2 + alpha/2 ||beta||^2
+    F(beta, b) = 1/(2n) ||Z beta + s b - y||^2 + alpha/2 ||beta||^2
+
+Both kinds hold the stacked rows A = [Z, s, -y] of the textbook kernels.
 """
+
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
 
-from ._blocks import row_blocks
-from ._kernels import svrg_epoch
+from ._blocks import CACHE_ELEMENTS, row_blocks
+from ._kernels import batches_per_block, stacked_parameters, svrg_epoch, textbook_steps
+from ._targets import dot
+
+# In long data the textbook solver shuffles groups of neighbours: copying them costs a fraction of copying single rows.
+GROUP_ROWS = 8
+
+
+def in_memory(X, y, weight, units, fit_intercept, mean_weight=1.0, order=None):
+    """Rows of X, (n, d) dense or CSR, targets y (n, t) and weights (n,) or None, in `units` and the given order."""
+    s = np.ones((len(y), 1)) if weight is None else np.sqrt(weight / mean_weight)[:, None]
+    v = (y - units.y_mean) / units.y_scale
+    if weight is not None:
+        v *= s
+    if order is not None:
+        v, s = v[order], s[order]
+    kind = SparseRows if sparse.issparse(X) else DenseRows
+    return kind(X, v, s, units, fit_intercept, order)
+
+
+class DenseRows:
+    """A standardised copy of dense rows."""
+
+    def __init__(self, X, y, s, units, fit_intercept, order):
+        self.n_rows, self.n_features = X.shape
+        d = self.n_features
+        self.A = np.empty((self.n_rows, d + 1 + y.shape[1]), dtype=X.dtype)
+        for rows in row_blocks(*X.shape):
+            x = X[rows] if order is None else X[order[rows]]
+            z = np.subtract(x, units.x_mean, dtype=float)
+            z /= units.x_scale
+            z *= s[rows]
+            self.A[rows, :d] = z
+        self.A[:, d : d + 1] = s if fit_intercept else 0.0
+        self.A[:, d + 1 :] = -y
+        self.Z = self.A[:, :d]
+
+    @property
+    def y(self):
+        """Scaled targets (n, t)."""
+        return -self.A[:, self.n_features + 1 :]
+
+    def residual_gradient(self, beta):
+        """(1/n) Z'r and the mean square of r, per target, r = Z beta - y, in float64."""
+        theta = stacked_parameters(beta, np.zeros(beta.shape[1]))
+        gradient, square = np.zeros(theta.shape), np.zeros(beta.shape[1])
+        for rows in row_blocks(*self.A.shape):
+            A = self.A[rows].astype(float, copy=False)
+            r = A @ theta
+            gradient += A.T @ r
+            square += dot(r, r)
+        return gradient[: self.n_features] / self.n_rows, square / self.n_rows
+
+    def mean_square(self, theta):
+        """Mean square of the residuals, per target."""
+        square = np.zeros(theta.shape[1])
+        for rows in row_blocks(*self.A.shape):
+            r = self.A[rows] @ theta
+            square += dot(r, r)
+        return square / self.n_rows
+
+    def curvature(self, p):
+        """(1/n) Z'Z p."""
+        p = p.astype(self.Z.dtype, copy=False)
+        total = np.zeros(p.shape)
+        for rows in row_blocks(*self.A.shape):
+            Z = self.Z[rows]
+            total += Z.T @ (Z @ p)
+        return total / self.n_rows
+
+    def sketch(self, n_buckets, rng):
+        """SZ / sqrt(n) in float64, (n_buckets, d): see `count_sketch`; Z / sqrt(n) itself where its rows are no more."""
+        if self.n_rows <= n_buckets:
+            return self.Z.astype(float) / np.sqrt(self.n_rows)
+        S = count_sketch(self.n_rows, n_buckets, rng)
+        return (S.astype(self.Z.dtype) @ self.Z).astype(float) / np.sqrt(self.n_rows)
+
+    def batches(self, batch_size, count, rng):
+        """At most `count` random mini-batches Z_B."""
+        return random_batches(self.Z, batch_size, count, rng)
+
+    def epoch(self, batch_size, g, alpha, solve, lr, rng):
+        """One pass of variance-reduced mini-batch steps: see `svrg_epoch`."""
+        return svrg_epoch(self.Z, batch_size, g, alpha, solve, lr, rng)
+
+    def largest_square_norm(self):
+        """max_i ||[z_i, s_i]||^2."""
+        parts = (self.A[rows, : self.n_features + 1] for rows in row_blocks(*self.A.shape))
+        return max(np.einsum("ij,ij->i", part, part).max() for part in parts)
+
+    def textbook_epoch(self, theta, mean, n_steps, lr, batch_size, alpha, rng):
+        """One pass of textbook steps, in place, over the rows as they stand, or shuffled if `rng` is given."""
+        step = 0
+        for A in self._fetched(batch_size, rng):
+            steps = -(-len(A) // batch_size)
+            textbook_steps(A, theta, mean, n_steps + step, lr[step : step + steps], batch_size, alpha)
+            step += steps
+
+    def _fetched(self, batch_size, rng):
+        """Stacked rows in the order of an epoch: whole mini-batches, as many at a time as stay in cache."""
+        n_rows, width = self.A.shape
+        fits = batch_size % GROUP_ROWS == 0 or GROUP_ROWS % batch_size == 0
+        group = GROUP_ROWS if fits and n_rows > 1000 * GROUP_ROWS else 1
+        unit = max(group, batches_per_block(batch_size, width) * batch_size)
+        fetch = max(1, CACHE_ELEMENTS // width // unit) * unit
+        if rng is None:
+            yield from (self.A[start : start + fetch] for start in range(0, n_rows, fetch))
+            return
+        n_groups = n_rows // group
+        groups, rest = self.A[: n_groups * group].reshape(n_groups, group * width), self.A[n_groups * group :]
+        order = rng.permutation(n_groups)
+        buffer = np.empty((min(fetch // group, n_groups), group * width), dtype=self.A.dtype)
+        for start in range(0, n_groups, len(buffer)):
+            part = order[start : start + len(buffer)]
+            A = np.take(groups, part, axis=0, out=buffer[: len(part)], mode="clip").reshape(-1, width)
+            yield A if start + len(part) < n_groups else np.vstack([A, rest])
+
+
+class SparseRows:
+    """CSR rows, standardised as they are used."""
+
+    def __init__(self, X, y, s, units, fit_intercept, order):
+        self.n_rows, self.n_features = X.shape
+        X = X if order is None else X[order]
+        self.Z = StandardizedCSR(sparse.diags_array(s[:, 0].astype(X.dtype)) @ X, s, units.x_mean, units.x_scale)
+        self.y, self.fit_intercept = y, fit_intercept
+
+    @cached_property
+    def A(self):
+        """The stacked rows, as one operator."""
+        Z = self.Z
+        X = sparse.hstack([Z.X, Z.s if self.fit_intercept else 0 * Z.s, -self.y], format="csr", dtype=Z.dtype)
+        zeros = np.zeros(1 + self.y.shape[1])
+        return StandardizedCSR(X, Z.s, np.append(Z.mean, zeros), np.append(Z.scale, zeros + 1))
+
+    def residual_gradient(self, beta):
+        """(1/n) Z'r and the mean square of r, per target, r = Z beta - y."""
+        r = self.Z @ beta - self.y
+        return self.Z.T @ r / self.n_rows, dot(r, r) / self.n_rows
+
+    def mean_square(self, theta):
+        """Mean square of the residuals, per target."""
+        r = self.A @ theta
+        return dot(r, r) / self.n_rows
+
+    def curvature(self, p):
+        """(1/n) Z'Z p."""
+        return self.Z.T @ (self.Z @ p) / self.n_rows
+
+    def sketch(self, n_buckets, rng):
+        """SZ / sqrt(n) in float64, (n_buckets, d): see `count_sketch`; Z / sqrt(n) itself where its rows are no more."""
+        if self.n_rows <= n_buckets:
+            return np.asarray(self.Z).astype(float) / np.sqrt(self.n_rows)
+        S = count_sketch(self.n_rows, n_buckets, rng)
+        return (self.Z.sketched(S)).astype(float) / np.sqrt(self.n_rows)
+
+    def batches(self, batch_size, count, rng):
+        """At most `count` random mini-batches Z_B."""
+        return random_batches(self.Z, batch_size, count, rng)
+
+    def epoch(self, batch_size, g, alpha, solve, lr, rng):
+        """One pass of variance-reduced mini-batch steps: see `svrg_epoch`."""
+        return svrg_epoch(self.Z, batch_size, g, alpha, solve, lr, rng)
+
+    def largest_square_norm(self):
+        """max_i ||[z_i, s_i]||^2."""
+        Z = self.Z
+        X = Z.X.multiply(1 / Z.scale).tocsr()
+        mean = Z.mean / Z.scale
+        square = X.multiply(X).sum(axis=1) - 2 * Z.s[:, 0] * (X @ mean) + Z.s[:, 0] ** 2 * (mean @ mean + 1)
+        return square.max()
+
+    def textbook_epoch(self, theta, mean, n_steps, lr, batch_size, alpha, rng):
+        """One pass of textbook steps, in place, over the rows as they stand, or shuffled if `rng` is given."""
+        A = self.A if rng is None else self.A[rng.permutation(self.n_rows)]
+        together = batches_per_block(batch_size, A.shape[1])
+        for step in range(0, len(lr), together):
+            rows = A[step * batch_size : (step + together) * batch_size]
+            # A triangular system needs dense rows, but only its own.
+            rows = rows if together == 1 else np.asarray(rows)
+            textbook_steps(rows, theta, mean, n_steps + step, lr[step : step + together], batch_size, alpha)
 
 
 class StandardizedCSR:
-    """The matrix diag(s) (X - 1 mean') diag(1/scale) of a CSR matrix X, as an operator: nothing is densified."""
+    """The matrix diag(s) (X - 1 mean') diag(1/scale), given diag(s) X in CSR, as an operator: nothing is densified."""
 
     def __init__(self, X, s, mean, scale):
         self.X, self.s, self.mean, self.scale = X, s, mean, scale
@@ -29,18 +212,26 @@ class StandardizedCSR:
         u = v / self.scale[:, None]
         return self.X @ u - self.s * (self.mean @ u)
 
-    def __rmatmul__(self, S):
+    def sketched(self, S):
+        """S times these rows, for a sparse S, as an array."""
         return ((S @ self.X).toarray() - (S @ self.s) * self.mean) / self.scale
 
     def __array__(self, dtype=None, copy=None):
-        return (self.s * (self.X.toarray() - self.mean) / self.scale).astype(dtype or self.dtype, copy=False)
+        return ((self.X.toarray() - self.s * self.mean) / self.scale).astype(dtype or self.dtype, copy=False)
+
+    def dot(self, v):
+        """The product with v (d, t)."""
+        return self @ v
 
     @property
     def T(self):
-        return _TransposedCSR(self)
+        """The transposed operator."""
+        return TransposedCSR(self)
 
 
-class _TransposedCSR:
+class TransposedCSR:
+    """The transpose of a `StandardizedCSR`."""
+
     def __init__(self, A):
         self.A = A
 
@@ -48,86 +239,22 @@ class _TransposedCSR:
         A = self.A
         return (A.X.T @ r - np.outer(A.mean, A.s[:, 0] @ r)) / A.scale[:, None]
 
+    def dot(self, r):
+        """The product with r (n, t)."""
+        return self @ r
 
-class Rows:
-    """Rows Z (n, d) with targets y (n, t), and s (n, 1) = sqrt(w / mean(w)) by which both were multiplied.
 
-    The four sums are all that a solver asks of its rows; each is one pass over the data.
-    """
-
-    def __init__(self, X, y, weight, units, mean_weight=1.0, order=None):
-        """Rows of X, (n, d) dense or CSR, targets (n, t) and weights (n,) or None, put into `units` in the given order."""
-        s = np.ones((len(y), 1)) if weight is None else np.sqrt(weight / mean_weight)[:, None]
-        v = s * ((y - units.y_mean) / units.y_scale)
-        self.Z = standardised(X, s, units.x_mean, units.x_scale, order)
-        self.y, self.s = (v, s) if order is None else (v[order], s[order])
-        self.n_rows, self.n_features = X.shape
-
-    def _blocks(self):
-        if isinstance(self.Z, StandardizedCSR):
-            return [slice(None)]
-        return row_blocks(*self.Z.shape)
-
-    def take(self, order):
-        """Rows, targets and s at the positions `order`."""
-        return self.Z[order], self.y[order], self.s[order]
-
-    def largest_square_norm(self):
-        """max_i ||z_i||^2."""
-        blocks = row_blocks(*self.Z.shape)
-        return max(np.einsum("ij,ij->i", Z, Z).max() for Z in (np.asarray(self.Z[rows]) for rows in blocks))
-
-    def residual_gradient(self, beta, b=0.0):
-        """(1/n) Z'r and the mean square of r per target, r = Z beta + s b - y, accumulated in float64."""
-        gradient = np.zeros(beta.shape)
-        square = np.zeros(beta.shape[1])
-        for rows in self._blocks():
-            Z = self.Z[rows].astype(float, copy=False) if isinstance(self.Z, np.ndarray) else self.Z[rows]
-            r = Z @ beta + self.s[rows] * b - self.y[rows]
-            gradient += Z.T @ r
-            square += np.einsum("ij,ij->j", r, r)
-        return gradient / self.n_rows, square / self.n_rows
-
-    def curvature(self, p):
-        """(1/n) Z'Z p."""
-        p = p.astype(self.Z.dtype, copy=False)
-        total = np.zeros(p.shape)
-        for rows in self._blocks():
-            Z = self.Z[rows]
-            total += Z.T @ (Z @ p)
-        return total / self.n_rows
-
-    def epoch(self, batch_size, g, alpha, solve, lr, rng):
-        """One pass of variance-reduced mini-batch steps: see `svrg_epoch`."""
-        return svrg_epoch(self.Z, batch_size, g, alpha, solve, lr, rng)
-
-    def sketch(self, n_buckets, rng):
-        """SZ / sqrt(n) in float64: each row, with a random sign, added to one of `n_buckets` rows (CountSketch).
-
-        Rows that fit in the buckets one by one are not sketched: the result is then Z / sqrt(n) itself.
-        """
-        if self.n_rows <= n_buckets:
-            SZ = np.asarray(self.Z)
-        else:
-            SZ = count_sketch(self.n_rows, n_buckets, rng).astype(self.Z.dtype) @ self.Z
-        return SZ.astype(float) / np.sqrt(self.n_rows)
+def random_batches(Z, batch_size, count, rng):
+    """At most `count` of the mini-batches that the rows of Z make as they stand."""
+    starts = np.arange(0, Z.shape[0], batch_size)
+    return [Z[start : start + batch_size] for start in rng.permutation(starts)[:count]]
 
 
 def count_sketch(n_rows, n_buckets, rng):
-    """The (n_buckets, n_rows) matrix with one random sign per column, in a random row."""
+    """CountSketch: the (n_buckets, n_rows) matrix S with one random sign per column, in a random row.
+
+    SZ adds each row of Z, with a random sign, to a random bucket.
+    """
     signs = rng.choice([-1.0, 1.0], n_rows)
-    buckets = rng.randint(n_buckets, size=n_rows)
+    buckets = rng.choice(n_buckets, n_rows)
     return sparse.csc_array((signs, buckets, np.arange(n_rows + 1)), shape=(n_buckets, n_rows))
-
-
-def standardised(X, s, mean, scale, order=None):
-    """Rows s (x - mean) / scale of X, dense or CSR, in the given order: a new array, or an operator on CSR."""
-    if sparse.issparse(X):
-        X = X if order is None else X[order]
-        s = s if order is None else s[order]
-        return StandardizedCSR(sparse.diags_array(s[:, 0]) @ X, s, mean, scale)
-    Z = np.empty(X.shape, dtype=X.dtype)
-    for rows in row_blocks(*X.shape):
-        at = rows if order is None else order[rows]
-        Z[rows] = s[at] * ((X[at] - mean) / scale)
-    return Z

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._kernels import Iterate, sgd_epoch
+from ._kernels import stacked_parameters
 from ._learning_rate import scheduled
 from ._targets import dot
 
@@ -19,8 +19,36 @@ class Plan(NamedTuple):
     batch_size: int
     schedule: str
     decay: float
-    fit_intercept: bool
     average: bool
+
+
+class Iterate(NamedTuple):
+    """Where the solver stands: theta = [beta; b; I], (d + 1 + t, t), the average of its iterates, and the steps taken."""
+
+    theta: np.ndarray
+    mean: np.ndarray
+    n_steps: int
+
+    @property
+    def last(self):
+        """beta (d, t) and b (t,)."""
+        return split(self.theta)
+
+    @property
+    def predicting(self):
+        """The averages of both, or both where nothing is averaged."""
+        return split(self.mean)
+
+
+def iterate(last, mean, n_steps):
+    """The `Iterate` with the given (beta, b) and averages."""
+    return Iterate(stacked_parameters(*last), stacked_parameters(*mean), n_steps)
+
+
+def split(theta):
+    """beta (d, t) and b (t,) of theta."""
+    d = len(theta) - theta.shape[1] - 1
+    return theta[:d], theta[d]
 
 
 class Solution(NamedTuple):
@@ -34,11 +62,6 @@ class Solution(NamedTuple):
     diverged_at: int | None
 
 
-def initial(beta, b):
-    """The iterate before any step."""
-    return Iterate(beta, b, beta, b, 0)
-
-
 def sgd(rows, at, lr, plan, max_iter, tol, n_iter_no_change, rng, on_epoch):
     """Minimise F from the iterate `at`.
 
@@ -46,11 +69,12 @@ def sgd(rows, at, lr, plan, max_iter, tol, n_iter_no_change, rng, on_epoch):
     stops and returns the iterate with the least F. `on_epoch(beta, b, loss)` stops the fit by returning True.
     """
     best, best_loss, idle = at, loss(rows, at, plan.alpha).sum(), 0
-    bound = max(best_loss, np.sum(rows.y**2) / rows.n_rows / 2)
+    nothing = iterate(at.last, (0 * at.last[0], 0 * at.last[1]), 0)
+    bound = max(best_loss, loss(rows, nothing, plan.alpha).sum())
     for epoch in range(1, max_iter + 1):
         at, lr = one_epoch(rows, at, lr, epoch, plan, rng)
         losses = loss(rows, at, plan.alpha)
-        stop = on_epoch(at.mean_beta, at.mean_b, losses)
+        stop = on_epoch(*at.predicting, losses)
         total = losses.sum()
         # After the last epoch, to be worse than predicting 0 is enough.
         if not total <= bound * (DIVERGED if epoch < max_iter else 1):
@@ -67,15 +91,16 @@ def sgd(rows, at, lr, plan, max_iter, tol, n_iter_no_change, rng, on_epoch):
 
 def one_epoch(rows, at, lr, epoch, plan, rng):
     """The iterate after one pass over the rows, shuffled if `rng` is given, and the learning rate for the next."""
-    order = np.arange(rows.n_rows) if rng is None else rng.permutation(rows.n_rows)
     lrs, next_lr = scheduled(plan.schedule, lr, plan.decay, epoch, -(-rows.n_rows // plan.batch_size))
+    theta = at.theta.astype(rows.Z.dtype)
+    mean = at.mean.astype(rows.Z.dtype) if plan.average else theta
     with np.errstate(over="ignore", invalid="ignore"):
-        at = sgd_epoch(rows, order, plan.batch_size, lrs, plan.alpha, at, plan.fit_intercept, plan.average)
-    return at, next_lr
+        rows.textbook_epoch(theta, mean, at.n_steps, lrs, plan.batch_size, plan.alpha, rng)
+    return Iterate(theta, mean, at.n_steps + len(lrs)), next_lr
 
 
 def loss(rows, at, alpha):
-    """F (t,) of the parameters that predict: the averages, or the iterate where nothing is averaged."""
+    """F (t,) of the parameters that predict."""
+    beta, _ = at.predicting
     with np.errstate(over="ignore", invalid="ignore"):
-        _, square = rows.residual_gradient(at.mean_beta, at.mean_b)
-        return square / 2 + alpha / 2 * dot(at.mean_beta, at.mean_beta)
+        return rows.mean_square(at.mean) / 2 + alpha / 2 * dot(beta, beta)

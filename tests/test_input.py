@@ -1,0 +1,269 @@
+"""Bad input gets a clear error, an unfinished fit a clear warning, and nothing is lost."""
+
+import pickle
+import re
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.utils._param_validation import InvalidParameterError
+
+from sklearn_minibatch import MiniBatchRidgeSGD
+
+from .oracles import closed_form, distance, distance_to_ridge, regression
+
+X, Y = regression(60, 3)
+METHODS = pytest.mark.parametrize("method", ["fit", "partial_fit"])
+SOLVERS = pytest.mark.parametrize("solver", ["svrg", "sgd"])
+
+INVALID = {
+    "alpha": [-1e-9, np.nan, np.inf, "1", None],
+    "solver": ["adam", None, 1],
+    "batch_size": [0, -1, 1.5, "all", None],
+    "lr": [0.0, -0.1, np.nan, np.inf, "fast", None],
+    "lr_schedule": ["cosine", None],
+    "lr_decay": [-0.1, np.nan, np.inf, None],
+    "preconditioner": [0, -1, 1.5, "full"],
+    "average": ["yes", 2, None],
+    "max_iter": [0, -1, 1.5, None],
+    "tol": [-1e-6, np.nan, "auto"],
+    "fit_intercept": ["yes", None],
+    "standardize": ["yes", None],
+    "shuffle": ["yes", None],
+    "early_stopping": ["yes", None],
+    "validation_fraction": [0.0, 1.0, -0.1, None],
+    "n_iter_no_change": [0, 1.5, None],
+    "warm_start": ["yes", None],
+    "random_state": ["seed", -1],
+    "verbose": [-1, "loud", None],
+}
+
+
+def fitted(**params):
+    return MiniBatchRidgeSGD(random_state=0, **params).fit(X, Y)
+
+
+def state(model):
+    return pickle.dumps(vars(model))
+
+
+@METHODS
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in INVALID.items() for value in values])
+def test_invalid_parameters_are_named(name, value, method):
+    model = MiniBatchRidgeSGD(**{name: value})
+    with pytest.raises(InvalidParameterError, match=f"The '{name}' parameter of MiniBatchRidgeSGD"):
+        getattr(model, method)(X, Y)
+    assert not hasattr(model, "coef_")
+
+
+def test_every_parameter_is_tried():
+    assert sorted(INVALID) == sorted(MiniBatchRidgeSGD().get_params())
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"alpha": 0, "batch_size": np.int64(3), "lr": 1, "max_iter": np.int32(50)},
+        {"tol": 0.5, "random_state": np.random.RandomState(0), "verbose": False},
+        {"preconditioner": 1, "validation_fraction": 0.5, "early_stopping": np.True_},
+    ],
+)
+def test_valid_parameters_of_other_types(params):
+    MiniBatchRidgeSGD(**params).fit(X, Y)
+
+
+def spoilt(array, value):
+    array = np.array(array)
+    array.flat[-1] = value
+    return array
+
+
+BAD = {
+    "NaN in X": (spoilt(X, np.nan), Y, None, "Input X contains NaN"),
+    "inf in X": (spoilt(X, np.inf), Y, None, "Input X contains infinity"),
+    "NaN in sparse X": (sparse.csr_array(spoilt(X, np.nan)), Y, None, "Input X contains NaN"),
+    "NaN in y": (X, spoilt(Y, np.nan), None, "Input y contains NaN"),
+    "inf in y": (X, spoilt(Y, -np.inf), None, "Input y contains infinity"),
+    "one dimension": (X[:, 0], Y, None, "Expected 2D array, got 1D array"),
+    "three dimensions": (X[:, :, None], Y, None, "dim 3"),
+    "three dimensions of y": (X, Y[:, None, None], None, "dim 3"),
+    "rows of X and y": (X, Y[:-1], None, r"inconsistent numbers of samples: \[60, 59\]"),
+    "no rows": (X[:0], Y[:0], None, "0 sample"),
+    "no columns": (X[:, :0], Y, None, "0 feature"),
+    "text": (np.full((60, 3), "a"), Y, None, "could not convert|dtype"),
+    "complex": (X + 1j, Y, None, "Complex data not supported"),
+    "no y": (X, None, None, "requires y to be passed"),
+    "negative weight": (X, Y, spoilt(np.ones(60), -1), "Negative values in data passed to `sample_weight`"),
+    "weights all zero": (X, Y, np.zeros(60), "zero"),
+    "NaN weight": (X, Y, spoilt(np.ones(60), np.nan), "sample_weight contains NaN"),
+    "too few weights": (X, Y, np.ones(59), "sample_weight"),
+    "weights of two dimensions": (X, Y, np.ones((60, 1)), "[Ss]ample.?weight"),
+}
+
+
+@METHODS
+@SOLVERS
+@pytest.mark.parametrize("bad", BAD)
+def test_bad_input_raises_and_changes_nothing(bad, method, solver):
+    X_bad, y_bad, w, message = BAD[bad]
+    fresh = MiniBatchRidgeSGD(solver=solver, lr=0.01)
+    with pytest.raises(ValueError, match=message):
+        getattr(fresh, method)(X_bad, y_bad, sample_weight=w)
+    assert vars(fresh) == fresh.get_params()
+    trained = fitted(solver=solver, lr=0.01, tol=None, max_iter=3)
+    before = state(trained)
+    with pytest.raises(ValueError, match=message):
+        getattr(trained, method)(X_bad, y_bad, sample_weight=w)
+    assert state(trained) == before
+
+
+@METHODS
+def test_an_invalid_parameter_leaves_a_fitted_model_alone(method):
+    model = fitted().set_params(alpha=-1)
+    before = state(model)
+    with pytest.raises(InvalidParameterError):
+        getattr(model, method)(X, Y)
+    assert state(model) == before
+
+
+@pytest.mark.parametrize("shape", [(60, 2), (60, 4)])
+def test_wrong_number_of_columns(shape):
+    model = fitted()
+    for call in (model.predict, lambda rows: model.score(rows, Y), lambda rows: model.partial_fit(rows, Y)):
+        with pytest.raises(ValueError, match=f"X has {shape[1]} features, but MiniBatchRidgeSGD is expecting 3"):
+            call(np.ones(shape))
+
+
+def test_predict_before_fit():
+    with pytest.raises(NotFittedError):
+        MiniBatchRidgeSGD().predict(X)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_predict_of_bad_rows(value):
+    with pytest.raises(ValueError, match="Input X contains"):
+        fitted().predict(spoilt(X, value))
+
+
+def test_warm_start_with_another_shape_says_what_to_do():
+    model = fitted(warm_start=True)
+    before = state(model)
+    with pytest.raises(ValueError, match="warm_start"):
+        model.fit(X[:, :2], Y)
+    assert state(model) == before
+
+
+def test_early_stopping_without_two_rows_says_so():
+    with pytest.raises(ValueError, match="early_stopping"):
+        MiniBatchRidgeSGD(early_stopping=True).fit(np.ones((5, 2)), np.ones(5))
+
+
+class TestMaxIter:
+    """Reaching max_iter warns, says how far it is, and leaves a usable model."""
+
+    @staticmethod
+    def rows():
+        return regression(3000, 40, condition=1e4)
+
+    def test_svrg_says_how_far(self):
+        X, y = self.rows()
+        model = MiniBatchRidgeSGD(max_iter=2, batch_size=8, random_state=0)
+        with pytest.warns(ConvergenceWarning, match="max_iter=2") as caught:
+            model.fit(X, y)
+        assert not model.converged_
+        assert model.n_iter_ == 2
+        estimate = float(re.search(r"(\d\.\de[+-]\d+)", str(caught[0].message))[1])
+        true = distance(model.predict(X), closed_form(X, y, 1e-4), X, y)
+        assert true / 5 < estimate < 5 * true
+        assert len(caught) == 1
+
+    def test_sgd_says_how_far(self):
+        X, y = self.rows()
+        model = MiniBatchRidgeSGD(solver="sgd", max_iter=2, shuffle=False)
+        with pytest.warns(ConvergenceWarning, match="max_iter=2") as caught:
+            model.fit(X, y)
+        fall = 1 - model.loss_history_[1] / model.loss_history_[0]
+        assert f"{fall:.1e}" in str(caught[0].message)
+        assert not model.converged_
+
+    @SOLVERS
+    def test_no_warning_without_tol(self, solver):
+        X, y = self.rows()
+        model = MiniBatchRidgeSGD(solver=solver, max_iter=2, tol=None).fit(X, y)
+        assert model.n_iter_ == 2
+
+    def test_no_warning_when_the_last_epoch_meets_tol(self):
+        X, y = self.rows()
+        n_iter = MiniBatchRidgeSGD(random_state=0).fit(X, y).n_iter_
+        model = MiniBatchRidgeSGD(random_state=0, max_iter=n_iter).fit(X, y)
+        assert model.converged_
+
+    def test_a_model_that_did_not_converge_always_says_so(self):
+        """converged_ is False exactly when there was a warning."""
+        for seed in range(20):
+            X, y = regression(4 + seed, 6, seed=seed)
+            X[:, 1] = X[:, 0]
+            for max_iter in (1, 2, 3):
+                model = MiniBatchRidgeSGD(1e-8, batch_size=1, max_iter=max_iter, random_state=seed)
+                try:
+                    model.fit(X, y)
+                    warned = False
+                except ConvergenceWarning:
+                    warned = True
+                assert warned or model.converged_
+
+
+class TestExtremes:
+    """The smallest and oddest problems that are still problems."""
+
+    @SOLVERS
+    @METHODS
+    def test_one_row(self, solver, method):
+        model = MiniBatchRidgeSGD(solver=solver, lr=0.1, tol=None, max_iter=5)
+        getattr(model, method)([[1.0, 2.0]], [3.0])
+        assert np.isfinite(model.predict([[1.0, 2.0]])).all()
+        if solver == "svrg":
+            np.testing.assert_allclose(model.predict([[1.0, 2.0]]), 3.0)
+
+    @pytest.mark.parametrize("constant", [0.0, 5.0, 1e8])
+    @pytest.mark.parametrize("n", [60, 1500])
+    def test_constant_target(self, n, constant):
+        X, _ = regression(n, 3)
+        model = MiniBatchRidgeSGD(random_state=0).fit(X, np.full(n, constant))
+        np.testing.assert_allclose(model.predict(X), constant, rtol=1e-6)
+        assert model.converged_
+
+    def test_one_constant_target_of_several(self):
+        model = MiniBatchRidgeSGD(random_state=0).fit(X, np.column_stack([Y, np.ones(60)]))
+        np.testing.assert_allclose(model.predict(X)[:, 1], 1, rtol=1e-9)
+        assert distance(model.predict(X)[:, 0], closed_form(X, Y, 1e-4), X, Y) <= 1e-6
+
+    @SOLVERS
+    def test_only_constant_columns(self, solver):
+        model = MiniBatchRidgeSGD(solver=solver, random_state=0, lr=0.1, tol=None).fit(np.ones((60, 3)), Y)
+        np.testing.assert_allclose(model.predict(np.ones((60, 3))), Y.mean(), rtol=1e-2 if solver == "sgd" else 1e-9)
+
+    def test_integers_and_lists(self):
+        rows, target = [[1, 2], [3, 4], [5, 7], [0, 1]], [1, 2, 4, 0]
+        model = MiniBatchRidgeSGD().fit(rows, target)
+        assert distance_to_ridge(model, np.array(rows, float), np.array(target, float)) <= 1e-6
+
+    def test_all_rows_but_one_of_weight_zero(self):
+        w = np.zeros(60)
+        w[7] = 2
+        model = MiniBatchRidgeSGD(random_state=0).fit(X, Y, sample_weight=w)
+        np.testing.assert_allclose(model.predict(X[7:8]), Y[7])
+
+    def test_weights_of_zero_may_hide_anything_finite(self):
+        w = np.ones(60)
+        w[::2] = 0
+        wild = X.copy()
+        wild[::2] = 1e300
+        model = MiniBatchRidgeSGD(random_state=0).fit(wild, Y, sample_weight=w)
+        assert distance_to_ridge(model, X, Y, w) <= 1e-6
+
+    @pytest.mark.parametrize("scale", [1e-100, 1e-30, 1e30, 1e100])
+    def test_extreme_units(self, scale):
+        assert distance_to_ridge(MiniBatchRidgeSGD(random_state=0).fit(scale * X, Y), scale * X, Y) <= 1e-6
+        assert distance_to_ridge(MiniBatchRidgeSGD(random_state=0).fit(X, scale * Y), X, scale * Y) <= 1e-6

@@ -1,0 +1,351 @@
+"""partial_fit: the scaler runs along, the predictor does not move with it, one pass comes near the closed form."""
+
+import pickle
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_minibatch import MiniBatchRidgeSGD
+
+from .oracles import closed_form, distance_to_ridge, regression
+
+SOLVERS = pytest.mark.parametrize("solver", ["svrg", "sgd"])
+
+
+def learn(model, X, y, w=None, chunk=10):
+    """The model after one pass over the rows in chunks."""
+    for start in range(0, X.shape[0], chunk):
+        rows = slice(start, start + chunk)
+        model.partial_fit(X[rows], y[rows], None if w is None else w[rows])
+    return model
+
+
+def assert_moments(model, X, w=None):
+    """Those of one StandardScaler.fit, up to a few roundings of the numbers in X."""
+    scaler = StandardScaler().fit(X, sample_weight=w)
+    rounding = 16 * np.finfo(float).eps * np.abs(X).max(axis=0)
+    assert np.all(np.abs(model.scaler_.mean_ - scaler.mean_) <= rounding)
+    assert np.all(np.abs(model.scaler_.scale_ - scaler.scale_) <= rounding + 1e-13 * scaler.scale_)
+    assert np.all(np.abs(model.scaler_.var_ - scaler.var_) <= 2 * (rounding + 1e-13 * scaler.scale_) * scaler.scale_)
+    np.testing.assert_allclose(model.scaler_.n_samples_seen_, scaler.n_samples_seen_)
+
+
+class TestMoments:
+    @settings(max_examples=100, deadline=None, derandomize=True)
+    @given(
+        cuts=st.lists(st.integers(1, 59), max_size=20),
+        offset=st.sampled_from([0.0, 1.0, 1e4, 1e8]),
+        weighted=st.booleans(),
+        solver=st.sampled_from(["svrg", "sgd"]),
+        seed=st.integers(0, 100),
+    )
+    def test_any_chunking(self, cuts, offset, weighted, solver, seed):
+        rng = np.random.default_rng(seed)
+        X, y = rng.standard_normal((60, 3)) + offset, rng.standard_normal(60)
+        w = rng.exponential(size=60) if weighted else None
+        model = MiniBatchRidgeSGD(solver=solver, lr=1e-12, random_state=0)
+        edges = [0, *sorted(set(cuts)), 60]
+        for start, stop in pairwise(edges):
+            model.partial_fit(X[start:stop], y[start:stop], None if w is None else w[start:stop])
+        assert_moments(model, X, w)
+
+    @SOLVERS
+    @pytest.mark.parametrize("offset", [0.0, 1e8])
+    @pytest.mark.parametrize("chunk", [1, 7])
+    def test_columns_that_are_constant_for_a_while(self, solver, offset, chunk):
+        X, y = regression(120, 4)
+        X[:50, 0] = X[0, 0]
+        X[30:, 1] = X[30, 1]
+        X[:119, 2] = 0
+        model = learn(MiniBatchRidgeSGD(solver=solver, lr=1e-12), X + offset, y, chunk=chunk)
+        assert_moments(model, X + offset)
+        assert_moments(
+            learn(MiniBatchRidgeSGD(solver=solver, lr=1e-12), X[:30] + offset, y[:30], chunk=chunk), X[:30] + offset
+        )
+
+    @SOLVERS
+    def test_constant_columns_get_scale_one(self, solver):
+        X = np.full((40, 3), [0.1, 1e8, 0.0])
+        model = learn(MiniBatchRidgeSGD(solver=solver, lr=1e-3), X, np.arange(40.0), chunk=3)
+        np.testing.assert_array_equal(model.scaler_.scale_, 1)
+        np.testing.assert_allclose(model.scaler_.mean_, X[0], rtol=1e-15)
+
+    @SOLVERS
+    @pytest.mark.parametrize("chunk", [1, 20])
+    def test_weights_are_repetitions(self, solver, chunk):
+        X, y = regression(100, 3)
+        w = np.random.default_rng(0).integers(0, 3, 100)
+        w[::chunk] = 1
+        model = learn(MiniBatchRidgeSGD(solver=solver, lr=1e-6), X, y, w, chunk)
+        repeated = StandardScaler().fit(np.repeat(X, w, axis=0))
+        np.testing.assert_allclose(model.scaler_.mean_, repeated.mean_, rtol=1e-12)
+        np.testing.assert_allclose(model.scaler_.var_, repeated.var_, rtol=1e-12)
+        assert model.scaler_.n_samples_seen_ == w.sum()
+
+    @SOLVERS
+    @pytest.mark.parametrize("to_rows", [np.asarray, sparse.csr_array, sparse.csc_matrix])
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_formats(self, solver, to_rows, dtype):
+        X, y = regression(90, 4)
+        X = (X * (X > 0)).astype(dtype)
+        model = MiniBatchRidgeSGD(solver=solver, lr=1e-3)
+        for start in range(0, 90, 30):
+            model.partial_fit(to_rows(X[start : start + 30]), y[start : start + 30])
+        scaler = StandardScaler().fit(X.astype(float))
+        np.testing.assert_allclose(model.scaler_.mean_, scaler.mean_, rtol=1e-6 if dtype == np.float32 else 1e-13)
+        np.testing.assert_allclose(model.scaler_.var_, scaler.var_, rtol=1e-6 if dtype == np.float32 else 1e-13)
+
+    @SOLVERS
+    def test_after_fit(self, solver):
+        X, y = regression(200, 3)
+        X[:, 1] += 1e6
+        X[100:] += 5
+        w = np.linspace(0.1, 1, 200)
+        model = MiniBatchRidgeSGD(solver=solver, lr=1e-4, tol=None, max_iter=3).fit(X[:100], y[:100], w[:100])
+        learn(model, X[100:], y[100:], w[100:])
+        assert_moments(model, X, w)
+
+
+class TestThePredictorStays:
+    """Steps of next to no length: what moves is the scaler alone."""
+
+    @pytest.mark.parametrize("fit_intercept", [True, False])
+    @SOLVERS
+    def test_when_only_the_scaler_moves(self, solver, fit_intercept):
+        X, y = regression(300, 4)
+        params = {
+            "solver": solver,
+            "fit_intercept": fit_intercept,
+            "lr": 1e-2,
+            "max_iter": 20,
+            "tol": None,
+        }
+        model = MiniBatchRidgeSGD(**params, random_state=0).fit(X, y)
+        coef, intercept = model.coef_.copy(), model.intercept_
+        model.set_params(lr=1e-300)
+        shifted = 50 * X[:100] + 7
+        for rows in (shifted, X[:1], -shifted):
+            # Targets that the predictor hits, so that the mean of y agrees with it too.
+            model.partial_fit(rows, rows @ coef + intercept)
+        assert not np.allclose(model.scaler_.scale_, X.std(axis=0), rtol=0.5)
+        np.testing.assert_allclose(model.coef_, coef, rtol=1e-9)
+        np.testing.assert_allclose(model.intercept_, intercept, atol=1e-9 if solver == "sgd" else 1e-1)
+
+    def test_a_scaler_that_moves_by_itself(self):
+        """A first chunk of rows all alike gives scale 1; the true scale comes later, and beta must follow."""
+        X, y = regression(100, 3)
+        model = MiniBatchRidgeSGD(solver="sgd", lr=0.1, shuffle=False, batch_size=10).partial_fit(X[:50], y[:50])
+        coef = model.coef_.copy()
+        model.set_params(lr=1e-300).partial_fit(1e4 * X + 1e6, y)
+        np.testing.assert_allclose(model.coef_, coef, rtol=1e-12)
+
+    @pytest.mark.parametrize("average", [True, False])
+    def test_textbook_steps_in_the_units_of_the_moment(self, average):
+        """Against a loop that is written in original units throughout."""
+        X, y = regression(90, 3)
+        X = X * [1, 10, 100] + [0, 5, 1e3]
+        X[60:] *= 3
+        lr, alpha = 0.05, 0.1
+        model = MiniBatchRidgeSGD(alpha, solver="sgd", lr=lr, batch_size=8, shuffle=False, average=average)
+        coef, intercept, mean_coef, mean_intercept, t = np.zeros(3), 0.0, np.zeros(3), 0.0, 0
+        for start in range(0, 90, 30):
+            seen = X[: start + 30]
+            mean, sigma = seen.mean(axis=0), seen.std(axis=0)
+            for first in range(start, start + 30, 8):
+                batch = slice(first, min(first + 8, start + 30))
+                r = X[batch] @ coef + intercept - y[batch]
+                step = -lr * ((X[batch] - mean).T @ r / len(r) / sigma**2 + alpha * coef)
+                coef, intercept = coef + step, intercept - lr * r.mean() - mean @ step
+                t += 1
+                mean_coef = mean_coef + (coef - mean_coef) * 2 / (t + 1)
+                mean_intercept = mean_intercept + (intercept - mean_intercept) * 2 / (t + 1)
+            model.partial_fit(X[start : start + 30], y[start : start + 30])
+            np.testing.assert_allclose(model.coef_, mean_coef if average else coef, rtol=1e-9)
+            np.testing.assert_allclose(model.intercept_, mean_intercept if average else intercept, rtol=1e-9)
+        assert model.t_ == t
+        assert model.n_iter_ == 3
+
+
+class TestOnePass:
+    """Excess risk on fresh rows after one pass, in units of that of the closed form on the same rows."""
+
+    n, chunk = 100_000, 2000
+
+    def ratio(self, d, condition, batch_size, seed, **params):
+        rng = np.random.default_rng(seed)
+        basis = np.linalg.qr(rng.standard_normal((d, d)))[0]
+        X = rng.standard_normal((self.n, d)) * np.geomspace(1, condition**-0.5, d) @ basis + rng.standard_normal(d)
+        truth = basis.T @ (rng.standard_normal(d) / np.geomspace(1, condition**-0.5, d))
+        y = X @ truth + rng.standard_normal(self.n) * np.sqrt(d) + 3
+        model = MiniBatchRidgeSGD(1e-6, batch_size=batch_size, random_state=seed, **params)
+        learn(model, X, y, chunk=self.chunk)
+        closed = closed_form(X, y, 1e-6)
+        held_out = rng.standard_normal((5000, d)) * np.geomspace(1, condition**-0.5, d) @ basis + X.mean(axis=0)
+
+        def excess(predictions):
+            return np.mean((predictions - held_out @ truth - 3) ** 2)
+
+        return excess(model.predict(held_out)) / excess(closed.predict(held_out)[:, 0])
+
+    @pytest.mark.parametrize("batch_size", ["auto", 8, 256])
+    @pytest.mark.parametrize("condition", [1e1, 1e4])
+    def test_twenty_columns(self, condition, batch_size):
+        assert np.median([self.ratio(20, condition, batch_size, seed) for seed in range(5)]) <= 1.7
+
+    @pytest.mark.parametrize("batch_size", ["auto", 8, 256])
+    @pytest.mark.parametrize("condition", [1e1, 1e4])
+    def test_a_hundred_columns(self, condition, batch_size):
+        assert self.ratio(100, condition, batch_size, seed=0) <= 1.7
+
+
+def test_one_pass_in_any_chunking():
+    X, y = regression(6000, 5, condition=100)
+    X = X * np.geomspace(1e-3, 1e3, 5) + 1e3
+    for chunk in (1, 50, 6000):
+        n = 1500 if chunk == 1 else 6000
+        model = learn(MiniBatchRidgeSGD(random_state=0), X[:n], y[:n], chunk=chunk)
+        # The closed form itself is off the truth by about noise * sqrt(d / n).
+        assert distance_to_ridge(model, X[:n], y[:n]) <= 0.5 * np.sqrt(5 / n)
+
+
+@pytest.mark.parametrize("to_rows", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("params", [{}, {"standardize": False}, {"fit_intercept": False}, {"preconditioner": None, "lr": 0.3}])
+def test_one_pass_comes_near_the_closed_form_of_its_parameters(params, to_rows):
+    X, y = regression(5000, 5, t=2)
+    X = np.where(X > 0, X, 0) + 0.1
+    w = np.random.default_rng(0).exponential(size=5000)
+    model = learn(MiniBatchRidgeSGD(0.01, random_state=0, **params), to_rows(X), y, w, chunk=500)
+    assert distance_to_ridge(model, X, y, w) <= 0.05
+
+
+def test_after_fit_on_the_same_stream():
+    """A fitted half, then the other half in chunks: near the closed form of both."""
+    X, y = regression(8000, 5, condition=100)
+    model = MiniBatchRidgeSGD(random_state=0).fit(X[:4000], y[:4000])
+    learn(model, X[4000:], y[4000:], chunk=200)
+    half = closed_form(X[:4000], y[:4000], 1e-4).predict(X)[:, 0]
+    far = np.sqrt(np.mean((half - closed_form(X, y, 1e-4).predict(X)[:, 0]) ** 2)) / y.std()
+    assert distance_to_ridge(model, X, y) <= far
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 64, 1000])
+@pytest.mark.parametrize("lr", [1e-6, 0.1, 1.0, 1e3, 1e6])
+def test_no_lr_makes_the_default_diverge(lr, batch_size):
+    X, y = regression(3000, 6, condition=100)
+    model = learn(MiniBatchRidgeSGD(lr=lr, batch_size=batch_size, random_state=0), X, y, chunk=300)
+    assert model.score(X, y) > -0.01
+
+
+class TestAFailureChangesNothing:
+    """A partial_fit that raises leaves every byte of the estimator as it was."""
+
+    X, y = regression(60, 3)
+    BAD = {
+        "nan": (np.where(np.arange(60)[:, None] == 50, np.nan, X), y, None),
+        "inf": (np.where(np.arange(60)[:, None] == 50, np.inf, X), y, None),
+        "nan in y": (X, np.where(np.arange(60) == 50, np.nan, y), None),
+        "columns": (X[:, :2], y, None),
+        "rows": (X[:30], y, None),
+        "one dimension": (X[:, 0], y, None),
+        "names": (pd.DataFrame(X, columns=["a", "b", "z"]), y, None),
+        "targets": (X, np.column_stack([y, y]), None),
+        "dimensions of y": (X, y[:, None, None], None),
+        "negative weights": (X, y, np.linspace(-1, 1, 60)),
+        "zero weights": (X, y, np.zeros(60)),
+        "nan weights": (X, y, np.full(60, np.nan)),
+        "too few weights": (X, y, np.ones(59)),
+        "text": (np.full((60, 3), "a"), y, None),
+        "no rows": (X[:0], y[:0], None),
+    }
+
+    @staticmethod
+    def state(model):
+        return pickle.dumps(vars(model))
+
+    @SOLVERS
+    @pytest.mark.parametrize("start", ["fit", "partial_fit", "both"])
+    @pytest.mark.parametrize("bad", BAD)
+    def test_after_others(self, bad, start, solver):
+        rows = pd.DataFrame(self.X, columns=["a", "b", "c"]) if bad == "names" else self.X
+        model = MiniBatchRidgeSGD(solver=solver, lr=1e-3, tol=None, max_iter=3, random_state=0)
+        for method in ("fit", "partial_fit") if start == "both" else (start,):
+            getattr(model, method)(rows, self.y)
+        before = self.state(model)
+        X, y, w = self.BAD[bad]
+        with pytest.raises(ValueError):  # noqa: PT011
+            model.partial_fit(X, y, sample_weight=w)
+        assert self.state(model) == before
+
+    @SOLVERS
+    @pytest.mark.parametrize("bad", sorted(set(BAD) - {"columns", "names", "targets"}))
+    def test_when_it_is_the_first(self, bad, solver):
+        model = MiniBatchRidgeSGD(solver=solver)
+        X, y, w = self.BAD[bad]
+        with pytest.raises(ValueError):  # noqa: PT011
+            model.partial_fit(X, y, sample_weight=w)
+        assert vars(model) == model.get_params()
+
+    @SOLVERS
+    def test_what_comes_after_is_as_if_it_had_not_been(self, solver):
+        models = [MiniBatchRidgeSGD(solver=solver, lr=1e-3, random_state=0) for _ in range(2)]
+        for model, bad in zip(models, (False, True), strict=True):
+            for start in range(0, 60, 20):
+                model.partial_fit(self.X[start : start + 20], self.y[start : start + 20])
+                if bad:
+                    with pytest.raises(ValueError, match="Negative"):
+                        model.partial_fit(self.X, self.y, -np.ones(60))
+        assert self.state(models[0]) == self.state(models[1])
+
+    @SOLVERS
+    def test_targets_must_keep_their_dimensions(self, solver):
+        model = MiniBatchRidgeSGD(solver=solver, lr=1e-3).partial_fit(self.X, np.column_stack([self.y, self.y]))
+        with pytest.raises(ValueError, match="target"):
+            model.partial_fit(self.X, self.y)
+
+
+@SOLVERS
+@pytest.mark.parametrize("to_rows", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_the_buffer_of_a_chunk_may_be_used_again(solver, to_rows, shuffle):
+    X, y = regression(400, 3)
+    w = np.linspace(0.1, 1, 400)
+    params = {"solver": solver, "shuffle": shuffle, "lr": 1e-2, "random_state": 0}
+    fresh, reused = MiniBatchRidgeSGD(**params), MiniBatchRidgeSGD(**params)
+    buffers = to_rows(X[:40].copy()), y[:40].copy(), w[:40].copy()
+    for start in range(0, 400, 40):
+        rows = slice(start, start + 40)
+        (buffers[0].data if sparse.issparse(buffers[0]) else buffers[0].ravel())[:] = X[rows].ravel()
+        buffers[1][:], buffers[2][:] = y[rows], w[rows]
+        reused.partial_fit(*buffers)
+        for buffer in (buffers[0].data if sparse.issparse(buffers[0]) else buffers[0], *buffers[1:]):
+            buffer[:] = -99
+        fresh.partial_fit(to_rows(X[rows].copy()), y[rows].copy(), w[rows].copy())
+    np.testing.assert_array_equal(reused.coef_, fresh.coef_)
+    assert reused.intercept_ == fresh.intercept_
+
+
+@SOLVERS
+def test_attributes_handed_out_earlier_do_not_change(solver):
+    X, y = regression(100, 3)
+    model = MiniBatchRidgeSGD(solver=solver, lr=1e-2).partial_fit(X[:50], y[:50])
+    coef, mean = model.coef_, model.scaler_.mean_
+    before = coef.copy(), mean.copy()
+    model.partial_fit(X[50:], y[50:])
+    np.testing.assert_array_equal((coef, mean), before)
+    assert not np.array_equal(model.coef_, coef)
+
+
+@SOLVERS
+def test_writing_to_the_published_attributes_does_no_harm(solver):
+    X, y = regression(100, 3)
+    models = [MiniBatchRidgeSGD(solver=solver, lr=1e-2, random_state=0).partial_fit(X[:50], y[:50]) for _ in range(2)]
+    models[0].coef_[:] = 0
+    for model in models:
+        model.partial_fit(X[50:], y[50:])
+    np.testing.assert_array_equal(models[0].coef_, models[1].coef_)
