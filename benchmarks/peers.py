@@ -10,7 +10,7 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.linear_model import Ridge, SGDRegressor
+from sklearn.linear_model import Ridge, SGDRegressor, ridge_regression
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -19,6 +19,7 @@ from sklearn_minibatch import MiniBatchRidgeSGD
 
 TOLERANCES = tuple(10.0**-k for k in range(1, 14))
 EPOCHS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+MOST_ITERATIONS = 5_000  # so that no single fit runs away
 BATCH = 256  # of those that leave the choice to their user
 
 
@@ -31,6 +32,7 @@ class Peer(NamedTuple):
     name: str
     fit: Callable  # (problem, setting) -> Fitted
     settings: tuple = (None,)
+    prepare: Callable = lambda problem: None  # not charged
 
 
 def scaler(problem):
@@ -66,10 +68,21 @@ def ridge(solver):
     """`Ridge`; it may overwrite the scaled copy, which spares it another."""
 
     def fit(problem, tol):
+        if solver == "sag" and problem.is_sparse:
+            return sag_on_sparse_rows(problem, tol)
         model = Ridge(alpha=problem.ridge_alpha, solver=solver, copy_X=not problem.standardize, random_state=0)
-        return fitted(problem, model if tol is None else model.set_params(tol=tol, max_iter=100_000))
+        return fitted(problem, model if tol is None else model.set_params(tol=tol, max_iter=MOST_ITERATIONS))
 
     return fit
+
+
+def sag_on_sparse_rows(problem, tol):
+    """sag itself: with an intercept, sparse rows and a max_iter, `Ridge(solver="sag")` runs sparse_cg instead."""
+    scale = make_pipeline(scaler(problem)).fit(problem.X)
+    kwargs = {"alpha": problem.ridge_alpha, "solver": "sag", "tol": tol, "max_iter": MOST_ITERATIONS, "random_state": 0}
+    X = scale.transform(problem.X)
+    coef, n_iter, intercept = ridge_regression(X, problem.y, return_n_iter=True, return_intercept=True, **kwargs)
+    return Fitted(lambda X: scale.transform(X) @ coef + intercept, float(np.max(n_iter)))
 
 
 def sgd_regressor(problem, epochs, **kwargs):
@@ -122,7 +135,7 @@ def skglm(problem, tol):
     from skglm.penalties import L1_plus_L2
     from skglm.solvers import AndersonCD
 
-    solver = AndersonCD(tol=tol, max_iter=1000, fit_intercept=True)
+    solver = AndersonCD(tol=tol, max_epochs=1000, fit_intercept=True)
     return fitted(problem, GeneralizedLinearEstimator(Quadratic(), L1_plus_L2(problem.alpha, 0.0), solver))
 
 
@@ -147,11 +160,12 @@ def river(problem, epochs):
     dense_only(problem, "river")
     model = linear_model.LinearRegression(optimizer=optim.SGD(0.01), l2=2 * problem.alpha)
     model = preprocessing.StandardScaler() | model if problem.standardize else model
-    X, y = pd.DataFrame(problem.X), pd.Series(problem.y, name="y")
+    names = [f"x{j}" for j in range(problem.X.shape[1])]
+    X, y = pd.DataFrame(problem.X, columns=names), pd.Series(problem.y, name="y")
     for start in range(0, len(y) * epochs, BATCH):
         at = start % len(y)
         model.learn_many(X.iloc[at : at + BATCH], y.iloc[at : at + BATCH])
-    return Fitted(lambda X: model.predict_many(pd.DataFrame(X)), epochs)
+    return Fitted(lambda X: model.predict_many(pd.DataFrame(X, columns=names)), epochs)
 
 
 def pytorch(optimizer, **kwargs):
@@ -190,7 +204,7 @@ PEERS = (
     *(Peer(f"Ridge, {solver}", ridge(solver), TOLERANCES) for solver in ("lsqr", "sparse_cg", "sag", "saga")),
     Peer("SGDRegressor", sgd_regressor, EPOCHS),
     Peer("SGDRegressor, averaged", averaged_sgd_regressor, EPOCHS),
-    Peer("SGDRegressor, tuned", tuned_sgd_regressor, EPOCHS),
+    Peer("SGDRegressor, tuned", tuned_sgd_regressor, EPOCHS, prepare=best_rate),
     Peer("MLPRegressor, no hidden layer", perceptron, EPOCHS),
     Peer("skglm", skglm, TOLERANCES[1::2]),
     Peer("glum", glum),

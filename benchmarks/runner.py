@@ -78,24 +78,32 @@ def chosen(trials):
 
 def compare(problem, peers, budget, repeats):
     """`Line`s and `Skipped` of all peers on a problem."""
-    lines, skipped, climbs = [], [], []
+    skipped, climbs = [], []
     warm_up = conditioned(300, 5)
     for peer in peers:
         try:
             if not problem.is_sparse:
                 trial(peer, warm_up, peer.settings[0])  # imports and just-in-time compilation are not charged
+            peer.prepare(problem)
             climbs.append(climb(peer, problem, budget))
         except Exception as error:
             skipped.append(Skipped(problem.name, peer.name, f"{type(error).__name__}: {error}".splitlines()[0]))
             print(f"  skipped: {peer.name} on {problem.name}: {skipped[-1].reason}", flush=True)
-    line = partial(Line, problem.name, *problem.X.shape)
-    for each in (each for trials in climbs for each in trials):
-        lines.append(line(each.peer.name, each.setting, "", each.seconds, each.seconds, 1, each.error, each.iterations))
+    tried = [each for trials in climbs for each in trials]
+    lines = [line_of(problem, each, "", each.seconds, each.seconds, 1) for each in tried]
+    return lines + timed(problem, climbs, budget, repeats), skipped
+
+
+def timed(problem, climbs, budget, repeats):
+    """`Line`s of the chosen settings, timed in turns; fits that took longer than the budget are not repeated."""
     picked = [(accuracy, each) for trials in climbs for accuracy, each in chosen(trials).items()]
-    fits = list(dict.fromkeys((each.peer, each.setting) for _, each in picked))
-    times = interleaved([partial(peer.fit, problem, setting) for peer, setting in fits], repeats)
-    medians = dict(zip(fits, times.T, strict=True))
-    for accuracy, each in picked:
-        seconds, least = medians[each.peer, each.setting]
-        lines.append(line(each.peer.name, each.setting, accuracy, seconds, least, repeats, each.error, each.iterations))
-    return lines, skipped
+    quick = list(dict.fromkeys(each for _, each in picked if each.seconds <= budget))
+    times = interleaved([partial(each.peer.fit, problem, each.setting) for each in quick], repeats)
+    seconds = {each: (*pair, repeats) for each, pair in zip(quick, times.T, strict=True)}
+    return [line_of(problem, each, accuracy, *seconds.get(each, (each.seconds,) * 2 + (1,))) for accuracy, each in picked]
+
+
+def line_of(problem, each, accuracy, median, least, repeats):
+    n, d = problem.X.shape
+    result = accuracy, median, least, repeats, each.error, each.iterations
+    return Line(problem.name, n, d, each.peer.name, each.setting, *result)

@@ -6,6 +6,7 @@ A target is a generator of `Row`s. `Size` shrinks it for a smoke run.
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -16,8 +17,13 @@ from sklearn.linear_model import SGDRegressor
 from sklearn_minibatch import MiniBatchRidgeSGD
 
 from . import peers
-from .problems import Problem, conditioned, movielens, sparse_rows, text
+from .peers import best_rate
+from .problems import conditioned, movielens, sparse_rows, text
+from .runner import trial
 from .timing import epoch_seconds, interleaved
+
+PEERS = {peer.name: peer for peer in peers.PEERS}
+OURS = peers.PEERS[0]
 
 
 class Row(NamedTuple):
@@ -27,16 +33,21 @@ class Row(NamedTuple):
     target: str
     measured: str
     ok: bool | None
+    points: tuple | None = None  # name and values of x and of y, where there is something to draw
 
 
 class Size(NamedTuple):
-    """Rows are divided by `shrink`; runs are repeated `repeats` times."""
+    """Rows are divided by `shrink`, runs repeated `repeats` times; `budget` is seconds for finding a peer's setting."""
 
     shrink: int
     repeats: int
+    budget: float
 
     def rows(self, n):
         return max(200, n // self.shrink)
+
+    def at_most(self, repeats):
+        return self._replace(repeats=min(self.repeats, repeats))
 
     def columns(self, d):
         return min(d, 50) if self.shrink > 1 else d
@@ -134,15 +145,38 @@ def fit_epochs(problem, solver, max_iter):
     model.fit(problem.X, problem.y)
 
 
-def to_accuracy(problem, solver, size, accuracy=1e-6):
-    """Seconds (2, 2) of our fit and of `Ridge` at the same accuracy, and a note of both settings and errors."""
-    theirs = peers.ridge(solver)
-    settings = (None,) if solver in ("cholesky", "svd") else peers.TOLERANCES[2:]
-    ours = peers.first_to_reach(peers.minibatch, peers.TOLERANCES[5:9], problem, accuracy)
-    other = peers.first_to_reach(theirs, settings, problem, accuracy)
-    runs = [partial(peers.minibatch, problem, ours.setting), partial(theirs, problem, other.setting)]
-    note = f"; tol {ours.setting:.0e} leaves {ours.error:.0e}, theirs {other.setting or 0:.0e} leaves {other.error:.0e}"
-    return interleaved(runs, size.repeats), note
+def first_to_reach(peer, settings, problem, accuracy, budget):
+    """Trial of the first of `settings` that reaches an accuracy, or of the most accurate one tried in `budget` seconds."""
+    trials = []
+    for setting in settings:
+        trials.append(trial(peer, problem, setting))
+        if trials[-1].error <= accuracy:
+            return trials[-1]
+        if sum(each.seconds for each in trials) > budget:
+            break
+    return min(trials, key=lambda each: each.error if np.isfinite(each.error) else np.inf)
+
+
+def to_accuracy(problem, name, size, accuracy=1e-6):
+    """Seconds (2, 2) of our fit and of a peer at the same accuracy, a note, and whether ours reaches it."""
+    settings = [each for each in PEERS[name].settings if each is None or each <= 1e-3]
+    theirs = first_to_reach(PEERS[name], settings, problem, accuracy, size.budget)
+    ours = first_to_reach(OURS, (1e-6, 1e-7), problem, accuracy, size.budget)
+    runs = [partial(each.peer.fit, problem, each.setting) for each in (ours, theirs)]
+    note = f"; {ours.error:.0e} left, tol {ours.setting:g}; theirs {theirs.error:.0e}, tol {theirs.setting or 0:g}"
+    return interleaved(runs, size.repeats), note, ours.error <= accuracy
+
+
+def faster_to_accuracy(problem, name, at_least, size):
+    seconds, note, reached = to_accuracy(problem, name, size)
+    row = times_faster(f"fit to 1e-6, {problem.name}, {name}", at_least, seconds, note)
+    return row._replace(ok=row.ok and reached)
+
+
+def cheap_to_accuracy(problem, name, at_most, size):
+    seconds, note, reached = to_accuracy(problem, name, size)
+    row = times_its_time(f"fit to 1e-6, {problem.name}, {name}", at_most, seconds, note)
+    return row._replace(ok=row.ok and reached)
 
 
 def sag(size):
@@ -150,8 +184,7 @@ def sag(size):
     for d, condition in ((20, 1e2), (50, 1e2)):
         problem = conditioned(size.rows(50_000), d, condition)
         for solver in ("sag", "saga"):
-            seconds, note = to_accuracy(problem, solver, size._replace(repeats=min(size.repeats, 3)))
-            yield times_faster(f"fit to 1e-6, {problem.name}, {solver}", 10, seconds, note)
+            yield faster_to_accuracy(problem, f"Ridge, {solver}", 10, size.at_most(3))
 
 
 def krylov(size):
@@ -159,8 +192,7 @@ def krylov(size):
     for n, d in ((100_000, 50), (100_000, 100), (20_000, 500)):
         problem = conditioned(size.rows(n), d, 1e4, alpha=1e-6)
         for solver in ("lsqr", "sparse_cg"):
-            seconds, note = to_accuracy(problem, solver, size)
-            yield times_faster(f"fit to 1e-6, {problem.name}, {solver}", 4, seconds, note)
+            yield faster_to_accuracy(problem, f"Ridge, {solver}", 4, size.at_most(3))
 
 
 def cholesky(size):
@@ -168,33 +200,31 @@ def cholesky(size):
     shapes = (100_000, 20, 4), (100_000, 50, 4), (100_000, 100, 4), (50_000, 200, 2), (50_000, 500, 2), (50_000, 1000, 2)
     for n, d, at_most in shapes:
         problem = conditioned(size.rows(n), size.columns(d), 1e2)
-        seconds, note = to_accuracy(problem, "cholesky", size if d < 500 else size._replace(repeats=min(size.repeats, 3)))
-        yield times_its_time(f"fit to 1e-6, {problem.name}, cholesky", at_most, seconds, note)
-    problem = conditioned(size.rows(20_000), size.columns(2_000), 1e2)
-    seconds, note = to_accuracy(problem, "cholesky", size._replace(repeats=min(size.repeats, 3)))
-    yield times_faster(f"fit to 1e-6, {problem.name}, cholesky", 1, seconds, note)
+        yield cheap_to_accuracy(problem, "Ridge, cholesky", at_most, size if d < 500 else size.at_most(3))
+    for condition in (1e1, 1e2):
+        problem = conditioned(size.rows(20_000), size.columns(2_000), condition)
+        yield faster_to_accuracy(problem, "Ridge, cholesky", 1, size.at_most(2))
 
 
 def tuned(size):
     """Our fit against SGDRegressor with its learning rate tuned (which is not charged), to the accuracy that reaches."""
     for condition in (1e1, 1e2):
         problem = conditioned(size.rows(100_000), 50, condition)
-        theirs = peers.first_to_reach(peers.sgd_regressor, peers.tuned_rates(5), problem, 0.0)
-        ours = peers.first_to_reach(peers.minibatch, peers.TOLERANCES, problem, theirs.error)
-        runs = [partial(peers.minibatch, problem, ours.setting), partial(peers.sgd_regressor, problem, theirs.setting)]
-        note = f"; it reaches {theirs.error:.0e} with {theirs.setting}, ours {ours.error:.0e}"
-        what = f"fit, {problem.name}, tuned SGDRegressor"
-        yield times_faster(what, 1, interleaved(runs, size.repeats), note)
+        tuned_peer = PEERS["SGDRegressor, tuned"]
+        tuned_peer.prepare(problem)
+        theirs = first_to_reach(tuned_peer, (1, 5, 20), problem, 0.0, size.budget)
+        ours = first_to_reach(OURS, OURS.settings, problem, theirs.error, size.budget)
+        runs = [partial(each.peer.fit, problem, each.setting) for each in (ours, theirs)]
+        chosen = ", ".join(f"{name} {value}" for name, value in best_rate(problem).items())
+        note = f"; {ours.error:.0e} left; theirs {theirs.error:.0e} after {theirs.setting} epochs, {chosen}"
+        yield times_faster(f"fit, {problem.name}, tuned SGDRegressor", 1, interleaved(runs, size.repeats), note)
 
 
 def sparse(size):
     """Sparse rows against sag, and what memory they take."""
     n, d = size.rows(100_000), 10_000 // min(size.shrink, 10)
-    for problem in (sparse_rows(n, d), movielens()):
-        if size.shrink > 1 and len(problem.y) > n:
-            problem = Problem(problem.name, problem.X[:n], problem.y[:n])
-        seconds, note = to_accuracy(problem, "sag", size._replace(repeats=min(size.repeats, 1)))
-        yield times_faster(f"fit to 1e-6, {problem.name}, sag", 5, seconds, note)
+    for problem in (sparse_rows(n, d), movielens(n)):
+        yield faster_to_accuracy(problem, "Ridge, sag", 5, size.at_most(1))
         X = problem.X
         times = peak(MiniBatchRidgeSGD(random_state=0), problem) / (X.data.nbytes + X.indices.nbytes + X.indptr.nbytes)
         yield Row(f"peak memory of fit, {problem.name}", "O(nnz): <= 10x X", f"{times:.2g}x X beyond X", bool(times <= 10))
@@ -202,12 +232,11 @@ def sparse(size):
 
 def tfidf(size):
     """Text with more words than rows, against sparse_cg."""
-    problem = text(size.rows(10_000))
-    for alpha, standardize in ((1e-1, True), (1e-3, True), (1 / len(problem.y), False)):
-        problem = Problem(problem.name, problem.X, problem.y, alpha, standardize)
-        seconds, note = to_accuracy(problem, "sparse_cg", size._replace(repeats=1))
+    words = text(size.rows(10_000))
+    for alpha, standardize in ((1e-1, True), (1e-3, True), (1 / len(words.y), False)):
         columns = "standardised" if standardize else "as they are"
-        yield times_faster(f"fit to 1e-6, {problem.name}, {columns}, alpha {alpha:.0e}, sparse_cg", 1, seconds, note)
+        problem = replace(words, name=f"{words.name}, {columns}, alpha {alpha:.0e}", alpha=alpha, standardize=standardize)
+        yield faster_to_accuracy(problem, "Ridge, sparse_cg", 1, size.at_most(1))
 
 
 def learn(model, chunks):
@@ -261,9 +290,9 @@ def single_precision(size):
     """float32 against float64."""
     for n, d in ((200_000, 50), (50_000, 200)):
         problem = conditioned(size.rows(n), d)
-        half = Problem(problem.name, problem.X.astype(np.float32), problem.y)
-        runs = [partial(peers.minibatch, p, 1e-6) for p in (half, problem)]
-        error = problem.error(peers.minibatch(half, 1e-6)(half.X))
+        half = replace(problem, X=problem.X.astype(np.float32))
+        runs = [partial(OURS.fit, each, 1e-6) for each in (half, problem)]
+        error = problem.error(OURS.fit(half, 1e-6).predict(half.X))
         seconds = interleaved(runs, size.repeats)
         yield times_faster(f"fit, {problem.name}, float32 against float64", 1.6, seconds, f"; leaves {error:.0e}")
 
@@ -291,24 +320,30 @@ def memory(size):
 
 
 def growth(size):
-    """Growth of the time with n and d, and of the epochs with n and the condition number."""
-    ns, ds = [size.rows(n) for n in (25_000, 50_000, 100_000, 200_000)], (25, 50, 100, 200)
-    for letter, values, shapes in (("n", ns, [(n, 50) for n in ns]), ("d", ds, [(size.rows(50_000), d) for d in ds])):
-        fits = [partial(fit_epochs, conditioned(*shape), "svrg", 10) for shape in shapes]
-        seconds = interleaved(fits, size.repeats)[0]
-        power = np.polyfit(np.log(values), np.log(seconds), 1)[0] if len(set(values)) > 1 else np.nan
-        yield Row(
-            f"seconds of 10 epochs, svrg, growth with {letter}",
-            f"{letter}^1.1 at most",
-            f"{letter}^{power:.2f}",
-            bool(power <= 1.1),
-        )
-    by_n = [conditioned(n, 50, 1e2) for n in ns]
-    by_condition = [conditioned(size.rows(50_000), 50, 10.0**k, alpha=1e-6) for k in (1, 2, 3, 4, 5, 6)]
-    for name, problems in (("n", by_n), ("the condition number", by_condition)):
-        epochs = [MiniBatchRidgeSGD(alpha=p.alpha, random_state=0).fit(p.X, p.y).n_iter_ for p in problems]
-        flat = max(epochs) <= 2 * min(epochs)
-        yield Row(f"epochs to tol, growth with {name}", "flat: <= 2x the least", ", ".join(map(str, epochs)), flat)
+    """Growth of the time with n and d at 10 epochs, and of the epochs to tol with n and the condition number."""
+    ns, ds = [size.rows(n) for n in (25_000, 50_000, 100_000, 200_000)], [25, 50, 100, 200]
+    yield power_law("n", ns, [conditioned(n, 50) for n in ns], size)
+    yield power_law("d", ds, [conditioned(size.rows(50_000), d) for d in ds], size)
+    yield flat("n", ns, [conditioned(n, 50, 1e2) for n in ns])
+    conditions = [10.0**k for k in range(1, 7)]
+    yield flat("condition number", conditions, [conditioned(size.rows(50_000), 50, c, alpha=1e-6) for c in conditions])
+
+
+def power_law(letter, values, problems, size):
+    """Row for the power of n or d that the time grows with."""
+    seconds = interleaved([partial(fit_epochs, each, "svrg", 10) for each in problems], size.repeats)[0]
+    power = np.polyfit(np.log(values), np.log(seconds), 1)[0] if len(set(values)) > 1 else np.nan
+    what = f"seconds of 10 svrg epochs by {letter}"
+    return Row(
+        what, f"{letter}^1.1 at most", f"{letter}^{power:.2f}", bool(power <= 1.1), (letter, values, "seconds", seconds)
+    )
+
+
+def flat(name, values, problems):
+    """Row for the epochs that the defaults take."""
+    epochs = [OURS.fit(each, 1e-6).iterations for each in problems]
+    listed, level = ", ".join(map(str, epochs)), max(epochs) <= 2 * min(epochs)
+    return Row(f"epochs to tol by {name}", "flat: <= 2x the least", listed, level, (name, values, "epochs", epochs))
 
 
 TARGETS = (
