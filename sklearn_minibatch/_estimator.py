@@ -15,7 +15,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ._learning_rate import largest_eigenvalue, stable_rate
 from ._monitor import Monitor, held_out
-from ._preconditioner import n_buckets, preconditioner
+from ._preconditioner import Diagonal, n_buckets, preconditioner
 from ._rows import in_memory
 from ._scaler import Units, column_moments, merge, no_moments, to_original, to_scaled
 from ._sgd import DIVERGED, Plan, iterate, loss, one_epoch, sgd
@@ -239,6 +239,7 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
             If X, y or the weights are not as above; the estimator is then as it was.
         """
         with _all_or_nothing(self):
+            self._checked = None
             X, y, w = self._validated(X, y, sample_weight, reset=True)
             rng = check_random_state(self.random_state)
             X, y, w, held = self._hold_out(X, y, w, rng)
@@ -265,7 +266,7 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
 
     def _solve_svrg(self, rows, start, monitor, rng, moments, units):
         P = preconditioner(rows, self.alpha, self.preconditioner, rng)
-        batch_size = self._svrg_batch_size(rows)
+        batch_size = self._svrg_batch_size(rows, P)
         lr = self.lr
         if lr == "auto":
             batches = rows.batches(batch_size, 8, rng)
@@ -476,12 +477,14 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
             )
         return self._mean
 
-    def _svrg_batch_size(self, rows):
+    def _svrg_batch_size(self, rows, P):
+        """Rows per mini-batch; "auto" takes so many that their pass outweighs the step from one batch to the next."""
+        n_rows, d = rows.n_rows, rows.n_features
         if self.batch_size != "auto":
-            return min(self.batch_size, rows.n_rows)
-        if rows.n_rows <= n_buckets(rows.n_features):
-            return rows.n_rows
-        return min(SVRG_BATCH, rows.n_rows)
+            return min(self.batch_size, n_rows)
+        if isinstance(P, Diagonal) or n_rows <= n_buckets(d, n_rows):
+            return n_rows
+        return min(max(SVRG_BATCH, 2 * d), n_rows)
 
     def _plan(self, batch_size):
         return Plan(self.alpha, batch_size, self.lr_schedule, self.lr_decay, self.average)
