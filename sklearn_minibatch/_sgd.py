@@ -62,20 +62,22 @@ class Solution(NamedTuple):
     diverged_at: int | None
 
 
-def sgd(rows, at, lr, plan, max_iter, tol, n_iter_no_change, rng, on_epoch):
+def sgd(rows, at, lr, plan, max_iter, tol, n_iter_no_change, rng, monitor):
     """Minimise F from the iterate `at`.
 
     It has converged when F has not fallen by more than a fraction `tol` for `n_iter_no_change` epochs. When it diverges it
-    stops and returns the iterate with the least F. `on_epoch(beta, b, loss)` stops the fit by returning True.
+    stops and returns the iterate with the least F. `monitor` is told where an epoch begins, and `monitor(beta, b, loss)` after
+    it stops the fit by returning True.
     """
     best, best_loss, idle, rising = at, loss(rows, at, plan.alpha).sum(), 0, 0
     previous = best_loss
     nothing = iterate(at.last, (0 * at.last[0], 0 * at.last[1]), 0)
     bound = max(best_loss, loss(rows, nothing, plan.alpha).sum())
     for epoch in range(1, max_iter + 1):
+        monitor.begin_epoch()
         at, lr = one_epoch(rows, at, lr, epoch, plan, rng)
         losses = loss(rows, at, plan.alpha)
-        stop = on_epoch(*at.predicting, losses)
+        stop = monitor(*at.predicting, losses)
         total = losses.sum()
         # After the last epoch, to be worse than predicting 0 is enough.
         if not total <= bound * (DIVERGED if epoch < max_iter else 1):
