@@ -13,7 +13,7 @@ from .peers import PEERS
 from .targets import TARGETS, Size
 
 # Problems, seconds that a peer may spend on one before it is timed, and repeats.
-COMPARISONS = {"tiny": (problems.tiny, 0.02, 1), "short": (problems.short, 1.0, 3), "full": (problems.full, 20.0, 5)}
+COMPARISONS = {"tiny": (problems.tiny, 0.02, 1), "short": (problems.short, 2.0, 3), "full": (problems.full, 20.0, 5)}
 SIZES = {"tiny": Size(200, 1, 0.02), "short": Size(1, 5, 20.0), "full": Size(1, 15, 60.0)}
 
 

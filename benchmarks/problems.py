@@ -199,7 +199,7 @@ def tiny():
 
 
 def short():
-    return [conditioned(20_000, 50, 1e1), conditioned(20_000, 50, 1e4, alpha=1e-6), diamonds(), movielens()]
+    return [conditioned(20_000, 50, 1e1), conditioned(20_000, 50, 1e4, alpha=1e-6), diamonds(), movielens(20_000)]
 
 
 def full():

@@ -3,11 +3,15 @@
 import csv
 import time
 
+import numpy as np
+
 from .machine import machine, threads, versions
 from .runner import ACCURACIES, Line, compare
+from .timing import duration
 
 COLORS = {"MiniBatch": "black", "Ridge": "tab:blue", "SGD": "tab:green", "PyTorch": "tab:red", "": "tab:orange"}
 MARKERS = "os^vDP*X"
+SHOWN = 1e-10, 10.0  # errors beyond are drawn at the edge
 
 
 def markdown(header, rows):
@@ -45,11 +49,15 @@ def draw_growth(points, out):
     figure, axes = plt.subplots(1, len(points), figsize=(3.2 * len(points), 3), layout="constrained", squeeze=False)
     for ax, (x_name, x, y_name, y) in zip(axes[0], points, strict=True):
         ax.plot(x, y, "o-", color="black")
-        ax.set(xlabel=x_name, ylabel=y_name, xscale="log", ylim=(0, None))
+        ax.set(xlabel=x_name, ylabel=y_name, xscale="log")
+        ax.set_xticks(x, [f"{each:g}" for each in x], rotation=45)
+        ax.minorticks_off()
         if y_name == "seconds":
-            ax.set(yscale="log", ylim=(None, None))
+            ax.set(yscale="log")
             ax.plot(x, [y[-1] * each / x[-1] for each in x], "--", color="gray", label="linear")
             ax.legend(frameon=False)
+        else:
+            ax.set_ylim(0, 1.2 * max(y))
     figure.savefig(out / "growth.png", dpi=120)
     plt.close(figure)
 
@@ -83,7 +91,7 @@ def section(problem, lines, missing, picture):
     for line in lines:
         rows.setdefault(line.peer, {})[line.accuracy_target] = line
     ordered = sorted(rows.items(), key=lambda item: rank(item[1]))
-    header = ["", *(f"{accuracy:g}" for accuracy in ACCURACIES), "least error", "setting for it"]
+    header = ["", *(f"to {accuracy:.0e}" for accuracy in ACCURACIES), "least error", "setting for it"]
     cells = [
         [name, *(time_to(by.get(a)) for a in ACCURACIES), f"{by['end'].accuracy:.0e} in {time_to(by['end'])}", setting(by)]
         for name, by in ordered
@@ -100,7 +108,7 @@ def rank(by):
 
 
 def time_to(line):
-    return "-" if line is None else f"{line.seconds * 1000:.3g} ms"
+    return "-" if line is None else duration(line.seconds)
 
 
 def setting(by):
@@ -120,9 +128,10 @@ def draw_errors(lines, title, path):
         family = next(each for each in COLORS if name.startswith(each))
         style = {"color": COLORS[family], "marker": MARKERS[used[family]], "lw": 2 if family == "MiniBatch" else 1}
         used[family] += 1
-        ax.plot([line.seconds for line in tried], [line.accuracy for line in tried], label=name, ms=5, **style)
+        errors = np.clip(np.nan_to_num([line.accuracy for line in tried], nan=np.inf), *SHOWN)
+        ax.plot([line.seconds for line in tried], errors, label=name, ms=5, clip_on=False, **style)
     ax.set(xscale="log", yscale="log", title=title, xlabel="seconds of a fit", ylabel="RMS distance to closed form / std(y)")
-    ax.set_ylim(1e-10, 10)
+    ax.set_ylim(*SHOWN)
     for accuracy in ACCURACIES:
         ax.axhline(accuracy, color="lightgray", lw=0.8, zorder=0)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)

@@ -20,7 +20,7 @@ from . import peers
 from .peers import best_rate
 from .problems import conditioned, movielens, sparse_rows, text
 from .runner import trial
-from .timing import epoch_seconds, interleaved
+from .timing import duration, epoch_seconds, interleaved
 
 PEERS = {peer.name: peer for peer in peers.PEERS}
 OURS = peers.PEERS[0]
@@ -66,12 +66,8 @@ def times_its_time(what, at_most, seconds, note=""):
 
 
 def both(seconds, ratio):
-    ours, theirs = (f"{milliseconds(median)} (least {milliseconds(least)})" for median, least in seconds.T)
+    ours, theirs = (f"{duration(median)} (least {duration(least)})" for median, least in seconds.T)
     return f"{ratio:.2g}x: {ours} against {theirs}"
-
-
-def milliseconds(seconds):
-    return f"{seconds * 1000:.3g} ms"
 
 
 def textbook(problem, batch_size, lr):
@@ -263,12 +259,12 @@ def small(size):
     """A small fit, and the import."""
     X, y = load_diabetes(return_X_y=True)
     seconds = interleaved([lambda: MiniBatchRidgeSGD(random_state=0).fit(X, y)], 10 * size.repeats)[0, 0]
-    yield Row("fit, 442 x 10", "<= 3 ms", milliseconds(seconds), bool(seconds <= 3e-3))
+    yield Row("fit, 442 x 10", "<= 3 ms", duration(seconds), bool(seconds <= 3e-3))
     code = "import time, sklearn.linear_model, sklearn.preprocessing as _; t = time.perf_counter(); import sklearn_minibatch"
     code += "; print(time.perf_counter() - t)"
     runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, check=True) for _ in range(size.repeats)]
     seconds = np.median([float(run.stdout) for run in runs])
-    yield Row("import, beyond scikit-learn's", "<= 50 ms", milliseconds(seconds), bool(seconds <= 0.05))
+    yield Row("import, beyond scikit-learn's", "<= 50 ms", duration(seconds), bool(seconds <= 0.05))
 
 
 def threads(size):

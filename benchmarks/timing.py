@@ -32,3 +32,8 @@ def epoch_seconds(fits, few, many, repeats, beside=()):
     times = interleaved([*runs, *beside], repeats)
     few_epochs, many_epochs, others = np.split(times, [len(fits), 2 * len(fits)], axis=1)
     return np.hstack([(many_epochs - few_epochs) / (many - few), others])
+
+
+def duration(seconds):
+    """Seconds in words."""
+    return f"{seconds:.3g} s" if abs(seconds) >= 1 else f"{seconds * 1000:.3g} ms"
