@@ -1,9 +1,20 @@
 """The loss curve as a picture."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from numbers import Real
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    from ._estimator import MiniBatchRidgeSGD
 
 # With more epochs than this, a dot per epoch would hide the line.
 DOTTED_EPOCHS = 40
@@ -51,13 +62,32 @@ class LossHistoryDisplay:
     'log'
     """
 
-    def __init__(self, *, loss_histories, names, optimum=None):
+    ax_: Axes
+    figure_: Figure
+    lines_: list[Line2D]
+
+    def __init__(
+        self,
+        *,
+        loss_histories: Sequence[np.ndarray],
+        names: Sequence[str],
+        optimum: float | Literal["lowest"] | None = None,
+    ) -> None:
         self.loss_histories = loss_histories
         self.names = names
         self.optimum = optimum
 
     @classmethod
-    def from_estimator(cls, estimator, ax=None, *, names=None, optimum=None, log=None, **kwargs):
+    def from_estimator(
+        cls,
+        estimator: MiniBatchRidgeSGD | Sequence[MiniBatchRidgeSGD],
+        ax: Axes | None = None,
+        *,
+        names: str | Sequence[str] | None = None,
+        optimum: float | Literal["lowest"] | None = None,
+        log: bool | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the loss history of a fitted estimator, or of several on one axis.
 
         Parameters
@@ -79,7 +109,7 @@ class LossHistoryDisplay:
         -------
         display : LossHistoryDisplay
         """
-        estimators = list(estimator) if isinstance(estimator, (list, tuple)) else [estimator]
+        estimators: list[Any] = list(estimator) if isinstance(estimator, (list, tuple)) else [estimator]
         for one in estimators:
             check_is_fitted(one, "loss_history_")
             if len(one.loss_history_) == 0:
@@ -94,7 +124,7 @@ class LossHistoryDisplay:
         display = cls(loss_histories=[np.asarray(one.loss_history_) for one in estimators], names=names, optimum=optimum)
         return display.plot(ax=ax, log=log, **kwargs)
 
-    def plot(self, ax=None, *, log=None, **kwargs):
+    def plot(self, ax: Axes | None = None, *, log: bool | None = None, **kwargs: Any) -> Self:
         """Draw the curves.
 
         Parameters
@@ -134,7 +164,7 @@ class LossHistoryDisplay:
         ax.legend(frameon=False)
         return self
 
-    def _curves(self):
+    def _curves(self) -> Sequence[np.ndarray]:
         """The losses, or their distances to the optimum, at least the spacing of floats there."""
         if self.optimum is None:
             return self.loss_histories

@@ -14,7 +14,7 @@ def largest_eigenvalue(batches, alpha, solve, rng):
         for _ in range(POWER_ITERATIONS):
             v /= max(np.linalg.norm(v), np.finfo(float).tiny)
             v = solve(Z.T @ (Z @ v.astype(Z.dtype, copy=False)) / Z.shape[0] + alpha * v)
-        largest = max(largest, np.linalg.norm(v))
+        largest = max(largest, float(np.linalg.norm(v)))
     return largest
 
 

@@ -53,7 +53,8 @@ def column_moments(X, weight=None, n_jobs=1):
     if sparse.issparse(X):
         total = float(n_rows) if weight is None else float(weight.sum())
         mean, var = mean_variance_axis(X, axis=0, weights=weight)
-        return Moments(n_rows, total, mean.astype(float), var.astype(float))
+        # Rounding can take the variance of a constant column below 0.
+        return Moments(n_rows, total, mean.astype(float), np.maximum(var.astype(float), 0.0))
 
     def of_block(block):
         first, n = block

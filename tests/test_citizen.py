@@ -311,7 +311,7 @@ def test_unsorted_indices_and_repeated_entries(data):
     X, y = data
     rows = sparse.coo_array(X)
     order = np.random.default_rng(0).permutation(rows.nnz)
-    halves = [np.concatenate([a[order], a[order]]) for a in (rows.data / 2, rows.coords[0], rows.coords[1])]
+    halves = [np.concatenate([a[order], a[order]]) for a in (rows.data / 2, rows.row, rows.col)]
     messy = sparse.coo_array((halves[0], (halves[1], halves[2])), shape=X.shape)
     assert distance_to_ridge(MiniBatchRidgeSGD(batch_size=7, random_state=0).fit(messy, y), X, y) <= 1e-6
 

@@ -217,8 +217,19 @@ def test_float32_with_an_offset(batch_size, offset, to_format):
     assert_lands(to_format((X + offset).astype(np.float32)), y.astype(np.float32), batch_size=batch_size)
 
 
+def test_a_constant_sparse_column_whose_variance_rounds_below_zero():
+    rng = np.random.default_rng(0)
+    y = rng.standard_normal(24)
+    for _ in range(300):
+        column, w = np.full((24, 1), rng.standard_normal()), rng.uniform(0, 3, 24)
+        model = MiniBatchRidgeSGD(random_state=0).fit(sparse.csr_array(column), y, sample_weight=w)
+        assert model.scaler_.var_ >= 0
+        assert model.coef_ == pytest.approx(0, abs=1e-9)
+
+
 def test_sparse_equals_dense():
-    X = sparse.random_array((2500, 12), density=0.2, format="csr", rng=0)
+    rng = np.random.default_rng(0)
+    X = sparse.csr_array(rng.random((2500, 12)) * (rng.random((2500, 12)) < 0.2))
     y = X @ np.arange(12.0) + 1
     w = np.linspace(0, 1, 2500)
     models = [fitted(to_format(X.toarray()), y, w, batch_size=32, tol=1e-10) for to_format in FORMATS.values()]
