@@ -40,7 +40,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "gallery", "**/sg_execution_times.rst", "sg_execution_times.rst"]
+exclude_patterns = ["_build", "gallery", "benchmarks/**", "**/sg_execution_times.rst", "sg_execution_times.rst"]
 exclude_patterns += [f"{page}.md" for page in ABSENT]
 suppress_warnings = ["config.cache"]
 language = "en"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -71,7 +70,7 @@ class LossHistoryDisplay:
         *,
         loss_histories: Sequence[np.ndarray],
         names: Sequence[str],
-        optimum: float | Literal["lowest"] | None = None,
+        optimum: float | str | None = None,
     ) -> None:
         self.loss_histories = loss_histories
         self.names = names
@@ -84,7 +83,7 @@ class LossHistoryDisplay:
         ax: Axes | None = None,
         *,
         names: str | Sequence[str] | None = None,
-        optimum: float | Literal["lowest"] | None = None,
+        optimum: float | str | None = None,
         log: bool | None = None,
         **kwargs: Any,
     ) -> Self:
@@ -168,8 +167,8 @@ class LossHistoryDisplay:
         """The losses, or their distances to the optimum, at least the spacing of floats there."""
         if self.optimum is None:
             return self.loss_histories
-        if not (self.optimum == "lowest" or isinstance(self.optimum, Real)):
+        if isinstance(self.optimum, str) and self.optimum != "lowest":
             raise ValueError(f"optimum must be a number, 'lowest' or None, got {self.optimum!r}.")
         lowest = np.fmin.reduce(np.concatenate(self.loss_histories))
-        optimum = lowest if self.optimum == "lowest" else self.optimum
+        optimum = lowest if isinstance(self.optimum, str) else self.optimum
         return [np.maximum(history - optimum, np.spacing(lowest)) for history in self.loss_histories]
