@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_minibatch import EpochProgressBar, MiniBatchRidgeSGD
+from sklearn_minibatch._callbacks import progress
 
 sklearn_callback = pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
 
@@ -235,6 +236,23 @@ def test_our_progress_bar_never_goes_back(rows):
     assert len(filled) > 5
     assert filled == sorted(filled)
     assert filled[0] < filled[-1] == 20
+
+
+@pytest.mark.parametrize(
+    ("n_iter", "distances", "expected"),
+    [
+        (50, [1.0, 1.0], 0.5),
+        (1, [1.0, 1e-2], 0.5),
+        (60, [1.0, 1e-2], 0.6),
+        (2, [1.0, 1e-5], 1.0),
+        (7, [], 0.07),
+        (1, [0.0], 1.0),
+    ],
+)
+def test_our_progress_bar_takes_epochs_or_the_logarithm_of_the_distance(n_iter, distances, expected):
+    model = MiniBatchRidgeSGD(tol=1e-4)
+    model.n_iter_, model.distance_history_ = n_iter, np.array(distances)
+    assert progress(model, 100) == pytest.approx(expected)
 
 
 def test_our_progress_bar_draws_seldom(rows):
