@@ -2,6 +2,7 @@
 
 from ._display import LossHistoryDisplay
 from ._estimator import MiniBatchRidgeSGD
+from ._source import ChunkSource
 from ._version import __version__
 
-__all__ = ["LossHistoryDisplay", "MiniBatchRidgeSGD", "__version__"]
+__all__ = ["ChunkSource", "LossHistoryDisplay", "MiniBatchRidgeSGD", "__version__"]

@@ -1,8 +1,11 @@
 """The scikit-learn estimator: parameters, validation, and the way of the data through the other rooms."""
 
 import warnings
+from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -13,12 +16,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from ._chunked_rows import ChunkedRows
 from ._learning_rate import largest_eigenvalue, stable_rate
 from ._monitor import Monitor, held_out
 from ._preconditioner import n_buckets, preconditioner
 from ._rows import in_memory
-from ._scaler import Units, column_moments, merge, no_moments, to_original, to_scaled
+from ._scaler import Moments, Units, column_moments, merge, no_moments, to_original, to_scaled
 from ._sgd import DIVERGED, Plan, iterate, loss, one_epoch, sgd
+from ._source import Passes, is_source, mapped
 from ._stream import (
     STEP,
     Slopes,
@@ -29,6 +34,7 @@ from ._stream import (
     unseen,
     with_rows,
 )
+from ._summary import merged, summary
 from ._svrg import svrg
 
 # Batch sizes that "auto" stands for: large enough for NumPy, small enough for many steps.
@@ -115,6 +121,8 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         Rows per mini-batch, as resolved.
     converged_ : bool
         Whether the last `fit` met `tol`.
+    n_passes_ : int
+        Passes of the last `fit` over chunks, if the rows came in chunks.
     validation_scores_ : list of float
         R^2 on the held-out rows after each epoch, with early stopping.
     n_features_in_ : int
@@ -216,13 +224,15 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         return tags
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Fit to the rows of X, in as many epochs as it takes.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows; CSR matrices and float32 and float64 arrays are used as they are.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
+            Rows; CSR matrices and float32 and float64 arrays are used as they are. A large `numpy.memmap` is read in
+            chunks. With `y` left out, a :class:`ChunkSource` or another object that can be iterated again and again over
+            chunks ``(X, y)`` or ``(X, y, sample_weight)``.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -239,15 +249,12 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
             If X, y or the weights are not as above; the estimator is then as it was.
         """
         with _all_or_nothing(self):
-            X, y, w = self._validated(X, y, sample_weight, reset=True)
             rng = check_random_state(self.random_state)
-            X, y, w, held = self._hold_out(X, y, w, rng)
-            moments, y_moments = column_moments(X, w), column_moments(y, w)
+            moments, y_moments, rows_in, held, chunks = self._taken_in(X, y, sample_weight, rng)
             units = self._units(moments, y_moments)
-            order = rng.permutation(len(y)) if self.shuffle else None
-            rows = in_memory(X, y, w, units, self.fit_intercept, moments.weight / moments.n_rows, order)
+            rows = rows_in(units)
             monitor = Monitor(units, held, self.tol, self.n_iter_no_change, self.verbose)
-            start = to_scaled(*self._start(X, y), units)
+            start = to_scaled(*self._start(len(moments.mean), len(y_moments.mean)), units)
             if self.solver == "svrg":
                 last = mean = self._solve_svrg(rows, start, monitor, rng, moments, units)
             else:
@@ -261,7 +268,39 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
             self._seed = rng.randint(2**31)
             if self.early_stopping:
                 self.validation_scores_ = monitor.scores
+            vars(self).pop("n_passes_", None)
+            if chunks is not None:
+                self.n_passes_ = chunks.n_passes
         return self
+
+    def _taken_in(self, X, y, sample_weight, rng):
+        """The rows as `fit` needs them; the one place that asks where they are."""
+        source = mapped(X, y, sample_weight)
+        if source is None and y is None and is_source(X):
+            if sample_weight is not None:
+                raise ValueError("With a source of chunks, put the weights into the chunks: (X, y, sample_weight).")
+            source = X
+        if source is not None:
+            return self._in_chunks(Passes(source, self._checked_chunk), rng)
+        X, y, w = self._validated(X, y, sample_weight, reset=True)
+        X, y, w, held = self._hold_out(X, y, w, rng)
+        moments, y_moments = column_moments(X, w), column_moments(y, w)
+        order = rng.permutation(len(y)) if self.shuffle else None
+        mean_weight = moments.weight / moments.n_rows
+        rows_in = partial(in_memory, X, y, w, fit_intercept=self.fit_intercept, mean_weight=mean_weight, order=order)
+        return TakenIn(moments, y_moments, rows_in, held, None)
+
+    def _in_chunks(self, chunks, rng):
+        if self.early_stopping:
+            raise ValueError(
+                "early_stopping=True needs all rows in memory. Set early_stopping=False: the default solver stops at the "
+                "closed form; to choose alpha, keep some chunks out of the source and score them."
+            )
+        first = chunks.reduce(summary, merged, rng.randint(2**31))
+        if first is None:
+            raise ValueError("All sample weights are zero; at least one row must count.")
+        rows_in = partial(ChunkedRows, chunks, first, fit_intercept=self.fit_intercept, shuffle=self.shuffle)
+        return TakenIn(first.x, first.y, rows_in, None, chunks)
 
     def _solve_svrg(self, rows, start, monitor, rng, moments, units):
         P = preconditioner(rows, self.alpha, self.preconditioner, rng)
@@ -409,6 +448,23 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
 
     def _validated(self, X, y, sample_weight, reset):
         """Rows of positive weight as float arrays, X (n, d), y (n, t), and their weights (n,) or None."""
+        X, y, w, single_target = self._checked(X, y, sample_weight, reset)
+        if not reset and (single_target, y.shape[1]) != (self._single_target, len(self._mean[1])):
+            raise ValueError(f"y has {y.shape[1]} target(s) in {1 if single_target else 2} dimensions, unlike before.")
+        self._single_target = single_target
+        if len(y) == 0:
+            raise ValueError("All sample weights are zero; at least one row must count.")
+        return X, y, w
+
+    def _checked_chunk(self, X, y, sample_weight, first, finite):
+        """The same of a chunk, which may be left without rows."""
+        X, y, w, single_target = self._checked(X, y, sample_weight, first, finite)
+        if first:
+            self._single_target = single_target
+        return X, y, w
+
+    def _checked(self, X, y, sample_weight, reset, finite=True):
+        """Rows of positive weight as float arrays, X (n, d), y (n, t), their weights, and whether y was (n,)."""
         X, y = validate_data(
             self,
             X,
@@ -418,22 +474,20 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
             multi_output=True,
             y_numeric=True,
             reset=reset,
+            ensure_all_finite=finite,
         )
         if sparse.issparse(X) and not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
         single_target = y.ndim == 1
         y = y.astype(float, copy=False).reshape(len(y), -1)
-        if not reset and (single_target, y.shape[1]) != (self._single_target, len(self._mean[1])):
-            raise ValueError(f"y has {y.shape[1]} target(s) in {1 if single_target else 2} dimensions, unlike before.")
-        self._single_target = single_target
         if sample_weight is None:
-            return X, y, None
+            return X, y, None, single_target
         w = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        if not w.any():
-            raise ValueError("All sample weights are zero; at least one row must count.")
-        kept = np.flatnonzero(w)
-        return (X, y, w) if len(kept) == len(w) else (X[kept], y[kept], w[kept])
+        if not w.all():
+            kept = np.flatnonzero(w)
+            X, y, w = X[kept], y[kept], w[kept]
+        return X, y, w, single_target
 
     def _hold_out(self, X, y, w, rng):
         """Rows to fit, and with early stopping what the monitor needs of those held out."""
@@ -457,9 +511,8 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
             np.ones(t) if textbook else _spread(y_moments),
         )
 
-    def _start(self, X, y):
+    def _start(self, *shape):
         """Coefficients (d, t) and intercept (t,) to start from."""
-        shape = X.shape[1], y.shape[1]
         if not (self.warm_start and hasattr(self, "coef_")):
             return np.zeros(shape), np.zeros(shape[1])
         if self._mean[0].shape != shape:
@@ -472,7 +525,8 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
     def _svrg_batch_size(self, rows):
         if self.batch_size != "auto":
             return min(self.batch_size, rows.n_rows)
-        if rows.n_rows <= n_buckets(rows.n_features):
+        # A full-batch step P^-1 g needs no pass of its own, and passes over chunks are dear.
+        if rows.n_rows <= n_buckets(rows.n_features) or isinstance(rows, ChunkedRows):
             return rows.n_rows
         return min(SVRG_BATCH, rows.n_rows)
 
@@ -501,6 +555,16 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=5,
             )
+
+
+class TakenIn(NamedTuple):
+    """Moments of X and y, a function from units to rows, rows held out, and the chunks where there are some."""
+
+    x: Moments
+    y: Moments
+    rows_in: Callable
+    held: tuple | None
+    chunks: Passes | None
 
 
 def _spread(moments):

@@ -34,7 +34,7 @@ class DenseRows:
     """A standardised copy of dense rows."""
 
     def __init__(self, X, y, s, units, fit_intercept, order):
-        self.n_rows, self.n_features = X.shape
+        (self.n_rows, self.n_features), self.dtype = X.shape, X.dtype
         d = self.n_features
         self.A = np.empty((self.n_rows, d + 1 + y.shape[1]), dtype=X.dtype)
         for rows in row_blocks(*X.shape):
@@ -126,7 +126,7 @@ class SparseRows:
     """CSR rows, standardised as they are used."""
 
     def __init__(self, X, y, s, units, fit_intercept, order):
-        self.n_rows, self.n_features = X.shape
+        (self.n_rows, self.n_features), self.dtype = X.shape, X.dtype
         X = X if order is None else X[order]
         self.Z = StandardizedCSR(sparse.diags_array(s[:, 0].astype(X.dtype)) @ X, s, units.x_mean, units.x_scale)
         self.y, self.fit_intercept = y, fit_intercept
