@@ -38,7 +38,7 @@ from ._summary import merged, summary
 from ._svrg import svrg
 
 # Batch sizes that "auto" stands for: large enough for NumPy, small enough for many steps.
-SVRG_BATCH, SGD_BATCH, STREAM_BATCH = 512, 32, 64
+SVRG_BATCH, SGD_BATCH, STREAM_BATCH = 512, 32, 256
 
 
 class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
@@ -62,7 +62,7 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
     batch_size : int or "auto", default="auto"
         Rows per mini-batch; more than there are means all of them. "auto" takes, for "svrg", all rows where there are so
         few that the preconditioner is exact, else 512 of them (more if they are sparse); for "sgd", 32. In
-        `partial_fit`, 64 for "svrg".
+        `partial_fit`, 256 for "svrg".
     lr : float or "auto", default="auto"
         Learning rate. "auto" takes 1 / (largest curvature of a mini-batch); in `partial_fit` with "svrg", a step that
         falls like 1/t. With "svrg" it is cut where it proves too large.
@@ -313,7 +313,7 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         found = svrg(rows, start[0], self.alpha, batch_size, lr, P, self.max_iter, self.tol, steps_rng, monitor)
         distance = np.max(found.distance)
         self.batch_size_, self.lr_, self.t_ = batch_size, float(found.lr), found.n_steps
-        self.converged_ = bool(self.tol is not None and distance <= self.tol)
+        self.converged_ = found.converged
         self._warn_if_unfinished(monitor, f"the predictions are about {distance:.1e} std(y) from those of the closed form")
         self._lr_factor, self._curvature = 1.0, curvature_of_fit(P, moments, units)
         return found.beta, np.zeros_like(start[1])
@@ -366,19 +366,26 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         """
         with _all_or_nothing(self):
             first = not hasattr(self, "coef_")
+            self._check_parameters()
             X, y, w = self._validated(X, y, sample_weight, reset=first)
             if first:
                 self._begin_stream(X, y)
-            rng = np.random.RandomState((self._seed + self.n_iter_) % 2**32)
-            order = rng.permutation(len(y)) if self.shuffle and len(y) > 1 else slice(None)
-            X, y, w = X[order], y[order], None if w is None else w[order]
+            rng = np.random.default_rng((self._seed, self.n_iter_))
+            order = rng.permutation(len(y)) if self.shuffle and len(y) > 1 else None
             moments = merge(self._moments, column_moments(X, w))
             y_moments = merge(self._y_moments, column_moments(y, w))
             step = self._stream_svrg if self.solver == "svrg" else self._stream_sgd
-            last, mean = step(X, y, w, moments, y_moments, rng)
+            last, mean = step(X, y, w, order, moments, y_moments, rng)
             self._publish(last, mean, moments, y_moments)
             self.n_iter_ += 1
         return self
+
+    def _check_parameters(self):
+        """Raise for invalid parameters. Scikit-learn spares a fitted estimator this; here only unchanged ones are spared."""
+        parameters = [getattr(self, name) for name in self._parameter_constraints]
+        if parameters != getattr(self, "_checked", None):
+            self._validate_params()
+            self._checked = parameters
 
     def _begin_stream(self, X, y):
         """Attributes as before any row."""
@@ -391,28 +398,28 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         self.n_iter_ = self.t_ = 0
         self.converged_ = False
 
-    def _stream_svrg(self, X, y, w, moments, y_moments, rng):
+    def _stream_svrg(self, X, y, w, order, moments, y_moments, rng):
         units = self._units(moments, y_moments)
         w = np.ones(len(y)) if w is None else w
         curvature = unseen(moments, self.preconditioner) if self._curvature is None else self._curvature
-        curvature = with_rows(curvature, X, w, rng)
+        curvature = with_rows(curvature, X, w, self._moments.n_rows, rng)
         if is_stale(curvature, moments):
             curvature = refreshed(curvature, moments, units, self.alpha, rng)
         batch_size = STREAM_BATCH if self.batch_size == "auto" else self.batch_size
         lr = None if self.lr == "auto" else self.lr
         slopes = Slopes(self._last[0], self._mean[0])
         seen = self._moments.weight
-        slopes = stream_chunk(X, y, w, slopes, curvature, seen, units, self.alpha, batch_size, lr)
+        slopes = stream_chunk(X, y, w, order, slopes, curvature, seen, units, self.alpha, batch_size, lr)
         self._curvature = curvature
         self.batch_size_ = batch_size
         self.lr_ = STEP * min(batch_size, len(y)) / moments.n_rows if lr is None else float(lr)
         self.t_ += -(-len(y) // batch_size)
         return [(coef, units.y_mean - units.x_mean @ coef) for coef in slopes]
 
-    def _stream_sgd(self, X, y, w, moments, y_moments, rng):
+    def _stream_sgd(self, X, y, w, order, moments, y_moments, rng):
         units = self._units(moments, y_moments)
         batch_size = SGD_BATCH if self.batch_size == "auto" else self.batch_size
-        rows = in_memory(X, y, w, units, self.fit_intercept, moments.weight / moments.n_rows)
+        rows = in_memory(X, y, w, units, self.fit_intercept, moments.weight / moments.n_rows, order)
         stable = stable_rate(rows, batch_size, self.alpha, rng)
         lr = min(getattr(self, "lr_", 1.0), stable) if self.lr == "auto" else float(self.lr)
         before = iterate(to_scaled(*self._last, units), to_scaled(*self._mean, units), self.t_)
@@ -539,6 +546,12 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         coef, intercept = mean
         self.coef_ = coef[:, 0].copy() if self._single_target else coef.T.copy()
         self.intercept_ = float(intercept[0]) if self._single_target else intercept.copy()
+
+    @property
+    def scaler_(self):
+        """The running moments of the columns as a StandardScaler."""
+        check_is_fitted(self, "_moments")
+        moments = self._moments
         scaler = StandardScaler(with_mean=self.fit_intercept, with_std=self.standardize)
         scaler.mean_, scaler.var_ = moments.mean, moments.var
         scaler.scale_ = moments.scale if self.standardize else np.ones(len(moments.mean))
@@ -546,7 +559,7 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         scaler.n_features_in_ = self.n_features_in_
         if hasattr(self, "feature_names_in_"):
             scaler.feature_names_in_ = self.feature_names_in_
-        self.scaler_ = scaler
+        return scaler
 
     def _warn_if_unfinished(self, monitor, how_far):
         if self.tol is not None and not self.converged_ and len(monitor.loss_history) == self.max_iter:

@@ -23,7 +23,9 @@ GROUP_ROWS = 8
 def in_memory(X, y, weight, units, fit_intercept, mean_weight=1.0, order=None):
     """Rows of X, (n, d) dense or CSR, targets y (n, t) and weights (n,) or None, in `units` and the given order."""
     s = np.ones((len(y), 1)) if weight is None else np.sqrt(weight / mean_weight)[:, None]
-    v = s * ((y - units.y_mean) / units.y_scale)
+    v = (y - units.y_mean) / units.y_scale
+    if weight is not None:
+        v *= s
     if order is not None:
         v, s = v[order], s[order]
     kind = SparseRows if sparse.issparse(X) else DenseRows
@@ -39,7 +41,10 @@ class DenseRows:
         self.A = np.empty((self.n_rows, d + 1 + y.shape[1]), dtype=X.dtype)
         for rows in row_blocks(*X.shape):
             x = X[rows] if order is None else X[order[rows]]
-            self.A[rows, :d] = s[rows] * ((x - units.x_mean) / units.x_scale)
+            z = np.subtract(x, units.x_mean, dtype=float)
+            z /= units.x_scale
+            z *= s[rows]
+            self.A[rows, :d] = z
         self.A[:, d : d + 1] = s if fit_intercept else 0.0
         self.A[:, d + 1 :] = -y
         self.Z = self.A[:, :d]
@@ -78,8 +83,11 @@ class DenseRows:
         return total / self.n_rows
 
     def sketch(self, n_buckets, rng):
-        """SZ / sqrt(n): see `sketched`."""
-        return sketched(self.Z, n_buckets, rng)
+        """SZ / sqrt(n) in float64, (n_buckets, d): see `count_sketch`; Z / sqrt(n) itself where its rows are no more."""
+        if self.n_rows <= n_buckets:
+            return self.Z.astype(float) / np.sqrt(self.n_rows)
+        S = count_sketch(self.n_rows, n_buckets, rng)
+        return (S.astype(self.Z.dtype) @ self.Z).astype(float) / np.sqrt(self.n_rows)
 
     def batches(self, batch_size, count, rng):
         """At most `count` random mini-batches Z_B."""
@@ -154,8 +162,11 @@ class SparseRows:
         return self.Z.T @ (self.Z @ p) / self.n_rows
 
     def sketch(self, n_buckets, rng):
-        """SZ / sqrt(n): see `sketched`."""
-        return sketched(self.Z, n_buckets, rng)
+        """SZ / sqrt(n) in float64, (n_buckets, d): see `count_sketch`; Z / sqrt(n) itself where its rows are no more."""
+        if self.n_rows <= n_buckets:
+            return np.asarray(self.Z).astype(float) / np.sqrt(self.n_rows)
+        S = count_sketch(self.n_rows, n_buckets, rng)
+        return (self.Z.sketched(S)).astype(float) / np.sqrt(self.n_rows)
 
     def batches(self, batch_size, count, rng):
         """At most `count` random mini-batches Z_B."""
@@ -201,7 +212,8 @@ class StandardizedCSR:
         u = v / self.scale[:, None]
         return self.X @ u - self.s * (self.mean @ u)
 
-    def __rmatmul__(self, S):
+    def sketched(self, S):
+        """S times these rows, for a sparse S, as an array."""
         return ((S @ self.X).toarray() - (S @ self.s) * self.mean) / self.scale
 
     def __array__(self, dtype=None, copy=None):
@@ -238,18 +250,11 @@ def random_batches(Z, batch_size, count, rng):
     return [Z[start : start + batch_size] for start in rng.permutation(starts)[:count]]
 
 
-def sketched(Z, n_buckets, rng):
-    """SZ / sqrt(n) in float64: each row, with a random sign, added to one of `n_buckets` rows (CountSketch).
-
-    Rows that fit in the buckets one by one are not sketched: the result is then Z / sqrt(n) itself.
-    """
-    n_rows = Z.shape[0]
-    SZ = np.asarray(Z) if n_rows <= n_buckets else count_sketch(n_rows, n_buckets, rng).astype(Z.dtype) @ Z
-    return SZ.astype(float) / np.sqrt(n_rows)
-
-
 def count_sketch(n_rows, n_buckets, rng):
-    """The (n_buckets, n_rows) matrix with one random sign per column, in a random row."""
+    """CountSketch: the (n_buckets, n_rows) matrix S with one random sign per column, in a random row.
+
+    SZ adds each row of Z, with a random sign, to a random bucket.
+    """
     signs = rng.choice([-1.0, 1.0], n_rows)
-    buckets = rng.randint(n_buckets, size=n_rows)
+    buckets = rng.choice(n_buckets, n_rows)
     return sparse.csc_array((signs, buckets, np.arange(n_rows + 1)), shape=(n_buckets, n_rows))

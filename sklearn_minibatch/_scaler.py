@@ -1,5 +1,7 @@
 """Weighted moments of columns, and the change of units between scaled and original coefficients."""
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +11,8 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 from ._blocks import row_blocks
 
 
-class Moments(NamedTuple):
+@dataclass(frozen=True)
+class Moments:
     """Weighted mean and population variance of the columns of the rows seen so far."""
 
     n_rows: int
@@ -17,7 +20,7 @@ class Moments(NamedTuple):
     mean: np.ndarray
     var: np.ndarray
 
-    @property
+    @cached_property
     def scale(self):
         """Standard deviations, with 1 for a column that rounding cannot tell from a constant.
 
@@ -51,6 +54,8 @@ def column_moments(X, weight=None):
     if sparse.issparse(X):
         mean, var = mean_variance_axis(X, axis=0, weights=weight)
         return Moments(n_rows, total, mean.astype(float), var.astype(float))
+    if n_rows == 1:
+        return Moments(1, total, X[0].astype(float), np.zeros(X.shape[1]))
     moments = no_moments(X.shape[1])
     for rows in row_blocks(*X.shape):
         moments = merge(moments, _dense_moments(X[rows], None if weight is None else weight[rows]))

@@ -21,6 +21,8 @@ STEP = 3.0
 
 # Rows that wait before they are added to the sketch, all at once, into a new copy of it.
 WAITING_ROWS = 512
+# Once there have been so many rows per bucket, only a sample of the chunks enters the sketch, with larger weights.
+ROWS_PER_BUCKET = 8
 
 
 class Curvature(NamedTuple):
@@ -32,6 +34,8 @@ class Curvature(NamedTuple):
     origin: np.ndarray  # (d,)
     sketch: np.ndarray | None  # (m, d + 1); None where P is not made from one
     waiting: tuple  # of (X, w), not in the sketch yet
+    n_waiting: int  # how many rows these are
+    in_sketch: float  # weight of the rows in the sketch or waiting
     P: NamedTuple
     scale: np.ndarray  # (d,), the units of P
     weight: float  # of all rows at the last refresh
@@ -48,7 +52,7 @@ def unseen(first, choice):
     """The curvature before any row; `first` are the moments of the first chunk."""
     d = len(first.mean)
     sketch = None if choice is None or d > DENSE_FEATURES else np.zeros((n_buckets(d), d + 1))
-    return Curvature(first.mean, sketch, (), Identity(), first.scale, 0.0)
+    return Curvature(first.mean, sketch, (), 0, 0.0, Identity(), first.scale, 0.0)
 
 
 def curvature_of_fit(P, moments, units):
@@ -57,33 +61,41 @@ def curvature_of_fit(P, moments, units):
     if isinstance(P, Factored):
         rows = np.sqrt(moments.weight) * np.tril(P.L).T * (P.D[:, 0] * units.x_scale)
         rows = np.hstack([rows, np.zeros((len(rows), 1))])
-    return Curvature(moments.mean, rows, (), P, units.x_scale, 0.0)
+    return Curvature(moments.mean, rows, (), 0, moments.weight, P, units.x_scale, 0.0)
 
 
-def with_rows(curvature, X, w, rng):
-    """The curvature with the rows X (c, d) of weights w (c,) in it, or waiting."""
+def with_rows(curvature, X, w, n_seen, rng):
+    """The curvature with the rows X (c, d) of weights w (c,) in it, or waiting, or passed over, after `n_seen` others."""
     if curvature.sketch is None:
         return curvature
-    curvature = curvature._replace(waiting=(*curvature.waiting, (X.copy(), w)))
-    enough = sum(len(w) for _, w in curvature.waiting) >= WAITING_ROWS
-    return sketched(curvature, rng) if enough else curvature
+    share = ROWS_PER_BUCKET * n_buckets(len(curvature.origin)) / (n_seen + 1)
+    if share < 1:
+        if rng.random() > share:
+            return curvature
+        w = w / share
+    waiting = (*curvature.waiting, (X.copy(), w.copy()))
+    n_waiting = curvature.n_waiting + len(w)
+    in_sketch = curvature.in_sketch + w.sum()
+    curvature = curvature._replace(waiting=waiting, n_waiting=n_waiting, in_sketch=in_sketch)
+    return sketched(curvature, rng) if n_waiting >= WAITING_ROWS else curvature
 
 
 def sketched(curvature, rng):
     """The curvature with all waiting rows in its sketch."""
-    d = len(curvature.origin)
-    sketch = np.zeros((max(n_buckets(d), len(curvature.sketch)), d + 1))
-    sketch[: len(curvature.sketch)] = curvature.sketch
-    for X, w in curvature.waiting:
-        S = count_sketch(len(w), len(sketch), rng)
-        S.data *= np.sqrt(w)
-        count = S.sum(axis=1)
-        if sparse.issparse(X):
-            sketch[:, :-1] += (S @ X).toarray() - np.outer(count, curvature.origin)
-        else:
-            sketch[:, :-1] += S @ (X - curvature.origin)
-        sketch[:, -1] += count
-    return curvature._replace(sketch=sketch, waiting=())
+    if not curvature.waiting:
+        return curvature
+    more = max(0, n_buckets(len(curvature.origin)) - len(curvature.sketch))
+    sketch = np.pad(curvature.sketch, ((0, more), (0, 0)))
+    chunks, weights = zip(*curvature.waiting, strict=True)
+    S = count_sketch(curvature.n_waiting, len(sketch), rng)
+    S.data *= np.sqrt(np.concatenate(weights))
+    count = S.sum(axis=1)
+    if any(sparse.issparse(X) for X in chunks):
+        sketch[:, :-1] += (S @ sparse.vstack(chunks, format="csr")).toarray() - np.outer(count, curvature.origin)
+    else:
+        sketch[:, :-1] += S @ (np.concatenate(chunks) - curvature.origin)
+    sketch[:, -1] += count
+    return curvature._replace(sketch=sketch, waiting=(), n_waiting=0)
 
 
 def is_stale(curvature, moments):
@@ -98,13 +110,13 @@ def refreshed(curvature, moments, units, alpha, rng):
         return curvature._replace(scale=units.x_scale, weight=moments.weight)
     curvature = sketched(curvature, rng)
     rows = curvature.sketch[:, :-1] - curvature.sketch[:, -1:] * (units.x_mean - curvature.origin)
-    rows /= moments.scale * np.sqrt(moments.weight)
+    rows /= moments.scale * np.sqrt(curvature.in_sketch)
     P = factored(rows.T @ rows, alpha * (units.x_scale / moments.scale) ** 2)
     return curvature._replace(P=P, scale=moments.scale, weight=moments.weight)
 
 
-def stream_chunk(X, y, w, slopes, curvature, seen, units, alpha, batch_size, lr):
-    """`Slopes` after one pass of steps over rows X (c, d) with targets y (c, t), that follow rows of weight `seen`.
+def stream_chunk(X, y, w, order, slopes, curvature, seen, units, alpha, batch_size, lr):
+    """`Slopes` after one pass of steps over rows X (c, d) with targets y (c, t), taken in `order` after rows of weight `seen`.
 
     beta <- beta - min(lr_B, exact_B) P^-1 grad F_B(beta),    lr_B = 3 w(B) / w(all rows so far), or `lr` if not None
     mean <- mean + (beta - mean) 2 w(B) / (w(all rows so far) + w(B))
@@ -112,7 +124,8 @@ def stream_chunk(X, y, w, slopes, curvature, seen, units, alpha, batch_size, lr)
     `exact_B` is the length that minimises F_B along the step: it holds back a batch that P does not know yet.
     """
     P, scale = curvature.P, curvature.scale[:, None]
-    rows = in_memory(X, y, w, units._replace(x_scale=curvature.scale, y_scale=1.0), False)
+    rows = in_memory(X, y, w, units._replace(x_scale=curvature.scale, y_scale=1.0), False, 1.0, order)
+    w = w if order is None else w[order]
     targets = rows.y
     penalty = alpha * (units.x_scale[:, None] / scale) ** 2
     beta, mean = slopes.last * scale, slopes.mean * scale

@@ -22,6 +22,7 @@ class Solution(NamedTuple):
     n_steps: int
     lr: float
     distance: np.ndarray  # (t,), estimated, in units of the standard deviation of y
+    converged: bool
 
 
 def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, on_epoch):
@@ -38,9 +39,10 @@ def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, on_epoch):
     decreases, directions, n_steps = [], [], 0
     for _ in range(max_iter):
         # The last epoch is one full-batch step, which costs little and takes most of what is left.
-        landing = tol is not None and np.all(distance <= tol)
+        landing = near(distance, tol)
         size = rows.n_rows if landing else batch_size
-        v = rows.epoch(size, g, alpha, P.solve, lr, rng)
+        with np.errstate(over="ignore", invalid="ignore"):
+            v = rows.epoch(size, g, alpha, P.solve, lr, rng)
         n_steps += -(-rows.n_rows // size)
         v, lr = safeguarded(v, lr, g, P)
         p, Hp, pHp = conjugate(v, directions, rows, alpha)
@@ -51,13 +53,18 @@ def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, on_epoch):
         directions = [*directions[1 - MEMORY :], (p, Hp, pHp)]
         decreases = [*decreases[1 - MEMORY :], t**2 * pHp / 2]
         distance = distance_to_minimiser(g, P, decreases)
-        if tol is not None and np.all(distance <= tol) and not landing:
+        if near(distance, tol) and not landing:
             # g has gathered rounding errors; only one from the data may say that this is the minimiser.
             g, loss = gradient_and_loss(rows, beta, alpha)
             distance = distance_to_minimiser(g, P, decreases)
         if on_epoch(beta, b, loss, distance) or landing:
             break
-    return Solution(beta, n_steps, lr, distance)
+    return Solution(beta, n_steps, lr, distance, landing or near(distance, tol))
+
+
+def near(distance, tol):
+    """Whether every target is within `tol`; never, if that is None."""
+    return tol is not None and bool(np.all(distance <= tol))
 
 
 def gradient_and_loss(rows, beta, alpha):

@@ -12,9 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import SGDRegressor
 
 from sklearn_minibatch import MiniBatchRidgeSGD
-from sklearn_minibatch._kernels import Iterate, sgd_epoch
-from sklearn_minibatch._rows import Rows
-from sklearn_minibatch._scaler import Units
+from sklearn_minibatch._kernels import svrg_epoch, textbook_steps
 
 from .oracles import distance_to_ridge, regression, textbook
 
@@ -123,6 +121,16 @@ def test_shuffling_takes_every_row_once_an_epoch():
     for seed in range(5):
         shuffled = sgd(1, 0.01, shuffle=True, random_state=seed, **params).fit(X, y)
         np.testing.assert_allclose(shuffled.coef_, ordered.coef_, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("n", "batch_size"), [(9001, 1), (9000, 3), (9000, 8), (9024, 64)])
+def test_shuffling_long_data_takes_every_row_once_an_epoch(n, batch_size):
+    """Tiny steps add up to the gradient at 0, to which every row adds a ten-thousandth."""
+    X, y = regression(n, 3)
+    params = {"standardize": False, "alpha": 0.0, "epochs": 1}
+    ordered, shuffled = (sgd(batch_size, 1e-13, shuffle=shuffle, **params).fit(X, y) for shuffle in (False, True))
+    np.testing.assert_allclose(shuffled.coef_, ordered.coef_, rtol=1e-7)
+    np.testing.assert_allclose(shuffled.intercept_, ordered.intercept_, rtol=1e-7)
 
 
 def test_shuffling_draws_a_new_order_in_every_epoch():
@@ -314,46 +322,44 @@ def heavy_tailed(n, d, seed=0):
 
 @st.composite
 def epochs(draw):
-    """Rows, an order, a batch size and rates for one pass of textbook steps."""
-    n, d, t = draw(st.integers(1, 150)), draw(st.integers(1, 6)), draw(st.integers(1, 3))
+    """Stacked rows [Z, s, -y], parameters [beta; b; I] and their average, and rates for one pass of textbook steps."""
+    n, d, t = draw(st.integers(1, 150)), draw(st.sampled_from([1, 2, 5, 80])), draw(st.integers(1, 3))
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
-    X, y, w = rng.standard_normal((n, d)), rng.standard_normal((n, t)), rng.exponential(size=n)
+    s = np.sqrt(rng.exponential(size=(n, 1)))
+    # Without an intercept the column s is 0.
+    A = np.hstack([s * rng.standard_normal((n, d)) / d, s * draw(st.booleans()), rng.standard_normal((n, t))])
     batch_size = draw(st.integers(1, 40))
     lr = draw(st.floats(1e-4, 0.05)) * np.linspace(1, draw(st.sampled_from([1.0, 0.3])), -(-n // batch_size))
-    flags = draw(st.booleans()), draw(st.booleans())
-    return (
-        X,
-        y,
-        w,
-        rng.permutation(n),
-        batch_size,
-        lr,
-        draw(st.sampled_from([0.0, 1e-4, 1.0, 9.0])),
-        draw(st.integers(0, 50)),
-        flags,
-    )
+    theta, mean = (np.vstack([rng.standard_normal((d + 1, t)), np.eye(t)]) for _ in range(2))
+    return A, theta, mean, batch_size, lr, draw(st.sampled_from([0.0, 1e-4, 1.0, 9.0])), draw(st.integers(0, 50))
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
-@given(epochs())
-def test_kernel_is_a_plain_loop(case):
-    X, y, w, order, batch_size, lrs, alpha, n_steps, (fit_intercept, average) = case
-    d, t = X.shape[1], y.shape[1]
-    beta, b, mean_beta, mean_b = np.ones((d, t)), np.ones(t), np.full((d, t), 2.0), np.full(t, 2.0)
-    units = Units(np.zeros(d), np.ones(d), np.zeros(t), np.ones(t))
-    at = Iterate(beta, b, mean_beta, mean_b, n_steps)
-    at = sgd_epoch(Rows(X, y, w, units, w.mean()), order, batch_size, lrs, alpha, at, fit_intercept, average)
-    for lr, start in zip(lrs, range(0, len(order), batch_size), strict=True):
-        batch = order[start : start + batch_size]
-        r = (w[batch] / w.mean())[:, None] * (X[batch] @ beta + b - y[batch])
-        beta = beta - lr * (X[batch].T @ r / len(batch) + alpha * beta)
-        b = b - lr * r.mean(axis=0) * fit_intercept
-        n_steps += 1
-        mean_beta = mean_beta + (beta - mean_beta) * 2 / (n_steps + 1)
-        mean_b = mean_b + (b - mean_b) * 2 / (n_steps + 1)
-    assert at.n_steps == n_steps
-    np.testing.assert_allclose(at.beta, beta, rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(at.b, b, rtol=1e-10, atol=1e-12)
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(epochs(), st.booleans())
+def test_kernel_is_a_plain_loop(case, average):
+    A, theta, mean, batch_size, lrs, alpha, n_steps = case
+    t = A.shape[1] - theta.shape[0] + theta.shape[1]
+    expected, expected_mean = theta.copy(), mean.copy()
+    for q, lr in enumerate(lrs):
+        batch = A[q * batch_size : (q + 1) * batch_size]
+        gradient = batch.T @ (batch @ expected) / len(batch)
+        gradient[: -t - 1] += alpha * expected[: -t - 1]
+        expected[:-t] -= lr * gradient[:-t]
+        expected_mean += (expected - expected_mean) * 2 / (n_steps + q + 2)
+    textbook_steps(A, theta, mean if average else theta, n_steps, lrs, batch_size, alpha)
+    np.testing.assert_allclose(theta, expected, rtol=1e-10, atol=1e-12)
     if average:
-        np.testing.assert_allclose(at.mean_beta, mean_beta, rtol=1e-10, atol=1e-12)
-        np.testing.assert_allclose(at.mean_b, mean_b, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(mean, expected_mean, rtol=1e-10, atol=1e-12)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(n=st.integers(1, 150), d=st.integers(1, 6), t=st.integers(1, 3), batch_size=st.integers(1, 40), lr=st.floats(1e-3, 0.5))
+def test_variance_reduced_kernel_is_a_plain_loop(n, d, t, batch_size, lr):
+    rng = np.random.default_rng(n)
+    Z, g, P = rng.standard_normal((n, d)), rng.standard_normal((d, t)), np.cov(rng.standard_normal((d, 99))) + np.eye(d)
+    v = np.zeros((d, t))
+    for start in range(0, n, batch_size):
+        batch = Z[start : start + batch_size]
+        v = v - lr * np.linalg.solve(P, batch.T @ (batch @ v) / len(batch) + g)
+    found = svrg_epoch(Z, batch_size, g, 0.0, lambda a: np.linalg.solve(P, a), lr, None)
+    np.testing.assert_allclose(found, v, rtol=1e-9, atol=1e-9 * np.abs(v).max())
