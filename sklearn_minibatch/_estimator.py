@@ -455,7 +455,7 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
 
     def _validated(self, X, y, sample_weight, reset):
         """Rows of positive weight as float arrays, X (n, d), y (n, t), and their weights (n,) or None."""
-        X, y, w, single_target = self._checked(X, y, sample_weight, reset)
+        X, y, w, single_target = self._as_floats(X, y, sample_weight, reset)
         if not reset and (single_target, y.shape[1]) != (self._single_target, len(self._mean[1])):
             raise ValueError(f"y has {y.shape[1]} target(s) in {1 if single_target else 2} dimensions, unlike before.")
         self._single_target = single_target
@@ -465,12 +465,13 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
 
     def _checked_chunk(self, X, y, sample_weight, first, finite):
         """The same of a chunk, which may be left without rows."""
-        X, y, w, single_target = self._checked(X, y, sample_weight, first, finite)
+        weightless = sample_weight is not None and not np.any(sample_weight)
+        X, y, w, single_target = self._as_floats(X, y, None if weightless else sample_weight, first, finite)
         if first:
             self._single_target = single_target
-        return X, y, w
+        return (X[:0], y[:0], w) if weightless else (X, y, w)
 
-    def _checked(self, X, y, sample_weight, reset, finite=True):
+    def _as_floats(self, X, y, sample_weight, reset, finite=True):
         """Rows of positive weight as float arrays, X (n, d), y (n, t), their weights, and whether y was (n,)."""
         X, y = validate_data(
             self,

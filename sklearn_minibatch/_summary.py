@@ -6,8 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from ._blocks import row_blocks
-from ._preconditioner import DENSE_FEATURES, n_buckets
-from ._rows import count_sketch
+from ._preconditioner import DENSE_FEATURES, factored, n_buckets
 from ._scaler import Moments, column_moments, merge
 
 
@@ -34,71 +33,35 @@ def joined(a, b):
 
 
 class Summary(NamedTuple):
-    """Of the rows of one or of many chunks. The sketch is one of the rows sqrt(w) [x - origin, 1]."""
+    """Of the rows of one or of many chunks."""
 
     x: Moments
     y: Moments
     covariance: np.ndarray  # (d, t), of x with y
     origin: np.ndarray  # (d,)
-    sketch: np.ndarray | None  # (k, d + 1); None for more columns than a sketch is made for
+    gram: np.ndarray | None  # (d + 1, d + 1), of a sketch of the rows sqrt(w) [x - origin, 1]; None for very many columns
 
     def scaled_sketch(self, units):
-        """Rows whose Gram matrix is close to Z'WZ / W."""
-        rows = self.sketch[:, :-1] - self.sketch[:, -1:] * (units.x_mean - self.origin)
-        return rows / (units.x_scale * np.sqrt(self.x.weight))
+        """Rows (d, d) whose Gram matrix is close to Z'WZ / W."""
+        gram = moved(self.gram, units.x_mean - self.origin)[:-1, :-1] / self.x.weight
+        root = factored(gram / np.outer(units.x_scale, units.x_scale), 0.0)
+        return np.tril(root.L).T * root.D[:, 0]
 
     def gradient_at_zero(self, units):
-        """-Z'Wy / W and the mean square of y, in the units given."""
+        """-Z'Wy / W and the weighted mean square of y, in the units given."""
         x_mean, y_mean = self.x.mean - units.x_mean, self.y.mean - units.y_mean
         product = self.covariance + np.outer(x_mean, y_mean)
         return -product / (units.x_scale[:, None] * units.y_scale), (self.y.var + y_mean**2) / units.y_scale**2
 
 
-def rows_per_bucket(n_features):
-    """How many rows the sketch adds up: its factorisation then takes about as long as reading the rows."""
-    return max(8, n_features // 32)
-
-
-def summary(chunk, seed):
-    """The `Summary` of one chunk."""
-    X, y, w = chunk.X, chunk.y, chunk.w
-    x_moments, y_moments = column_moments(X, w), column_moments(y, w)
-    w = np.ones(len(y)) if w is None else w
-    r = (y - y_moments.mean) * (w / w.sum())[:, None]
-    shifted = _shifted_csr if sparse.issparse(X) else _shifted_blocks
-    covariance, parts = np.zeros((X.shape[1], y.shape[1])), []
-    make = _compressor(chunk, seed) if X.shape[1] <= DENSE_FEATURES else None
-    for rows, T in shifted(X, x_moments.mean):
-        covariance += T.T @ r[rows]
-        if make is not None:
-            parts.append(make(T, np.sqrt(w[rows]), rows.start))
-    sketch = None if make is None else np.vstack(parts)
-    return Summary(x_moments, y_moments, covariance, x_moments.mean, sketch)
-
-
-def _shifted_blocks(X, mean):
-    return ((rows, X[rows] - mean) for rows in row_blocks(*X.shape))
-
-
-def _shifted_csr(X, mean):
-    for rows in row_blocks(*X.shape):
-        yield rows, X[rows].toarray() - mean
-
-
-def _compressor(chunk, seed):
-    """A function that adds up rows in random buckets, with random signs; the first rows of all are kept one by one."""
-    d = chunk.X.shape[1]
-    rng = np.random.RandomState((seed + chunk.number) % 2**32)
-    whole = n_buckets(d) - (chunk.number - 1) * len(chunk.y)
-
-    def compress(T, s, start):
-        rows = s[:, None] * np.hstack([T, np.ones((len(T), 1))])
-        if start < whole:
-            return rows
-        S = count_sketch(len(T), -(-len(T) // rows_per_bucket(d)), rng)
-        return S @ rows
-
-    return compress
+def moved(gram, shift):
+    """The Gram matrix of rows s [x - origin - shift, 1], given that of the rows s [x - origin, 1]."""
+    cross, weight = gram[:-1, -1], gram[-1, -1]
+    new = gram.copy()
+    new[:-1, :-1] += np.outer(weight * shift - cross, shift) - np.outer(shift, cross)
+    new[:-1, -1] -= weight * shift
+    new[-1, :-1] = new[:-1, -1]
+    return new
 
 
 def merged(a, b):
@@ -106,15 +69,59 @@ def merged(a, b):
     share = b.x.weight / (a.x.weight + b.x.weight)
     between = np.outer(b.x.mean - a.x.mean, b.y.mean - a.y.mean)
     covariance = a.covariance + share * (b.covariance - a.covariance + (1 - share) * between)
-    sketch = None
-    if a.sketch is not None:
-        moved = b.sketch.copy()
-        moved[:, :-1] += moved[:, -1:] * (b.origin - a.origin)
-        sketch = folded(np.vstack([a.sketch, moved]), 4)
-    return Summary(merge(a.x, b.x), merge(a.y, b.y), covariance, a.origin, sketch)
+    gram = None if a.gram is None else a.gram + moved(b.gram, a.origin - b.origin)
+    return Summary(merge(a.x, b.x), merge(a.y, b.y), covariance, a.origin, gram)
 
 
-def folded(sketch, most=1):
-    """At most d + 1 rows with the same Gram matrix, where there are more than `most` times as many."""
-    n_rows, width = sketch.shape
-    return sketch if n_rows <= most * width else np.linalg.qr(sketch, mode="r")
+def rows_per_bucket(n_features, n_before):
+    """How many rows the sketch adds up, after so many.
+
+    The first stay as they are, so that short data make enough buckets; then ever more are added up, until the Gram matrix
+    of the sums takes no longer than reading the rows.
+    """
+    most = max(8, n_features // 32)
+    return min(most, max(1, n_before // (2 * n_buckets(n_features))))
+
+
+def summary(chunk, seed):
+    """The `Summary` of one chunk, in one pass.
+
+    Its sketch adds up rows in buckets, with random signs. Earlier chunks are taken to be as long as this one.
+    """
+    X, (c, d) = chunk.X, chunk.X.shape
+    rng = np.random.RandomState((seed + chunk.number) % 2**32)
+    w, y_moments = np.ones(c) if chunk.w is None else chunk.w, column_moments(chunk.y, chunk.w)
+    targets = np.column_stack([w, w[:, None] * (chunk.y - y_moments.mean)])
+    # Near the rows, so that sums of squares about it lose no digits, and exact for a constant column.
+    origin = np.median(dense(X[:15]), axis=0)
+    sums, squares, sketch = np.zeros((d + 1, targets.shape[1])), np.zeros(d), []
+    blocks = row_blocks(c, d + 1)
+    buffer = np.empty((blocks[0].stop, d + 1))
+    for rows in blocks:
+        T = buffer[: rows.stop - rows.start]
+        np.subtract(dense(X[rows]), origin, out=T[:, :d])
+        T[:, d] = 1.0
+        sums += T.T @ targets[rows]
+        squares += np.einsum("i,ij,ij->j", w[rows], T[:, :d], T[:, :d])
+        if d <= DENSE_FEATURES:
+            T *= (np.sqrt(w[rows]) * (1 - 2 * rng.randint(2, size=len(T))))[:, None]
+            sketch.append(bucket_sums(T, rows_per_bucket(d, (chunk.number - 1) * c + rows.start)))
+    offset = sums[:d, 0] / sums[d, 0]
+    var = np.maximum(squares / sums[d, 0] - offset**2, 0.0)
+    x_moments = Moments(c, float(sums[d, 0]), origin + offset, var)
+    sketch = np.vstack(sketch) if sketch else None
+    gram = None if sketch is None else sketch.T @ sketch
+    return Summary(x_moments, y_moments, sums[:d, 1:] / sums[d, 0], origin, gram)
+
+
+def dense(X):
+    return X.toarray() if sparse.issparse(X) else X
+
+
+def bucket_sums(T, per_bucket):
+    """Sums of up to `per_bucket` rows of T."""
+    m = -(-len(T) // per_bucket)
+    rest = len(T) % m
+    full = T[: len(T) - rest].reshape(-1, m, T.shape[1]).sum(axis=0)
+    full[:rest] += T[len(T) - rest :]
+    return full
