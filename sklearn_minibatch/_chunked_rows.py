@@ -38,8 +38,12 @@ class ChunkedRows:
         total, square = self.chunks.reduce(products, add, units, beta)
         return total / self.first.x.weight, square / self.first.x.weight
 
+    def affords_dense(self, d):
+        """Whether a dense (d, d) preconditioner is worth its time: it saves passes."""
+        return True
+
     def sketch(self, n_buckets, rng):
-        """Rows whose Gram matrix is close to Z'WZ / W: those of the first pass, never fewer than `n_buckets` asks for."""
+        """Rows whose Gram matrix is close to Z'WZ / W, made in the first pass, from no fewer buckets where there are rows."""
         return self.first.scaled_sketch(self.units)
 
     def epoch(self, batch_size, g, alpha, solve, lr, rng):

@@ -19,7 +19,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from ._chunked_rows import ChunkedRows
 from ._learning_rate import largest_eigenvalue, stable_rate
 from ._monitor import Monitor, held_out
-from ._preconditioner import n_buckets, preconditioner
+from ._preconditioner import Diagonal, n_buckets, preconditioner
 from ._rows import in_memory
 from ._scaler import Moments, Units, column_moments, merge, no_moments, to_original, to_scaled
 from ._sgd import DIVERGED, Plan, iterate, loss, one_epoch, sgd
@@ -249,6 +249,7 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
             If X, y or the weights are not as above; the estimator is then as it was.
         """
         with _all_or_nothing(self):
+            self._checked = None
             rng = check_random_state(self.random_state)
             moments, y_moments, rows_in, held, chunks = self._taken_in(X, y, sample_weight, rng)
             units = self._units(moments, y_moments)
@@ -304,7 +305,7 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
 
     def _solve_svrg(self, rows, start, monitor, rng, moments, units):
         P = preconditioner(rows, self.alpha, self.preconditioner, rng)
-        batch_size = self._svrg_batch_size(rows)
+        batch_size = self._svrg_batch_size(rows, P)
         lr = self.lr
         if lr == "auto":
             batches = rows.batches(batch_size, 8, rng)
@@ -530,13 +531,15 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
             )
         return self._mean
 
-    def _svrg_batch_size(self, rows):
+    def _svrg_batch_size(self, rows, P):
+        """Rows per mini-batch; "auto" takes so many that their pass outweighs the step from one batch to the next."""
+        n_rows, d = rows.n_rows, rows.n_features
         if self.batch_size != "auto":
-            return min(self.batch_size, rows.n_rows)
+            return min(self.batch_size, n_rows)
         # A full-batch step P^-1 g needs no pass of its own, and passes over chunks are dear.
-        if rows.n_rows <= n_buckets(rows.n_features) or isinstance(rows, ChunkedRows):
-            return rows.n_rows
-        return min(SVRG_BATCH, rows.n_rows)
+        if isinstance(P, Diagonal) or isinstance(rows, ChunkedRows) or n_rows <= n_buckets(d, n_rows):
+            return n_rows
+        return min(max(SVRG_BATCH, 2 * d), n_rows)
 
     def _plan(self, batch_size):
         return Plan(self.alpha, batch_size, self.lr_schedule, self.lr_decay, self.average)

@@ -89,6 +89,10 @@ class DenseRows:
         S = count_sketch(self.n_rows, n_buckets, rng)
         return (S.astype(self.Z.dtype) @ self.Z).astype(float) / np.sqrt(self.n_rows)
 
+    def affords_dense(self, d):
+        """Whether a dense (d, d) preconditioner is made and applied in the time of a few passes over these rows."""
+        return True
+
     def batches(self, batch_size, count, rng):
         """At most `count` random mini-batches Z_B."""
         return random_batches(self.Z, batch_size, count, rng)
@@ -168,6 +172,17 @@ class SparseRows:
         S = count_sketch(self.n_rows, n_buckets, rng)
         return (self.Z.sketched(S)).astype(float) / np.sqrt(self.n_rows)
 
+    def affords_dense(self, d):
+        """Whether a dense (d, d) preconditioner is made and applied in the time of a few passes over these rows."""
+        return d**3 <= 1000 * self.Z.X.nnz
+
+    def diagonal(self):
+        """The diagonal of Z'Z/n."""
+        Z = self.Z
+        s = Z.s[:, 0]
+        square = Z.X.multiply(Z.X).sum(axis=0) - 2 * Z.mean * (Z.X_transposed @ s) + (s @ s) * Z.mean**2
+        return square / Z.scale**2 / self.n_rows
+
     def batches(self, batch_size, count, rng):
         """At most `count` random mini-batches Z_B."""
         return random_batches(self.Z, batch_size, count, rng)
@@ -201,6 +216,11 @@ class StandardizedCSR:
     def __init__(self, X, s, mean, scale):
         self.X, self.s, self.mean, self.scale = X, s, mean, scale
         self.shape, self.dtype = X.shape, X.dtype
+
+    @cached_property
+    def X_transposed(self):
+        """X', made once: scipy copies X to transpose it."""
+        return self.X.T
 
     def __len__(self):
         return self.shape[0]
@@ -237,7 +257,7 @@ class TransposedCSR:
 
     def __matmul__(self, r):
         A = self.A
-        return (A.X.T @ r - np.outer(A.mean, A.s[:, 0] @ r)) / A.scale[:, None]
+        return (A.X_transposed @ r - np.outer(A.mean, A.s[:, 0] @ r)) / A.scale[:, None]
 
     def dot(self, r):
         """The product with r (n, t)."""

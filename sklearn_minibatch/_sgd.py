@@ -68,7 +68,8 @@ def sgd(rows, at, lr, plan, max_iter, tol, n_iter_no_change, rng, on_epoch):
     It has converged when F has not fallen by more than a fraction `tol` for `n_iter_no_change` epochs. When it diverges it
     stops and returns the iterate with the least F. `on_epoch(beta, b, loss)` stops the fit by returning True.
     """
-    best, best_loss, idle = at, loss(rows, at, plan.alpha).sum(), 0
+    best, best_loss, idle, rising = at, loss(rows, at, plan.alpha).sum(), 0, 0
+    previous = best_loss
     nothing = iterate(at.last, (0 * at.last[0], 0 * at.last[1]), 0)
     bound = max(best_loss, loss(rows, nothing, plan.alpha).sum())
     for epoch in range(1, max_iter + 1):
@@ -83,7 +84,10 @@ def sgd(rows, at, lr, plan, max_iter, tol, n_iter_no_change, rng, on_epoch):
         idle = 0 if gain > (tol or 0) else idle + 1
         if total < best_loss:
             best, best_loss = at, total
-        converged = tol is not None and idle >= n_iter_no_change
+        # Noise goes up and down; a loss that only rises is on its way to `bound`.
+        rising = rising + 1 if total > previous else 0
+        previous = total
+        converged = tol is not None and idle >= n_iter_no_change > rising
         if stop or converged:
             break
     return Solution(at, lr, at.n_steps, gain, converged, None)

@@ -13,6 +13,8 @@ from ._targets import divide, dot
 
 # Past directions that a new one is made conjugate to.
 MEMORY = 10
+# Squares of such numbers do not overflow.
+HUGE = 1e100
 
 
 class Solution(NamedTuple):
@@ -48,7 +50,7 @@ def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, on_epoch):
         p, Hp, pHp = conjugate(v, directions, rows, alpha)
         t = -divide(dot(g, p), pHp)
         if np.all(t < 0.1):
-            lr /= 2
+            lr /= 4
         beta, g, loss = beta + t * p, g + t * Hp, loss - t**2 * pHp / 2
         directions = [*directions[1 - MEMORY :], (p, Hp, pHp)]
         decreases = [*decreases[1 - MEMORY :], t**2 * pHp / 2]
@@ -74,9 +76,9 @@ def gradient_and_loss(rows, beta, alpha):
 
 
 def safeguarded(v, lr, g, P):
-    """`v`, or where it is no direction of descent the preconditioned gradient instead; `lr` is then cut."""
+    """`v`, or where it is no direction of descent, or huge, the preconditioned gradient instead; `lr` is then cut."""
     with np.errstate(invalid="ignore", over="ignore"):
-        failed = ~(dot(g, v) < 0) & g.any(axis=0)
+        failed = ~((dot(g, v) < 0) & (np.abs(v).max(axis=0) < HUGE)) & g.any(axis=0)
     if not failed.any():
         return v, lr
     return np.where(failed, -P.solve(g), v), lr / 4
@@ -84,10 +86,11 @@ def safeguarded(v, lr, g, P):
 
 def conjugate(v, directions, rows, alpha):
     """p = v made conjugate to the stored directions, with Hp and p.Hp per target."""
-    p = v
+    p = v.copy()
     for q, Hq, qHq in directions:
-        p = p - divide(dot(Hq, v), qHq) * q
-    Hp = rows.curvature(p) + alpha * p
+        p -= divide(dot(Hq, v), qHq) * q
+    Hp = rows.curvature(p)
+    Hp += alpha * p
     return p, Hp, dot(p, Hp)
 
 

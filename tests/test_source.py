@@ -109,8 +109,8 @@ def test_weights_targets_and_sparse_rows(kind):
 
 def test_more_columns_than_a_sketch_is_made_for():
     rng = np.random.default_rng(0)
-    X = sparse.random_array((3000, 1600), density=0.01, rng=rng, format="csr")
-    y = X @ rng.normal(size=1600) + rng.normal(size=3000)
+    X = sparse.random_array((1500, 3100), density=0.01, rng=rng, format="csr")
+    y = X @ rng.normal(size=3100) + rng.normal(size=1500)
     model = MiniBatchRidgeSGD(0.1, max_iter=300, random_state=0).fit(cut(X, y))
     assert distance(model, X, y) <= model.tol
 
