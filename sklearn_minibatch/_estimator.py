@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
+from sklearn.base import BaseEstimator, RegressorMixin, _fit_context, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_feature_names, _check_sample_weight, check_is_fitted, validate_data
 
 from ._chunked_rows import ChunkedRows
 from ._learning_rate import largest_eigenvalue, stable_rate
@@ -23,7 +23,7 @@ from ._preconditioner import Diagonal, n_buckets, preconditioner
 from ._rows import in_memory
 from ._scaler import Moments, Units, column_moments, merge, no_moments, to_original, to_scaled
 from ._sgd import DIVERGED, Plan, iterate, loss, one_epoch, sgd
-from ._source import Passes, is_source, mapped
+from ._source import Passes, is_dask, is_source, mapped
 from ._stream import (
     STEP,
     Slopes,
@@ -231,8 +231,9 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
             Rows; CSR matrices and float32 and float64 arrays are used as they are. A large `numpy.memmap` is read in
-            chunks. With `y` left out, a :class:`ChunkSource` or another object that can be iterated again and again over
-            chunks ``(X, y)`` or ``(X, y, sample_weight)``.
+            chunks. Dask arrays and dataframes, together with `y`, stay on their workers. With `y` left out, a
+            :class:`ChunkSource`, or another object that can be iterated again and again over chunks ``(X, y)`` or
+            ``(X, y, sample_weight)``.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -276,6 +277,8 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
 
     def _taken_in(self, X, y, sample_weight, rng):
         """The rows as `fit` needs them; the one place that asks where they are."""
+        if is_dask(X):
+            return self._in_chunks(self._partitions(X, y, sample_weight), rng)
         source = mapped(X, y, sample_weight)
         if source is None and y is None and is_source(X):
             if sample_weight is not None:
@@ -290,6 +293,27 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         mean_weight = moments.weight / moments.n_rows
         rows_in = partial(in_memory, X, y, w, fit_intercept=self.fit_intercept, mean_weight=mean_weight, order=order)
         return TakenIn(moments, y_moments, rows_in, held, None)
+
+    def _partitions(self, X, y, sample_weight):
+        from ._dask import Partitions
+
+        if y is None:
+            raise ValueError("fit(X, y) of a Dask collection X needs y, in the same partitions.")
+        if self.solver == "sgd":
+            raise ValueError(
+                "solver='sgd' takes its steps one after the other, which partitions on a cluster cannot. Use solver='svrg', "
+                "or dask_ml.wrappers.Incremental with this estimator, which hands it from partition to partition."
+            )
+        self._single_target, self.n_features_in_ = np.ndim(y) == 1, X.shape[1]
+        _check_feature_names(self, getattr(X, "_meta", X), reset=True)
+        return Partitions(X, y, sample_weight, self._bare()._checked_chunk)
+
+    def _bare(self):
+        """What workers need to check and to predict rows: no moments, no preconditioner."""
+        names = ("n_features_in_", "feature_names_in_", "coef_", "intercept_")
+        bare = clone(self)
+        vars(bare).update({name: value for name, value in vars(self).items() if name in names})
+        return bare
 
     def _in_chunks(self, chunks, rng):
         if self.early_stopping:
@@ -448,9 +472,13 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-            ``X @ coef_.T + intercept_``.
+            ``X @ coef_.T + intercept_``; lazy, if X is a Dask collection.
         """
         check_is_fitted(self)
+        if is_dask(X):
+            from ._dask import predict_lazily
+
+            return predict_lazily(self._bare().predict, X, None if self._single_target else len(self.coef_))
         X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
         return X @ self.coef_.T + self.intercept_
 

@@ -85,6 +85,11 @@ def is_source(X):
     return hasattr(X, "__iter__") and not table and not isinstance(X, (str, bytes, dict))
 
 
+def is_dask(X):
+    """Whether X is a Dask collection."""
+    return hasattr(X, "__dask_graph__")
+
+
 class Passes:
     """Passes over a source, counted and checked.
 
