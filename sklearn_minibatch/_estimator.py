@@ -319,7 +319,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             self._seed = rng.randint(2**31)
             if self.early_stopping:
                 self.validation_scores_ = monitor.scores
-            vars(self).pop("n_passes_", None)
+            if hasattr(self, "n_passes_"):
+                del self.n_passes_
             if chunks is not None:
                 self.n_passes_ = chunks.n_passes
         return self

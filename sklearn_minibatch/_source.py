@@ -1,7 +1,7 @@
 """Rows that are read again and again, a chunk at a time: sources of chunks, arrays mapped from a file, and their passes."""
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from scipy import sparse
@@ -34,12 +34,12 @@ class ChunkSource:
     [1. 2. 3.] 4.0
     """
 
-    def __init__(self, function):
+    def __init__(self, function: Callable[[], Iterator[tuple]]) -> None:
         if not callable(function):
             raise TypeError(f"ChunkSource needs a function that returns an iterator of chunks, got {type(function).__name__}.")
         self.function = function
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple]:
         return iter(self.function())
 
 
