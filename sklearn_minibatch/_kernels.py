@@ -107,9 +107,11 @@ def svrg_epoch(Z, batch_size, g, alpha, solve, lr, rng):
     if rng is not None:
         rng.shuffle(starts)
     v = np.zeros(g.shape)
-    for start in starts:
-        A = Z[start : start + together * batch_size]
-        v = svrg_step(A, v, g, alpha, solve, lr) if together == 1 else svrg_block(A, batch_size, v, g, alpha, solve, lr)
+    # At too large a rate v overflows; whoever uses it has to look anyway. Threads do not inherit this setting.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in starts:
+            A = Z[start : start + together * batch_size]
+            v = svrg_step(A, v, g, alpha, solve, lr) if together == 1 else svrg_block(A, batch_size, v, g, alpha, solve, lr)
     return v
 
 

@@ -224,6 +224,19 @@ def test_one_pass_comes_near_the_closed_form_of_its_parameters(params, to_rows):
     assert distance_to_ridge(model, X, y, w) <= 0.05
 
 
+@SOLVERS
+@pytest.mark.parametrize("rows", [1, 40, 700])
+def test_chunks_of_several_kinds(solver, rows):
+    X, y = regression(4 * rows, 3)
+    kinds = [np.asarray, sparse.csr_array, lambda X: X.astype(np.float32).astype(float), sparse.csc_matrix]
+    mixed, plain = (MiniBatchRidgeSGD(solver=solver, lr=0.01, random_state=0) for _ in range(2))
+    for kind, chunk in zip(kinds, np.split(np.arange(4 * rows), 4), strict=True):
+        mixed.partial_fit(kind(X[chunk]), y[chunk])
+        plain.partial_fit(X[chunk], y[chunk])
+    np.testing.assert_allclose(mixed.coef_, plain.coef_, rtol=1e-5)
+    np.testing.assert_allclose(mixed.intercept_, plain.intercept_, rtol=1e-5)
+
+
 def test_after_fit_on_the_same_stream():
     """A fitted half, then the other half in chunks: near the closed form of both."""
     X, y = regression(8000, 5, condition=100)
