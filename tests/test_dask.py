@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import contextmanager
 
 import dask
 import dask.array as da
@@ -21,10 +22,23 @@ from .test_source import ALPHA, distance, table
 NAMES = list("abcdefgh")
 
 
+@contextmanager
+def two_processes():
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
+    with LocalCluster(**options) as cluster, Client(cluster) as client:
+        yield client
+
+
 @pytest.fixture(scope="module")
 def client():
-    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
-    with LocalCluster(**options) as cluster, Client(cluster) as client:
+    with two_processes() as client:
+        yield client
+
+
+@pytest.fixture
+def doomed_client():
+    """A cluster of its own for a test that kills one of its workers."""
+    with two_processes() as client:
         yield client
 
 
@@ -109,7 +123,7 @@ def test_no_scheduler_is_started(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_a_worker_killed_in_the_middle_of_a_fit(client, tmp_path):
+def test_a_worker_killed_in_the_middle_of_a_fit(doomed_client, tmp_path):
     X, y = table()
     calls, killed = tmp_path / "calls", tmp_path / "killed"
 
@@ -127,18 +141,17 @@ def test_a_worker_killed_in_the_middle_of_a_fit(client, tmp_path):
     model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(Xd, y)
     assert int(killed.read_text()) != os.getpid()
     assert distance(model, np.concatenate([X[part::8] for part in range(8)]), y) <= model.tol
-    client.wait_for_workers(2)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_a_worker_killed_that_held_rows_in_memory(client, monkeypatch):
+def test_a_worker_killed_that_held_rows_in_memory(doomed_client, monkeypatch):
     X, y = table()
     Xd, yd = dask.persist(*collections(X, y, (500,) * 12))
     before = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(Xd, yd)
     killed, units = [], MiniBatchRidgeSGD._units
 
     def killing(self, *moments):
-        killed.append(next(iter(client.run(os.getpid).values())))
+        killed.append(next(iter(doomed_client.run(os.getpid).values())))
         os.kill(killed[-1], signal.SIGKILL)
         return units(self, *moments)
 
@@ -146,7 +159,6 @@ def test_a_worker_killed_that_held_rows_in_memory(client, monkeypatch):
     model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(Xd, yd)
     assert len(killed) == 1
     np.testing.assert_allclose(model.coef_, before.coef_, rtol=1e-12)
-    client.wait_for_workers(2)
 
 
 def test_searches_under_joblib(client):
@@ -154,7 +166,9 @@ def test_searches_under_joblib(client):
     grid = {"alpha": [1e-4, 1e-2, 1.0]}
     search = GridSearchCV(MiniBatchRidgeSGD(random_state=0), grid, cv=3)
     alone = search.fit(X, y).cv_results_["mean_test_score"]
-    halving = HalvingRandomSearchCV(MiniBatchRidgeSGD(random_state=0), grid, n_candidates=3, random_state=0, cv=3)
+    halving = HalvingRandomSearchCV(
+        MiniBatchRidgeSGD(random_state=0), grid, n_candidates=3, min_resources=300, random_state=0, cv=3
+    )
     with joblib.parallel_config(backend="dask"):
         np.testing.assert_allclose(search.fit(X, y).cv_results_["mean_test_score"], alone, rtol=1e-12)
         assert halving.fit(X, y).best_params_["alpha"] in grid["alpha"]

@@ -13,15 +13,24 @@ from sklearn_minibatch import MiniBatchRidgeSGD
 
 GO_ON = """
 import pickle, sys
-saved, chunks, result = sys.argv[1:]
+saved, result = sys.argv[1:]
 with open(saved, "rb") as file:
-    model = pickle.load(file)
-with open(chunks, "rb") as file:
-    for chunk in pickle.load(file):
+    models, chunks = pickle.load(file)
+for model in models:
+    for chunk in chunks:
         model.partial_fit(*chunk)
 with open(result, "wb") as file:
-    pickle.dump(model, file)
+    pickle.dump(models, file)
 """
+
+PARAMS = [
+    {},
+    {"batch_size": 7, "lr": 0.2},
+    {"solver": "sgd", "lr": 0.01},
+    {"solver": "sgd", "average": True},
+    {"solver": "sgd", "lr": 0.05, "lr_schedule": "compound", "lr_decay": 1e-3, "batch_size": 1},
+    {"random_state": None},
+]
 
 
 def stream(n_chunks, kind, targets):
@@ -32,36 +41,23 @@ def stream(n_chunks, kind, targets):
         yield kind(X), y if targets > 1 else y[:, 0], rng.uniform(size=300)
 
 
-@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
-@pytest.mark.parametrize(
-    "params",
-    [
-        {},
-        {"batch_size": 7, "lr": 0.2},
-        {"solver": "sgd", "lr": 0.01},
-        {"solver": "sgd", "average": True},
-        {"solver": "sgd", "lr": 0.05, "lr_schedule": "compound", "lr_decay": 1e-3, "batch_size": 1},
-        {"random_state": None},
-    ],
-    ids=str,
-)
-def test_a_pickle_goes_on_bit_by_bit_in_another_process(tmp_path, kind, params):
-    targets = 1 if "average" in params else 2
+@pytest.mark.parametrize(("kind", "targets"), [(np.asarray, 1), (sparse.csr_array, 2)])
+def test_a_pickle_goes_on_bit_by_bit_in_another_process(tmp_path, kind, targets):
     chunks = list(stream(12, kind, targets))
-    model = MiniBatchRidgeSGD(**{"random_state": 0, **params})
-    for chunk in chunks[:5]:
-        model.partial_fit(*chunk)
-    saved, rest, result = tmp_path / "model", tmp_path / "chunks", tmp_path / "result"
-    saved.write_bytes(pickle.dumps(model))
-    rest.write_bytes(pickle.dumps(chunks[5:]))
-    command = [sys.executable, "-W", "error", "-c", GO_ON, str(saved), str(rest), str(result)]
+    models = [MiniBatchRidgeSGD(**{"random_state": 0, **params}) for params in PARAMS]
+    for model in models:
+        for chunk in chunks[:5]:
+            model.partial_fit(*chunk)
+    saved, result = tmp_path / "saved", tmp_path / "result"
+    saved.write_bytes(pickle.dumps((models, chunks[5:])))
+    command = [sys.executable, "-W", "error", "-c", GO_ON, str(saved), str(result)]
     subprocess.run(command, check=True, cwd=Path(__file__).parents[1])
-    there = pickle.loads(result.read_bytes())
-    for chunk in chunks[5:]:
-        model.partial_fit(*chunk)
-    np.testing.assert_array_equal(there.coef_, model.coef_)
-    np.testing.assert_array_equal(there.intercept_, model.intercept_)
-    np.testing.assert_array_equal(there.scaler_.var_, model.scaler_.var_)
+    for model, there in zip(models, pickle.loads(result.read_bytes()), strict=True):
+        for chunk in chunks[5:]:
+            model.partial_fit(*chunk)
+        np.testing.assert_array_equal(there.coef_, model.coef_)
+        np.testing.assert_array_equal(there.intercept_, model.intercept_)
+        np.testing.assert_array_equal(there.scaler_.var_, model.scaler_.var_)
 
 
 @pytest.mark.parametrize("solver", ["svrg", "sgd"])
