@@ -319,8 +319,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             self._seed = rng.randint(2**31)
             if self.early_stopping:
                 self.validation_scores_ = monitor.scores
-            if hasattr(self, "n_passes_"):
-                del self.n_passes_
+            self.__dict__.pop("n_passes_", None)
             if chunks is not None:
                 self.n_passes_ = chunks.n_passes
         return self
