@@ -1,10 +1,31 @@
-"""Cutting rows into blocks that fit a core's cache."""
+"""Cutting rows into blocks: small ones that fit a core's cache, and a few large ones for threads."""
 
-# Numbers in a block: half of a megabyte in float64.
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+# Numbers in a small block: half of a megabyte in float64.
 CACHE_ELEMENTS = 2**16
+# Large blocks: at most so many, of at least so many numbers.
+MOST_BLOCKS = 8
+LEAST_ELEMENTS = 2**20
 
 
-def row_blocks(n_rows, n_columns):
-    """Slices that cover `n_rows` rows, each small enough to be read twice from cache."""
+def row_blocks(n_rows, n_columns, first=0):
+    """Slices that cover `n_rows` rows from `first` on, each small enough to be read twice from cache."""
     step = max(1, CACHE_ELEMENTS // max(1, n_columns))
-    return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
+    return [slice(start, min(start + step, first + n_rows)) for start in range(first, first + n_rows, step)]
+
+
+def large_blocks(n_rows, n_columns):
+    """(first, n_rows) of the blocks that threads share out: the same ones for any number of threads."""
+    count = max(1, min(MOST_BLOCKS, n_rows * n_columns // LEAST_ELEMENTS))
+    ends = [n_rows * k // count for k in range(count + 1)]
+    return [(first, end - first) for first, end in pairwise(ends)]
+
+
+def in_threads(function, blocks, n_jobs):
+    """[function(block) for block in blocks], in at most `n_jobs` threads."""
+    if min(n_jobs, len(blocks)) == 1:
+        return [function(block) for block in blocks]
+    with ThreadPoolExecutor(n_jobs) as pool:
+        return list(pool.map(function, blocks))

@@ -1,7 +1,22 @@
 """The loss curve as a picture."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    from ._estimator import MiniBatchRidgeSGD
+
+# With more epochs than this, a dot per epoch would hide the line.
+DOTTED_EPOCHS = 40
 
 
 class LossHistoryDisplay:
@@ -15,6 +30,10 @@ class LossHistoryDisplay:
         One curve per estimator, in the units of the loss.
     names : list of str
         Label of each curve.
+    optimum : float, "lowest" or None, default=None
+        Loss at the minimiser, which the curves are drawn above. "lowest" is the least loss of all the curves: good for
+        comparison with a run that has converged. None draws the loss itself. A loss that is at the optimum up to rounding
+        is drawn at the least difference that its number format can hold.
 
     Attributes
     ----------
@@ -34,14 +53,40 @@ class LossHistoryDisplay:
     >>> display = LossHistoryDisplay.from_estimator([small, large], names=["8 rows", "64 rows"])
     >>> len(display.lines_)
     2
+
+    How far each still is from the optimum, on a log axis:
+
+    >>> display = LossHistoryDisplay.from_estimator([small, large], optimum="lowest")
+    >>> display.ax_.get_yscale()
+    'log'
     """
 
-    def __init__(self, *, loss_histories, names):
+    ax_: Axes
+    figure_: Figure
+    lines_: list[Line2D]
+
+    def __init__(
+        self,
+        *,
+        loss_histories: Sequence[np.ndarray],
+        names: Sequence[str],
+        optimum: float | str | None = None,
+    ) -> None:
         self.loss_histories = loss_histories
         self.names = names
+        self.optimum = optimum
 
     @classmethod
-    def from_estimator(cls, estimator, ax=None, *, names=None, **kwargs):
+    def from_estimator(
+        cls,
+        estimator: MiniBatchRidgeSGD | Sequence[MiniBatchRidgeSGD],
+        ax: Axes | None = None,
+        *,
+        names: str | Sequence[str] | None = None,
+        optimum: float | str | None = None,
+        log: bool | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the loss history of a fitted estimator, or of several on one axis.
 
         Parameters
@@ -51,7 +96,11 @@ class LossHistoryDisplay:
         ax : matplotlib Axes, default=None
             Where to draw; a new figure by default.
         names : str or list of str, default=None
-            Labels; the class name by default, with the batch size where there are several.
+            Labels; by default the class name, or the batch sizes where there are several.
+        optimum : float, "lowest" or None, default=None
+            Loss at the minimiser, to draw the distance to; "lowest" is the least loss of all the curves.
+        log : bool, default=None
+            Whether the loss has a log axis; None means: if `optimum` is given.
         **kwargs : dict
             Passed to ``ax.plot``.
 
@@ -59,7 +108,7 @@ class LossHistoryDisplay:
         -------
         display : LossHistoryDisplay
         """
-        estimators = list(estimator) if isinstance(estimator, (list, tuple)) else [estimator]
+        estimators: list[Any] = list(estimator) if isinstance(estimator, (list, tuple)) else [estimator]
         for one in estimators:
             check_is_fitted(one, "loss_history_")
             if len(one.loss_history_) == 0:
@@ -71,16 +120,18 @@ class LossHistoryDisplay:
         names = [names] if isinstance(names, str) else list(names)
         if len(names) != len(estimators):
             raise ValueError(f"Got {len(names)} names for {len(estimators)} estimators; give one name for each.")
-        display = cls(loss_histories=[np.asarray(one.loss_history_) for one in estimators], names=names)
-        return display.plot(ax=ax, **kwargs)
+        display = cls(loss_histories=[np.asarray(one.loss_history_) for one in estimators], names=names, optimum=optimum)
+        return display.plot(ax=ax, log=log, **kwargs)
 
-    def plot(self, ax=None, **kwargs):
+    def plot(self, ax: Axes | None = None, *, log: bool | None = None, **kwargs: Any) -> Self:
         """Draw the curves.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
             Where to draw; a new figure by default.
+        log : bool, default=None
+            Whether the loss has a log axis; None means: if `optimum` is given.
         **kwargs : dict
             Passed to ``ax.plot``.
 
@@ -94,15 +145,30 @@ class LossHistoryDisplay:
             from matplotlib.ticker import MaxNLocator
         except ImportError as error:
             raise ImportError("LossHistoryDisplay.plot needs matplotlib: pip install 'sklearn-minibatch[plot]'") from error
+        curves = self._curves()
         if ax is None:
-            _, ax = plt.subplots()
+            _, ax = plt.subplots(layout="constrained")
         self.ax_, self.figure_ = ax, ax.figure
-        style = {"marker": "o", "markersize": 4, **kwargs}
+        dots = "o" if max(map(len, curves)) <= DOTTED_EPOCHS else None
+        style = {"marker": dots, "markersize": 4, **kwargs}
         self.lines_ = [
-            ax.plot(np.arange(1, len(history) + 1), history, **{"label": name, **style})[0]
-            for history, name in zip(self.loss_histories, self.names, strict=True)
+            ax.plot(np.arange(1, len(curve) + 1), curve, **{"label": name, **style})[0]
+            for curve, name in zip(curves, self.names, strict=True)
         ]
-        ax.set(xlabel="Epoch", ylabel="Loss")
+        ax.set(xlabel="Epoch", ylabel="Loss" if self.optimum is None else "Loss above the optimum")
+        ax.set_yscale("log" if log or (log is None and self.optimum is not None) else "linear")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.legend()
+        ax.grid(alpha=0.3)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.legend(frameon=False)
         return self
+
+    def _curves(self) -> Sequence[np.ndarray]:
+        """The losses, or their distances to the optimum, at least the spacing of floats there."""
+        if self.optimum is None:
+            return self.loss_histories
+        if isinstance(self.optimum, str) and self.optimum != "lowest":
+            raise ValueError(f"optimum must be a number, 'lowest' or None, got {self.optimum!r}.")
+        lowest = np.fmin.reduce(np.concatenate(self.loss_histories))
+        optimum = lowest if isinstance(self.optimum, str) else self.optimum
+        return [np.maximum(history - optimum, np.spacing(lowest)) for history in self.loss_histories]

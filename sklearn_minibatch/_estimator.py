@@ -1,24 +1,33 @@
 """The scikit-learn estimator: parameters, validation, and the way of the data through the other rooms."""
 
 import warnings
+from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from numbers import Integral, Real
+from typing import Any, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
 import numpy as np
+from joblib import effective_n_jobs
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
+from sklearn.base import BaseEstimator, RegressorMixin, _fit_context, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_feature_names, _check_sample_weight, check_is_fitted, validate_data
 
+from ._callbacks import CallbackSupportMixin, Task
+from ._chunked_rows import ChunkedRows
 from ._learning_rate import largest_eigenvalue, stable_rate
 from ._monitor import Monitor, held_out
 from ._preconditioner import Diagonal, n_buckets, preconditioner
 from ._rows import in_memory
-from ._scaler import Units, column_moments, merge, no_moments, to_original, to_scaled
+from ._scaler import Moments, Units, column_moments, merge, no_moments, to_original, to_scaled
 from ._sgd import DIVERGED, Plan, iterate, loss, one_epoch, sgd
+from ._source import Passes, is_dask, is_source, mapped
+from ._state import packed, unpacked
 from ._stream import (
     STEP,
     Slopes,
@@ -29,13 +38,24 @@ from ._stream import (
     unseen,
     with_rows,
 )
+from ._summary import merged, summary
 from ._svrg import svrg
 
 # Batch sizes that "auto" stands for: large enough for NumPy, small enough for many steps.
 SVRG_BATCH, SGD_BATCH, STREAM_BATCH = 512, 32, 256
 
+Rows: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
+Floats: TypeAlias = NDArray[np.floating]
+Parameters: TypeAlias = tuple[np.ndarray, np.ndarray]  # coefficients (d, t) and intercept (t,)
+Method = TypeVar("Method", bound=Callable[..., Any])
 
-class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
+
+def _checking_parameters(method: Method) -> Method:
+    """`method` in scikit-learn's context of a fit, which is untyped; with the type it had."""
+    return _fit_context(prefer_skip_nested_validation=True)(method)
+
+
+class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     """Ridge regression trained by mini-batch SGD, with its scaler inside.
 
     Minimises, over the coefficients `beta` of the standardised columns z = (x - mean) / std and the intercept b,
@@ -94,6 +114,8 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         For shuffling, the sketch and the held-out rows.
     verbose : int, default=0
         1 prints a line per epoch: epoch, loss, distance to the closed form, seconds.
+    n_jobs : int or None, default=None
+        Threads that share out blocks of dense rows in `fit` with "svrg"; -1 takes all cores. It changes no bit of the result.
 
     Attributes
     ----------
@@ -105,6 +127,8 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         Weighted mean, variance and scale of the columns, over all rows seen.
     loss_history_ : ndarray of shape (n_epochs,)
         F after each epoch of `fit`, summed over the targets; empty after `partial_fit` alone.
+    distance_history_ : ndarray of shape (n_epochs,)
+        With "svrg", the estimate that `tol` is held against, after each epoch of `fit`; else empty.
     n_iter_ : int
         Epochs run, calls of `partial_fit` included.
     t_ : int
@@ -115,6 +139,8 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         Rows per mini-batch, as resolved.
     converged_ : bool
         Whether the last `fit` met `tol`.
+    n_passes_ : int
+        Passes of the last `fit` over chunks, if the rows came in chunks.
     validation_scores_ : list of float
         R^2 on the held-out rows after each epoch, with early stopping.
     n_features_in_ : int
@@ -144,6 +170,24 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
     0.5177 after 2 epochs
     """
 
+    coef_: Floats
+    intercept_: float | Floats
+    loss_history_: Floats
+    distance_history_: Floats
+    n_iter_: int
+    t_: int
+    lr_: float
+    batch_size_: int
+    converged_: bool
+    validation_scores_: list[float]
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+
+    _checked: list[Any] | None
+    _single_target: bool
+    _last: Parameters
+    _mean: Parameters
+
     _parameter_constraints = {
         "alpha": [Interval(Real, 0, None, closed="left")],
         "solver": [StrOptions({"svrg", "sgd"})],
@@ -164,31 +208,36 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
+        "n_jobs": [None, Integral],
     }
+
+    _doc_link_module = "sklearn_minibatch"
+    _doc_link_template = "https://sklearn-minibatch.readthedocs.io/en/stable/api.html#{estimator_module}.{estimator_name}"
 
     def __init__(
         self,
-        alpha=1e-4,
+        alpha: float = 1e-4,
         *,
-        solver="svrg",
-        batch_size="auto",
-        lr="auto",
-        lr_schedule="constant",
-        lr_decay=0.0,
-        preconditioner="auto",
-        average=False,
-        max_iter=100,
-        tol=1e-6,
-        fit_intercept=True,
-        standardize=True,
-        shuffle=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=5,
-        warm_start=False,
-        random_state=None,
-        verbose=0,
-    ):
+        solver: Literal["svrg", "sgd"] = "svrg",
+        batch_size: int | Literal["auto"] = "auto",
+        lr: float | Literal["auto"] = "auto",
+        lr_schedule: Literal["constant", "inverse_time", "compound"] = "constant",
+        lr_decay: float = 0.0,
+        preconditioner: int | Literal["auto"] | None = "auto",
+        average: bool = False,
+        max_iter: int = 100,
+        tol: float | None = 1e-6,
+        fit_intercept: bool = True,
+        standardize: bool = True,
+        shuffle: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+        n_jobs: int | None = None,
+    ) -> None:
         self.alpha = alpha
         self.solver = solver
         self.batch_size = batch_size
@@ -208,6 +257,13 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
+        self.n_jobs = n_jobs
+
+    def __getstate__(self):
+        return packed(super().__getstate__())
+
+    def __setstate__(self, state):
+        super().__setstate__(unpacked(state))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -215,14 +271,17 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         tags.target_tags.multi_output = True
         return tags
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    @_checking_parameters
+    def fit(self, X: Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Fit to the rows of X, in as many epochs as it takes.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows; CSR matrices and float32 and float64 arrays are used as they are.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
+            Rows; CSR matrices and float32 and float64 arrays are used as they are. A large `numpy.memmap` is read in
+            chunks. Dask arrays and dataframes, together with `y`, stay on their workers. With `y` left out, a
+            :class:`ChunkSource`, or another object that can be iterated again and again over chunks ``(X, y)`` or
+            ``(X, y, sample_weight)``.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -238,17 +297,15 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         ValueError
             If X, y or the weights are not as above; the estimator is then as it was.
         """
-        with _all_or_nothing(self):
+        task = Task(self, "fit", self.max_iter, X, y, sample_weight)
+        with _all_or_nothing(self), task:
             self._checked = None
-            X, y, w = self._validated(X, y, sample_weight, reset=True)
             rng = check_random_state(self.random_state)
-            X, y, w, held = self._hold_out(X, y, w, rng)
-            moments, y_moments = column_moments(X, w), column_moments(y, w)
+            moments, y_moments, rows_in, held, chunks = self._taken_in(X, y, sample_weight, rng)
             units = self._units(moments, y_moments)
-            order = rng.permutation(len(y)) if self.shuffle else None
-            rows = in_memory(X, y, w, units, self.fit_intercept, moments.weight / moments.n_rows, order)
-            monitor = Monitor(units, held, self.tol, self.n_iter_no_change, self.verbose)
-            start = to_scaled(*self._start(X, y), units)
+            rows = rows_in(units)
+            monitor = Monitor(units, held, self.tol, self.n_iter_no_change, self.verbose, task)
+            start = to_scaled(*self._start(len(moments.mean), len(y_moments.mean)), units)
             if self.solver == "svrg":
                 last = mean = self._solve_svrg(rows, start, monitor, rng, moments, units)
             else:
@@ -257,14 +314,70 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
             if monitor.best is not None:
                 last = mean = monitor.best
             self._publish(last, mean, moments, y_moments)
-            self.loss_history_ = np.array(monitor.loss_history)
-            self.n_iter_ = len(monitor.loss_history)
+            self.loss_history_, self.distance_history_ = monitor.histories()
+            self.n_iter_ = len(self.loss_history_)
             self._seed = rng.randint(2**31)
             if self.early_stopping:
                 self.validation_scores_ = monitor.scores
+            self.__dict__.pop("n_passes_", None)
+            if chunks is not None:
+                self.n_passes_ = chunks.n_passes
         return self
 
-    def _solve_svrg(self, rows, start, monitor, rng, moments, units):
+    def _taken_in(self, X, y, sample_weight, rng):
+        """The rows as `fit` needs them; the one place that asks where they are."""
+        if is_dask(X):
+            return self._in_chunks(self._partitions(X, y, sample_weight), rng)
+        source = mapped(X, y, sample_weight)
+        if source is None and y is None and is_source(X):
+            if sample_weight is not None:
+                raise ValueError("With a source of chunks, put the weights into the chunks: (X, y, sample_weight).")
+            source = X
+        if source is not None:
+            return self._in_chunks(Passes(source, self._checked_chunk), rng)
+        X, y, w = self._validated(X, y, sample_weight, reset=True)
+        X, y, w, held = self._hold_out(X, y, w, rng)
+        n_jobs = effective_n_jobs(self.n_jobs)
+        moments, y_moments = column_moments(X, w, n_jobs), column_moments(y, w)
+        how = {"fit_intercept": self.fit_intercept, "mean_weight": moments.weight / moments.n_rows, "n_jobs": n_jobs}
+        order = rng.permutation(len(y)) if self.shuffle else None
+        rows_in = partial(in_memory, X, y, w, order=order, **how)
+        return TakenIn(moments, y_moments, rows_in, held, None)
+
+    def _partitions(self, X, y, sample_weight):
+        from ._dask import Partitions
+
+        if y is None:
+            raise ValueError("fit(X, y) of a Dask collection X needs y, in the same partitions.")
+        if self.solver == "sgd":
+            raise ValueError(
+                "solver='sgd' takes its steps one after the other, which partitions on a cluster cannot. Use solver='svrg', "
+                "or dask_ml.wrappers.Incremental with this estimator, which hands it from partition to partition."
+            )
+        self._single_target, self.n_features_in_ = np.ndim(y) == 1, X.shape[1]
+        _check_feature_names(self, getattr(X, "_meta", X), reset=True)
+        return Partitions(X, y, sample_weight, self._bare()._checked_chunk)
+
+    def _bare(self):
+        """What workers need to check and to predict rows: no moments, no preconditioner."""
+        names = ("n_features_in_", "feature_names_in_", "coef_", "intercept_")
+        bare = clone(self)
+        vars(bare).update({name: value for name, value in vars(self).items() if name in names})
+        return bare
+
+    def _in_chunks(self, chunks, rng):
+        if self.early_stopping:
+            raise ValueError(
+                "early_stopping=True needs all rows in memory. Set early_stopping=False: the default solver stops at the "
+                "closed form; to choose alpha, keep some chunks out of the source and score them."
+            )
+        first = chunks.reduce(summary, merged, rng.randint(2**31))
+        if first is None:
+            raise ValueError("All sample weights are zero; at least one row must count.")
+        rows_in = partial(ChunkedRows, chunks, first, fit_intercept=self.fit_intercept, shuffle=self.shuffle)
+        return TakenIn(first.x, first.y, rows_in, None, chunks)
+
+    def _solve_svrg(self, rows, start, monitor, rng, moments, units) -> Parameters:
         P = preconditioner(rows, self.alpha, self.preconditioner, rng)
         batch_size = self._svrg_batch_size(rows, P)
         lr = self.lr
@@ -280,7 +393,7 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         self._lr_factor, self._curvature = 1.0, curvature_of_fit(P, moments, units)
         return found.beta, np.zeros_like(start[1])
 
-    def _solve_sgd(self, rows, start, monitor, rng):
+    def _solve_sgd(self, rows, start, monitor, rng) -> tuple[Parameters, Parameters]:
         batch_size = min(SGD_BATCH if self.batch_size == "auto" else self.batch_size, rows.n_rows)
         stable = stable_rate(rows, batch_size, self.alpha, rng)
         lr = stable if self.lr == "auto" else float(self.lr)
@@ -300,8 +413,8 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
             self._warn_if_unfinished(monitor, f"the loss fell by a fraction of {found.gain:.1e} in the last epoch")
         return found.at.last, found.at.predicting
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None):
+    @_checking_parameters
+    def partial_fit(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Learn from a chunk of rows: one pass of mini-batch steps over it, after which it may be forgotten.
 
         The scaler runs along with the rows of all calls. May be the first call, follow others, or follow `fit`.
@@ -326,7 +439,8 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
             If X, y or the weights do not fit what came before, or the steps of solver "sgd" diverge; the estimator is then
             as it was.
         """
-        with _all_or_nothing(self):
+        task = Task(self, "partial_fit", 0, X, y, sample_weight)
+        with _all_or_nothing(self), task:
             first = not hasattr(self, "coef_")
             self._check_parameters()
             X, y, w = self._validated(X, y, sample_weight, reset=first)
@@ -356,7 +470,7 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         self._last, self._curvature = (np.zeros((d, t)), np.zeros(t)), None
         self._mean, self._lr_factor = self._last, 1.0
         self._seed = check_random_state(self.random_state).randint(2**31)
-        self.loss_history_ = np.empty(0)
+        self.loss_history_ = self.distance_history_ = np.empty(0)
         self.n_iter_ = self.t_ = 0
         self.converged_ = False
 
@@ -398,7 +512,7 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         self.t_ = at.n_steps
         return to_original(*at.last, units), to_original(*at.predicting, units)
 
-    def predict(self, X):
+    def predict(self, X: Rows) -> Floats:
         """Predict targets.
 
         Parameters
@@ -409,41 +523,62 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-            ``X @ coef_.T + intercept_``.
+            ``X @ coef_.T + intercept_``; lazy, if X is a Dask collection.
         """
         check_is_fitted(self)
+        if is_dask(X):
+            from ._dask import predict_lazily
+
+            return predict_lazily(self._bare().predict, X, None if self._single_target else len(self.coef_))
         X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
         return X @ self.coef_.T + self.intercept_
 
-    def _validated(self, X, y, sample_weight, reset):
+    def _validated(self, X, y, sample_weight, reset) -> tuple[Any, np.ndarray, np.ndarray | None]:
         """Rows of positive weight as float arrays, X (n, d), y (n, t), and their weights (n,) or None."""
+        X, y, w, single_target = self._as_floats(X, y, sample_weight, reset)
+        if not reset and (single_target, y.shape[1]) != (self._single_target, len(self._mean[1])):
+            raise ValueError(f"y has {y.shape[1]} target(s) in {1 if single_target else 2} dimensions, unlike before.")
+        self._single_target = single_target
+        if len(y) == 0:
+            raise ValueError("All sample weights are zero; at least one row must count.")
+        return X, y, w
+
+    def _checked_chunk(self, X, y, sample_weight, first, finite):
+        """The same of a chunk, which may be left without rows."""
+        weightless = sample_weight is not None and not np.any(sample_weight)
+        X, y, w, single_target = self._as_floats(X, y, None if weightless else sample_weight, first, finite)
+        if first:
+            self._single_target = single_target
+        return (X[:0], y[:0], w) if weightless else (X, y, w)
+
+    def _as_floats(self, X, y, sample_weight, reset, finite=True):
+        """Rows of positive weight as float arrays, X (n, d), y (n, t), their weights, and whether y was (n,)."""
         X, y = validate_data(
             self,
             X,
             y,
             accept_sparse="csr",
-            dtype=[np.float64, np.float32],
+            # The centring of sparse rows is a difference of products, which float32 does not carry.
+            dtype=np.float64 if sparse.issparse(X) else [np.float64, np.float32],
             multi_output=True,
             y_numeric=True,
             reset=reset,
+            ensure_all_finite=finite,
         )
         if sparse.issparse(X) and not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
         single_target = y.ndim == 1
         y = y.astype(float, copy=False).reshape(len(y), -1)
-        if not reset and (single_target, y.shape[1]) != (self._single_target, len(self._mean[1])):
-            raise ValueError(f"y has {y.shape[1]} target(s) in {1 if single_target else 2} dimensions, unlike before.")
-        self._single_target = single_target
         if sample_weight is None:
-            return X, y, None
+            return X, y, None, single_target
         w = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        if not w.any():
-            raise ValueError("All sample weights are zero; at least one row must count.")
-        kept = np.flatnonzero(w)
-        return (X, y, w) if len(kept) == len(w) else (X[kept], y[kept], w[kept])
+        if not w.all():
+            kept = np.flatnonzero(w)
+            X, y, w = X[kept], y[kept], w[kept]
+        return X, y, w, single_target
 
-    def _hold_out(self, X, y, w, rng):
+    def _hold_out(self, X, y, w, rng) -> tuple[Any, np.ndarray, np.ndarray | None, tuple | None]:
         """Rows to fit, and with early stopping what the monitor needs of those held out."""
         if not self.early_stopping:
             return X, y, w, None
@@ -465,9 +600,8 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
             np.ones(t) if textbook else _spread(y_moments),
         )
 
-    def _start(self, X, y):
+    def _start(self, *shape) -> Parameters:
         """Coefficients (d, t) and intercept (t,) to start from."""
-        shape = X.shape[1], y.shape[1]
         if not (self.warm_start and hasattr(self, "coef_")):
             return np.zeros(shape), np.zeros(shape[1])
         if self._mean[0].shape != shape:
@@ -482,7 +616,8 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
         n_rows, d = rows.n_rows, rows.n_features
         if self.batch_size != "auto":
             return min(self.batch_size, n_rows)
-        if isinstance(P, Diagonal) or n_rows <= n_buckets(d, n_rows):
+        # A full-batch step P^-1 g needs no pass of its own, and passes over chunks are dear.
+        if isinstance(P, Diagonal) or isinstance(rows, ChunkedRows) or n_rows <= n_buckets(d):
             return n_rows
         return min(max(SVRG_BATCH, 2 * d), n_rows)
 
@@ -492,12 +627,10 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
     def _publish(self, last, mean, moments, y_moments):
         """Keep what `partial_fit` goes on from, and show it in the shapes and under the names of scikit-learn."""
         self._last, self._mean, self._moments, self._y_moments = last, mean, moments, y_moments
-        coef, intercept = mean
-        self.coef_ = coef[:, 0].copy() if self._single_target else coef.T.copy()
-        self.intercept_ = float(intercept[0]) if self._single_target else intercept.copy()
+        self.coef_, self.intercept_ = self._in_shape(*mean)
 
     @property
-    def scaler_(self):
+    def scaler_(self) -> StandardScaler:
         """The running moments of the columns as a StandardScaler."""
         check_is_fitted(self, "_moments")
         moments = self._moments
@@ -510,6 +643,12 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
             scaler.feature_names_in_ = self.feature_names_in_
         return scaler
 
+    def _in_shape(self, coef, intercept):
+        """Coefficients (d, t) and intercept (t,) in the shapes of `coef_` and `intercept_`."""
+        if self._single_target:
+            return coef[:, 0].copy(), float(intercept[0])
+        return coef.T.copy(), intercept.copy()
+
     def _warn_if_unfinished(self, monitor, how_far):
         if self.tol is not None and not self.converged_ and len(monitor.loss_history) == self.max_iter:
             warnings.warn(
@@ -517,6 +656,16 @@ class MiniBatchRidgeSGD(RegressorMixin, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=5,
             )
+
+
+class TakenIn(NamedTuple):
+    """Moments of X and y, a function from units to rows, rows held out, and the chunks where there are some."""
+
+    x: Moments
+    y: Moments
+    rows_in: Callable
+    held: tuple | None
+    chunks: Passes | None
 
 
 def _spread(moments):
@@ -527,7 +676,10 @@ def _spread(moments):
 
 @contextmanager
 def _all_or_nothing(estimator):
-    """An estimator that raises inside is left with the attributes it had: they are replaced, never changed in place."""
+    """An estimator that raises inside is left with the attributes it had: they are replaced, never changed in place.
+
+    What scikit-learn keeps on an estimator for its callbacks is therefore put there before.
+    """
     before = vars(estimator).copy()
     try:
         yield

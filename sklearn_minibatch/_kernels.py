@@ -99,15 +99,19 @@ def svrg_epoch(Z, batch_size, g, alpha, solve, lr, rng):
 
     The rows stand as they are; the order of the mini-batches is random when `rng` is given.
     """
+    if batch_size >= Z.shape[0]:
+        return -lr * solve(g)
     # In a block alpha v is taken at its entry: harmless while the sum of its steps, lr k P^-1 alpha v, is below v.
     together = min(batches_per_block(batch_size, Z.shape[1]), max(1, int(0.5 / lr)))
     starts = np.arange(0, Z.shape[0], together * batch_size)
     if rng is not None:
         rng.shuffle(starts)
     v = np.zeros(g.shape)
-    for start in starts:
-        A = Z[start : start + together * batch_size]
-        v = svrg_step(A, v, g, alpha, solve, lr) if together == 1 else svrg_block(A, batch_size, v, g, alpha, solve, lr)
+    # At too large a rate v overflows; whoever uses it has to look anyway. Threads do not inherit this setting.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in starts:
+            A = Z[start : start + together * batch_size]
+            v = svrg_step(A, v, g, alpha, solve, lr) if together == 1 else svrg_block(A, batch_size, v, g, alpha, solve, lr)
     return v
 
 

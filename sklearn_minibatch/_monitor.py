@@ -21,26 +21,47 @@ class Monitor:
         Early stopping: stop after `patience` epochs without a gain of more than `tol` in the score.
     verbose : bool
         Print a line per epoch.
+    task : Task
+        Tells the callbacks.
     """
 
-    def __init__(self, units, validation, tol, patience, verbose):
-        self.units, self.validation = units, validation
+    def __init__(self, units, validation, tol, patience, verbose, task):
+        self.units, self.validation, self.task = units, validation, task
         self.tol, self.patience, self.verbose = tol, patience, verbose
-        self.loss_history, self.scores = [], []
+        self.loss_history, self.distances, self.scores = [], [], []
         self.best, self.best_score, self.idle = None, -np.inf, 0
         self.started = time.perf_counter()
 
+    def begin_epoch(self):
+        """Called by a solver before each epoch."""
+        self.task.begin_epoch()
+
     def __call__(self, beta, b, loss, distance=None):
         self.loss_history.append(float(loss @ self.units.y_scale**2))
+        if distance is not None:
+            self.distances.append(float(np.max(distance)))
         if self.verbose:
             seconds = time.perf_counter() - self.started
-            far = "" if distance is None else f"  distance to closed form {np.max(distance):.1e} std(y)"
+            far = "" if distance is None else f"  distance to closed form {self.distances[-1]:.1e} std(y)"
             print(f"epoch {len(self.loss_history):4d}  loss {self.loss_history[-1]:.8g}{far}  {seconds:.3f} s")
-        return self.validation is not None and self._validate(beta, b)
+        enough = self.validation is not None and self._validate(beta, b)
+        # An epoch that overflowed has no model to show.
+        shown = (lambda: self._attributes(beta, b)) if np.isfinite(self.loss_history[-1]) else None
+        return self.task.end_epoch(shown) or enough
+
+    def histories(self):
+        """Losses and distances after each epoch, as arrays."""
+        return np.array(self.loss_history), np.array(self.distances)
+
+    def _attributes(self, beta, b):
+        coef, intercept = self.task.estimator._in_shape(*to_original(beta, b, self.units))
+        losses, distances = self.histories()
+        history = {"loss_history_": losses, "distance_history_": distances, "n_iter_": len(losses)}
+        return {"coef_": coef, "intercept_": intercept, **history}
 
     def _validate(self, beta, b):
         coef, intercept = to_original(beta, b, self.units)
-        score = r2_against(*self.validation, coef, intercept)
+        score = r2_against(coef, intercept, *self.validation)
         self.scores.append(score)
         self.idle = 0 if score > self.best_score + (self.tol or 0) else self.idle + 1
         if score > self.best_score:
@@ -48,7 +69,7 @@ class Monitor:
         return self.idle >= self.patience
 
 
-def r2_against(X, y, w, baseline, coef, intercept):
+def r2_against(coef, intercept, X, y, w, baseline):
     """R^2 of held-out rows against predicting `baseline`, averaged over targets; defined for a single row too."""
     error = w @ (X @ coef + intercept - y) ** 2
     spread = np.maximum(w @ (y - baseline) ** 2, np.finfo(float).tiny)

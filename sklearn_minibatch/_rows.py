@@ -8,11 +8,12 @@ Both kinds hold the stacked rows A = [Z, s, -y] of the textbook kernels.
 """
 
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 from scipy import sparse
 
-from ._blocks import CACHE_ELEMENTS, row_blocks
+from ._blocks import CACHE_ELEMENTS, in_threads, large_blocks, row_blocks
 from ._kernels import batches_per_block, stacked_parameters, svrg_epoch, textbook_steps
 from ._targets import dot
 
@@ -20,7 +21,7 @@ from ._targets import dot
 GROUP_ROWS = 8
 
 
-def in_memory(X, y, weight, units, fit_intercept, mean_weight=1.0, order=None):
+def in_memory(X, y, weight, units, fit_intercept, mean_weight=1.0, order=None, n_jobs=1):
     """Rows of X, (n, d) dense or CSR, targets y (n, t) and weights (n,) or None, in `units` and the given order."""
     s = np.ones((len(y), 1)) if weight is None else np.sqrt(weight / mean_weight)[:, None]
     v = (y - units.y_mean) / units.y_scale
@@ -28,26 +29,38 @@ def in_memory(X, y, weight, units, fit_intercept, mean_weight=1.0, order=None):
         v *= s
     if order is not None:
         v, s = v[order], s[order]
-    kind = SparseRows if sparse.issparse(X) else DenseRows
-    return kind(X, v, s, units, fit_intercept, order)
+    if sparse.issparse(X):
+        return SparseRows(X, v, s, units, fit_intercept, order)
+    return DenseRows(X, v, s, units, fit_intercept, order, n_jobs)
 
 
 class DenseRows:
-    """A standardised copy of dense rows."""
+    """A standardised copy of dense rows, in a few large blocks that `n_jobs` threads share out."""
 
-    def __init__(self, X, y, s, units, fit_intercept, order):
-        self.n_rows, self.n_features = X.shape
+    def __init__(self, X, y, s, units, fit_intercept, order, n_jobs=1):
+        (self.n_rows, self.n_features), self.dtype = X.shape, X.dtype
+        self.n_jobs, self.blocks = n_jobs, large_blocks(*X.shape)
         d = self.n_features
         self.A = np.empty((self.n_rows, d + 1 + y.shape[1]), dtype=X.dtype)
-        for rows in row_blocks(*X.shape):
-            x = X[rows] if order is None else X[order[rows]]
-            z = np.subtract(x, units.x_mean, dtype=float)
-            z /= units.x_scale
-            z *= s[rows]
-            self.A[rows, :d] = z
         self.A[:, d : d + 1] = s if fit_intercept else 0.0
         self.A[:, d + 1 :] = -y
         self.Z = self.A[:, :d]
+
+        def standardise(rows):
+            z = np.subtract(X[rows] if order is None else X[order[rows]], units.x_mean, dtype=float)
+            z /= units.x_scale
+            z *= s[rows]
+            self.Z[rows] = z
+
+        self._over_rows(standardise)
+
+    def _over_rows(self, function):
+        """Results of `function` for slices of rows that fit in cache, in order."""
+
+        def over_block(block):
+            return [function(rows) for rows in row_blocks(block[1], self.A.shape[1], block[0])]
+
+        return chain.from_iterable(in_threads(over_block, self.blocks, self.n_jobs))
 
     @property
     def y(self):
@@ -57,37 +70,58 @@ class DenseRows:
     def residual_gradient(self, beta):
         """(1/n) Z'r and the mean square of r, per target, r = Z beta - y, in float64."""
         theta = stacked_parameters(beta, np.zeros(beta.shape[1]))
-        gradient, square = np.zeros(theta.shape), np.zeros(beta.shape[1])
-        for rows in row_blocks(*self.A.shape):
+
+        def of_rows(rows):
             A = self.A[rows].astype(float, copy=False)
             r = A @ theta
-            gradient += A.T @ r
-            square += dot(r, r)
-        return gradient[: self.n_features] / self.n_rows, square / self.n_rows
+            return A.T @ r, dot(r, r)
+
+        gradients, squares = zip(*self._over_rows(of_rows), strict=True)
+        return sum(gradients)[: self.n_features] / self.n_rows, sum(squares) / self.n_rows
 
     def mean_square(self, theta):
         """Mean square of the residuals, per target."""
-        square = np.zeros(theta.shape[1])
-        for rows in row_blocks(*self.A.shape):
+
+        def of_rows(rows):
             r = self.A[rows] @ theta
-            square += dot(r, r)
-        return square / self.n_rows
+            return dot(r, r)
+
+        return sum(self._over_rows(of_rows)) / self.n_rows
 
     def curvature(self, p):
-        """(1/n) Z'Z p."""
+        """(1/n) Z'Z p, in float64."""
         p = p.astype(self.Z.dtype, copy=False)
-        total = np.zeros(p.shape)
-        for rows in row_blocks(*self.A.shape):
+
+        def of_rows(rows):
             Z = self.Z[rows]
-            total += Z.T @ (Z @ p)
-        return total / self.n_rows
+            return Z.T @ (Z @ p)
+
+        return sum(self._over_rows(of_rows), np.zeros(p.shape)) / self.n_rows
 
     def sketch(self, n_buckets, rng):
         """SZ / sqrt(n) in float64, (n_buckets, d): see `count_sketch`; Z / sqrt(n) itself where its rows are no more."""
         if self.n_rows <= n_buckets:
             return self.Z.astype(float) / np.sqrt(self.n_rows)
-        S = count_sketch(self.n_rows, n_buckets, rng)
-        return (S.astype(self.Z.dtype) @ self.Z).astype(float) / np.sqrt(self.n_rows)
+        S = [count_sketch(n, n_buckets, rng).astype(self.Z.dtype) for _, n in self.blocks]
+
+        def of_block(k):
+            first, n = self.blocks[k]
+            return S[k] @ self.Z[first : first + n]
+
+        return sum(in_threads(of_block, range(len(S)), self.n_jobs)).astype(float) / np.sqrt(self.n_rows)
+
+    def epoch(self, batch_size, g, alpha, solve, lr, rng):
+        """One pass of variance-reduced mini-batch steps in every block (see `svrg_epoch`), averaged over the rows."""
+        if batch_size >= self.n_rows:
+            return -lr * solve(g)
+        seeds = [None if rng is None else rng.randint(2**31) for _ in self.blocks]
+
+        def of_block(k):
+            first, n = self.blocks[k]
+            order_rng = None if rng is None else np.random.default_rng(seeds[k])
+            return svrg_epoch(self.Z[first : first + n], batch_size, g, alpha, solve, lr, order_rng) * (n / self.n_rows)
+
+        return sum(in_threads(of_block, range(len(self.blocks)), self.n_jobs))
 
     def affords_dense(self, d):
         """Whether a dense (d, d) preconditioner is made and applied in the time of a few passes over these rows."""
@@ -96,10 +130,6 @@ class DenseRows:
     def batches(self, batch_size, count, rng):
         """At most `count` random mini-batches Z_B."""
         return random_batches(self.Z, batch_size, count, rng)
-
-    def epoch(self, batch_size, g, alpha, solve, lr, rng):
-        """One pass of variance-reduced mini-batch steps: see `svrg_epoch`."""
-        return svrg_epoch(self.Z, batch_size, g, alpha, solve, lr, rng)
 
     def largest_square_norm(self):
         """max_i ||[z_i, s_i]||^2."""
@@ -138,7 +168,7 @@ class SparseRows:
     """CSR rows, standardised as they are used."""
 
     def __init__(self, X, y, s, units, fit_intercept, order):
-        self.n_rows, self.n_features = X.shape
+        (self.n_rows, self.n_features), self.dtype = X.shape, X.dtype
         X = X if order is None else X[order]
         self.Z = StandardizedCSR(sparse.diags_array(s[:, 0].astype(X.dtype)) @ X, s, units.x_mean, units.x_scale)
         self.y, self.fit_intercept = y, fit_intercept
@@ -180,7 +210,7 @@ class SparseRows:
         """The diagonal of Z'Z/n."""
         Z = self.Z
         s = Z.s[:, 0]
-        square = Z.X.multiply(Z.X).sum(axis=0) - 2 * Z.mean * (Z.X.T @ s) + (s @ s) * Z.mean**2
+        square = Z.X.multiply(Z.X).sum(axis=0) - 2 * Z.mean * (Z.X_transposed @ s) + (s @ s) * Z.mean**2
         return square / Z.scale**2 / self.n_rows
 
     def batches(self, batch_size, count, rng):
@@ -217,6 +247,11 @@ class StandardizedCSR:
         self.X, self.s, self.mean, self.scale = X, s, mean, scale
         self.shape, self.dtype = X.shape, X.dtype
 
+    @cached_property
+    def X_transposed(self):
+        """X', made once: scipy copies X to transpose it."""
+        return self.X.T
+
     def __len__(self):
         return self.shape[0]
 
@@ -252,7 +287,7 @@ class TransposedCSR:
 
     def __matmul__(self, r):
         A = self.A
-        return (A.X.T @ r - np.outer(A.mean, A.s[:, 0] @ r)) / A.scale[:, None]
+        return (A.X_transposed @ r - np.outer(A.mean, A.s[:, 0] @ r)) / A.scale[:, None]
 
     def dot(self, r):
         """The product with r (n, t)."""

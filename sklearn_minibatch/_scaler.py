@@ -1,14 +1,14 @@
 """Weighted moments of columns, and the change of units between scaled and original coefficients."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
-from ._blocks import row_blocks
+from ._blocks import in_threads, large_blocks, row_blocks
 
 
 @dataclass(frozen=True)
@@ -47,32 +47,36 @@ def merge(a, b):
     return Moments(a.n_rows + b.n_rows, weight, mean, var)
 
 
-def column_moments(X, weight=None):
+def column_moments(X, weight=None, n_jobs=1):
     """Moments of the columns of `X`, (n, d) dense or CSR, with row weights (n,) or none."""
     n_rows = X.shape[0]
-    total = float(n_rows) if weight is None else float(weight.sum())
     if sparse.issparse(X):
+        total = float(n_rows) if weight is None else float(weight.sum())
         mean, var = mean_variance_axis(X, axis=0, weights=weight)
-        return Moments(n_rows, total, mean.astype(float), var.astype(float))
-    if n_rows == 1:
-        return Moments(1, total, X[0].astype(float), np.zeros(X.shape[1]))
-    moments = no_moments(X.shape[1])
-    for rows in row_blocks(*X.shape):
-        moments = merge(moments, _dense_moments(X[rows], None if weight is None else weight[rows]))
-    return moments
+        # Rounding can take the variance of a constant column below 0.
+        return Moments(n_rows, total, mean.astype(float), np.maximum(var.astype(float), 0.0))
+
+    def of_block(block):
+        first, n = block
+        parts = row_blocks(n, X.shape[1], first)
+        return reduce(merge, [_dense_moments(X[rows], None if weight is None else weight[rows]) for rows in parts])
+
+    return reduce(merge, in_threads(of_block, large_blocks(*X.shape), n_jobs))
 
 
 def _dense_moments(X, weight):
+    total = float(len(X)) if weight is None else float(weight.sum())
+    if len(X) == 1:
+        return Moments(1, total, X[0].astype(float), np.zeros(X.shape[1]))
     # Distances to the first row: the mean of a constant column is then exact and its variance exactly 0.
     shifted = np.subtract(X, X[0], dtype=float)
     w = np.ones(len(X)) if weight is None else weight
-    total = w.sum()
     offset = w @ shifted / total
     shifted -= offset
     residual = w @ shifted / total
     np.square(shifted, out=shifted)
     var = np.maximum(w @ shifted / total - residual**2, 0.0)
-    return Moments(len(X), float(total), X[0] + (offset + residual), var)
+    return Moments(len(X), total, X[0] + (offset + residual), var)
 
 
 class Units(NamedTuple):

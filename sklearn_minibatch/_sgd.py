@@ -30,12 +30,12 @@ class Iterate(NamedTuple):
     n_steps: int
 
     @property
-    def last(self):
+    def last(self) -> tuple[np.ndarray, np.ndarray]:
         """beta (d, t) and b (t,)."""
         return split(self.theta)
 
     @property
-    def predicting(self):
+    def predicting(self) -> tuple[np.ndarray, np.ndarray]:
         """The averages of both, or both where nothing is averaged."""
         return split(self.mean)
 
@@ -62,20 +62,22 @@ class Solution(NamedTuple):
     diverged_at: int | None
 
 
-def sgd(rows, at, lr, plan, max_iter, tol, n_iter_no_change, rng, on_epoch):
+def sgd(rows, at, lr, plan, max_iter, tol, n_iter_no_change, rng, monitor):
     """Minimise F from the iterate `at`.
 
     It has converged when F has not fallen by more than a fraction `tol` for `n_iter_no_change` epochs. When it diverges it
-    stops and returns the iterate with the least F. `on_epoch(beta, b, loss)` stops the fit by returning True.
+    stops and returns the iterate with the least F. `monitor` is told where an epoch begins, and `monitor(beta, b, loss)` after
+    it stops the fit by returning True.
     """
     best, best_loss, idle, rising = at, loss(rows, at, plan.alpha).sum(), 0, 0
     previous = best_loss
     nothing = iterate(at.last, (0 * at.last[0], 0 * at.last[1]), 0)
     bound = max(best_loss, loss(rows, nothing, plan.alpha).sum())
     for epoch in range(1, max_iter + 1):
+        monitor.begin_epoch()
         at, lr = one_epoch(rows, at, lr, epoch, plan, rng)
         losses = loss(rows, at, plan.alpha)
-        stop = on_epoch(*at.predicting, losses)
+        stop = monitor(*at.predicting, losses)
         total = losses.sum()
         # After the last epoch, to be worse than predicting 0 is enough.
         if not total <= bound * (DIVERGED if epoch < max_iter else 1):
@@ -93,11 +95,11 @@ def sgd(rows, at, lr, plan, max_iter, tol, n_iter_no_change, rng, on_epoch):
     return Solution(at, lr, at.n_steps, gain, converged, None)
 
 
-def one_epoch(rows, at, lr, epoch, plan, rng):
+def one_epoch(rows, at, lr, epoch, plan, rng) -> tuple[Iterate, float]:
     """The iterate after one pass over the rows, shuffled if `rng` is given, and the learning rate for the next."""
     lrs, next_lr = scheduled(plan.schedule, lr, plan.decay, epoch, -(-rows.n_rows // plan.batch_size))
-    theta = at.theta.astype(rows.Z.dtype)
-    mean = at.mean.astype(rows.Z.dtype) if plan.average else theta
+    theta = at.theta.astype(rows.dtype)
+    mean = at.mean.astype(rows.dtype) if plan.average else theta
     with np.errstate(over="ignore", invalid="ignore"):
         rows.textbook_epoch(theta, mean, at.n_steps, lrs, plan.batch_size, plan.alpha, rng)
     return Iterate(theta, mean, at.n_steps + len(lrs)), next_lr

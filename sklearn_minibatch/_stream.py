@@ -91,7 +91,8 @@ def sketched(curvature, rng):
     S.data *= np.sqrt(np.concatenate(weights))
     count = S.sum(axis=1)
     if any(sparse.issparse(X) for X in chunks):
-        sketch[:, :-1] += (S @ sparse.vstack(chunks, format="csr")).toarray() - np.outer(count, curvature.origin)
+        X = sparse.vstack([sparse.csr_array(X) for X in chunks])
+        sketch[:, :-1] += (S @ X).toarray() - np.outer(count, curvature.origin)
     else:
         sketch[:, :-1] += S @ (np.concatenate(chunks) - curvature.origin)
     sketch[:, -1] += count

@@ -27,12 +27,12 @@ class Solution(NamedTuple):
     converged: bool
 
 
-def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, on_epoch):
+def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, monitor):
     """Minimise F over beta, (d, t), from `beta`.
 
     It has converged when `distance` is at most `tol`: the RMS distance between its predictions and those of the
-    minimiser. `on_epoch(beta, b, loss, distance)` stops the fit by returning True. The mini-batches come in random order
-    if `rng` is given.
+    minimiser. `monitor` is told where an epoch begins, and `monitor(beta, b, loss, distance)` after it stops the fit by
+    returning True. The mini-batches come in random order if `rng` is given.
     """
     g, loss = gradient_and_loss(rows, beta, alpha)
     distance = distance_to_minimiser(g, P, [])
@@ -40,11 +40,11 @@ def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, on_epoch):
     b = np.zeros(beta.shape[1])
     decreases, directions, n_steps = [], [], 0
     for _ in range(max_iter):
+        monitor.begin_epoch()
         # The last epoch is one full-batch step, which costs little and takes most of what is left.
         landing = near(distance, tol)
         size = rows.n_rows if landing else batch_size
-        with np.errstate(over="ignore", invalid="ignore"):
-            v = rows.epoch(size, g, alpha, P.solve, lr, rng)
+        v = rows.epoch(size, g, alpha, P.solve, lr, rng)
         n_steps += -(-rows.n_rows // size)
         v, lr = safeguarded(v, lr, g, P)
         p, Hp, pHp = conjugate(v, directions, rows, alpha)
@@ -59,7 +59,7 @@ def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, on_epoch):
             # g has gathered rounding errors; only one from the data may say that this is the minimiser.
             g, loss = gradient_and_loss(rows, beta, alpha)
             distance = distance_to_minimiser(g, P, decreases)
-        if on_epoch(beta, b, loss, distance) or landing:
+        if monitor(beta, b, loss, distance) or landing:
             break
     return Solution(beta, n_steps, lr, distance, landing or near(distance, tol))
 
@@ -86,10 +86,11 @@ def safeguarded(v, lr, g, P):
 
 def conjugate(v, directions, rows, alpha):
     """p = v made conjugate to the stored directions, with Hp and p.Hp per target."""
-    p = v
+    p = v.copy()
     for q, Hq, qHq in directions:
-        p = p - divide(dot(Hq, v), qHq) * q
-    Hp = rows.curvature(p) + alpha * p
+        p -= divide(dot(Hq, v), qHq) * q
+    Hp = rows.curvature(p)
+    Hp += alpha * p
     return p, Hp, dot(p, Hp)
 
 
@@ -103,5 +104,6 @@ def distance_to_minimiser(g, P, decreases):
     if len(decreases) > 1:
         rate = divide(decreases[-1], decreases[0]) ** (1 / (len(decreases) - 1))
         rate = np.minimum(rate, 0.99)
-        square = np.maximum(square, 2 * decreases[-1] * rate / (1 - rate))
+        # Twice what such a series would sum to: its rate is a guess.
+        square = np.maximum(square, 4 * decreases[-1] * rate / (1 - rate))
     return np.sqrt(square)

@@ -130,7 +130,15 @@ def test_clone_and_params():
     model = MiniBatchRidgeSGD(**params)
     assert {name: clone(model).get_params()[name] for name in params} == params
     assert MiniBatchRidgeSGD().set_params(**params).get_params() == model.get_params()
-    assert len(model.get_params()) == 19
+    assert len(model.get_params()) == 20
+
+
+def test_threads_change_no_bit():
+    X, y = regression(60_000, 40)
+    fits = [MiniBatchRidgeSGD(random_state=0, n_jobs=n_jobs, batch_size=64).fit(X, y) for n_jobs in (None, 1, 2, 5)]
+    for model in fits[1:]:
+        np.testing.assert_array_equal(model.coef_, fits[0].coef_)
+        np.testing.assert_array_equal(model.loss_history_, fits[0].loss_history_)
 
 
 @pytest.mark.parametrize("name", ["coef_", "scaler_", "loss_history_", "n_iter_", "t_", "lr_", "batch_size_", "converged_"])
@@ -303,7 +311,7 @@ def test_unsorted_indices_and_repeated_entries(data):
     X, y = data
     rows = sparse.coo_array(X)
     order = np.random.default_rng(0).permutation(rows.nnz)
-    halves = [np.concatenate([a[order], a[order]]) for a in (rows.data / 2, rows.coords[0], rows.coords[1])]
+    halves = [np.concatenate([a[order], a[order]]) for a in (rows.data / 2, rows.row, rows.col)]
     messy = sparse.coo_array((halves[0], (halves[1], halves[2])), shape=X.shape)
     assert distance_to_ridge(MiniBatchRidgeSGD(batch_size=7, random_state=0).fit(messy, y), X, y) <= 1e-6
 

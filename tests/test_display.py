@@ -136,3 +136,40 @@ def test_quiet_by_default(capsys):
 def test_a_pipeline_s_last_step_can_be_drawn(plt):
     pipeline = make_pipeline(MiniBatchRidgeSGD()).fit(*regression(50, 2))
     assert len(LossHistoryDisplay.from_estimator(pipeline[-1]).lines_) == 1
+
+
+def test_distance_to_a_given_optimum(plt, models):
+    X, y = regression(2000, 10, condition=100)
+    closed = closed_form(X, y, 1e-4)
+    least = float(np.sum(objective(closed.coef.T, closed.intercept, X, y, 1e-4)))
+    display = LossHistoryDisplay.from_estimator(models, optimum=least)
+    assert display.ax_.get_yscale() == "log"
+    assert "optimum" in display.ax_.get_ylabel()
+    for line, model in zip(display.lines_, models, strict=True):
+        far = model.loss_history_[:2] - least
+        assert (far > 0).all()
+        np.testing.assert_array_equal(line.get_ydata()[:2], far)
+        # At the end it is there up to rounding, and still on the axis.
+        assert 0 < line.get_ydata()[-1] < 1e-9 * least
+
+
+def test_distance_to_the_lowest_of_all(plt, models):
+    histories = [model.loss_history_ for model in models]
+    lowest = min(history.min() for history in histories)
+    display = LossHistoryDisplay.from_estimator(models, optimum="lowest", log=False)
+    assert display.ax_.get_yscale() == "linear"
+    drawn = [line.get_ydata() for line in display.lines_]
+    for curve, history in zip(drawn, histories, strict=True):
+        np.testing.assert_allclose(curve, history - lowest, atol=2 * np.spacing(lowest), rtol=0)
+    assert min(curve.min() for curve in drawn) == np.spacing(lowest)
+
+
+def test_the_loss_itself_on_a_log_axis(plt, models):
+    display = LossHistoryDisplay.from_estimator(models[0], log=True)
+    assert display.ax_.get_yscale() == "log"
+    np.testing.assert_array_equal(display.lines_[0].get_ydata(), models[0].loss_history_)
+
+
+def test_a_word_that_is_no_optimum(plt, models):
+    with pytest.raises(ValueError, match="'lowest' or None, got 'best'"):
+        LossHistoryDisplay.from_estimator(models, optimum="best")

@@ -37,6 +37,7 @@ INVALID = {
     "warm_start": ["yes", None],
     "random_state": ["seed", -1],
     "verbose": [-1, "loud", None],
+    "n_jobs": [1.5, "all"],
 }
 
 

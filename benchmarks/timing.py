@@ -1,0 +1,52 @@
+"""Timing side by side: the things compared take turns, so that a busy machine slows them alike."""
+
+import time
+import warnings
+
+import numpy as np
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+clock = "wall"
+
+
+def now():
+    """Seconds on the clock in use. That of the processor is for busy machines, and for one thread."""
+    return CLOCKS[clock]()
+
+
+def use(name):
+    """Use one of `CLOCKS` from here on."""
+    global clock
+    clock = name
+
+
+def timed(run):
+    """What a call returns and the seconds it took, without its warnings: a fit cut short gives some."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        start = now()
+        result = run()
+        return result, now() - start
+
+
+def interleaved(runs, repeats):
+    """Median and least seconds (2, len(runs)) of calls that take turns, after one round that is not counted."""
+    rounds = np.array([[timed(run)[1] for run in runs] for _ in range(repeats + 1)])[1:]
+    return np.array([np.median(rounds, axis=0), np.min(rounds, axis=0)])
+
+
+def epoch_seconds(fits, few, many, repeats, beside=()):
+    """As `interleaved`, of one epoch of each `fit(max_iter)`, then of each call of `beside`.
+
+    (fit of `many` epochs - fit of `few`) / (many - few): what a fit does once, such as checking and standardising,
+    cancels.
+    """
+    runs = [lambda fit=fit, k=k: fit(k) for k in (few, many) for fit in fits]
+    times = interleaved([*runs, *beside], repeats)
+    few_epochs, many_epochs, others = np.split(times, [len(fits), 2 * len(fits)], axis=1)
+    return np.hstack([(many_epochs - few_epochs) / (many - few), others])
+
+
+def duration(seconds):
+    """Seconds in words."""
+    return f"{seconds:.3g} s" if abs(seconds) >= 1 else f"{seconds * 1000:.3g} ms"

