@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 
+from . import timing
 from .machine import machine, threads, versions
 from .runner import ACCURACIES, Line, compare
 from .timing import duration
@@ -21,7 +22,7 @@ def markdown(header, rows):
 
 
 def provenance():
-    return f"Measured on {machine()}, with {threads()} thread(s): {versions()}."
+    return f"Measured on {machine()}, with {threads()} thread(s), {timing.clock} seconds: {versions()}."
 
 
 def targets(chosen, size, out):
@@ -81,8 +82,8 @@ def comparison(problems, peers, budget, repeats, out):
 def write_csv(lines, path):
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*Line._fields, "threads", "machine", "versions"])
-        writer.writerows([*line, threads(), machine(), versions()] for line in lines)
+        writer.writerow([*Line._fields, "clock", "threads", "machine", "versions"])
+        writer.writerows([*line, timing.clock, threads(), machine(), versions()] for line in lines)
 
 
 def section(problem, lines, missing, picture):

@@ -1,6 +1,5 @@
 """Time to accuracy: every peer on every problem, from little effort to much, until it is accurate or out of time."""
 
-import time
 import warnings
 from functools import partial
 from typing import NamedTuple
@@ -8,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .problems import conditioned
-from .timing import interleaved
+from .timing import interleaved, timed
 
 ACCURACIES = (1e-2, 1e-3, 1e-6)
 
@@ -50,12 +49,11 @@ class Skipped(NamedTuple):
 
 
 def trial(peer, problem, setting):
+    model, seconds = timed(partial(peer.fit, problem, setting))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        start = time.perf_counter()
-        model = peer.fit(problem, setting)
-        seconds = time.perf_counter() - start
-        return Trial(peer, setting, seconds, problem.error(model.predict(problem.X)), model.iterations)
+        error = problem.error(model.predict(problem.X))
+    return Trial(peer, setting, seconds, error, model.iterations)
 
 
 def climb(peer, problem, budget):
@@ -91,10 +89,10 @@ def compare(problem, peers, budget, repeats):
             print(f"  skipped: {peer.name} on {problem.name}: {skipped[-1].reason}", flush=True)
     tried = [each for trials in climbs for each in trials]
     lines = [line_of(problem, each, "", each.seconds, each.seconds, 1) for each in tried]
-    return lines + timed(problem, climbs, budget, repeats), skipped
+    return lines + compared(problem, climbs, budget, repeats), skipped
 
 
-def timed(problem, climbs, budget, repeats):
+def compared(problem, climbs, budget, repeats):
     """`Line`s of the chosen settings, timed in turns; fits that took longer than the budget are not repeated."""
     picked = [(accuracy, each) for trials in climbs for accuracy, each in chosen(trials).items()]
     quick = list(dict.fromkeys(each for _, each in picked if each.seconds <= budget))

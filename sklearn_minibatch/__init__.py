@@ -4,6 +4,14 @@ from ._callbacks import EpochProgressBar
 from ._display import LossHistoryDisplay
 from ._estimator import MiniBatchRidgeSGD
 from ._onnx import register_onnx_converter
+from ._source import ChunkSource
 from ._version import __version__
 
-__all__ = ["EpochProgressBar", "LossHistoryDisplay", "MiniBatchRidgeSGD", "__version__", "register_onnx_converter"]
+__all__ = [
+    "ChunkSource",
+    "EpochProgressBar",
+    "LossHistoryDisplay",
+    "MiniBatchRidgeSGD",
+    "__version__",
+    "register_onnx_converter",
+]

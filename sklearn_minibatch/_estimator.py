@@ -3,27 +3,30 @@
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from numbers import Integral, Real
-from typing import Any, Literal, Self, TypeAlias, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
 import numpy as np
 from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
+from sklearn.base import BaseEstimator, RegressorMixin, _fit_context, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_feature_names, _check_sample_weight, check_is_fitted, validate_data
 
 from ._callbacks import CallbackSupportMixin, Task
+from ._chunked_rows import ChunkedRows
 from ._learning_rate import largest_eigenvalue, stable_rate
 from ._monitor import Monitor, held_out
 from ._preconditioner import Diagonal, n_buckets, preconditioner
 from ._rows import in_memory
-from ._scaler import Units, column_moments, merge, no_moments, to_original, to_scaled
+from ._scaler import Moments, Units, column_moments, merge, no_moments, to_original, to_scaled
 from ._sgd import DIVERGED, Plan, iterate, loss, one_epoch, sgd
+from ._source import Passes, is_dask, is_source, mapped
 from ._state import packed, unpacked
 from ._stream import (
     STEP,
@@ -35,6 +38,7 @@ from ._stream import (
     unseen,
     with_rows,
 )
+from ._summary import merged, summary
 from ._svrg import svrg
 
 # Batch sizes that "auto" stands for: large enough for NumPy, small enough for many steps.
@@ -135,6 +139,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         Rows per mini-batch, as resolved.
     converged_ : bool
         Whether the last `fit` met `tol`.
+    n_passes_ : int
+        Passes of the last `fit` over chunks, if the rows came in chunks.
     validation_scores_ : list of float
         R^2 on the held-out rows after each epoch, with early stopping.
     n_features_in_ : int
@@ -206,9 +212,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     }
 
     _doc_link_module = "sklearn_minibatch"
-    _doc_link_template = (
-        "https://sklearn-minibatch.readthedocs.io/en/stable/generated/{estimator_module}.{estimator_name}.html"
-    )
+    _doc_link_template = "https://sklearn-minibatch.readthedocs.io/en/stable/api.html#{estimator_module}.{estimator_name}"
 
     def __init__(
         self,
@@ -268,13 +272,16 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         return tags
 
     @_checking_parameters
-    def fit(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Fit to the rows of X, in as many epochs as it takes.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows; CSR matrices and float32 and float64 arrays are used as they are.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
+            Rows; CSR matrices and float32 and float64 arrays are used as they are. A large `numpy.memmap` is read in
+            chunks. Dask arrays and dataframes, together with `y`, stay on their workers. With `y` left out, a
+            :class:`ChunkSource`, or another object that can be iterated again and again over chunks ``(X, y)`` or
+            ``(X, y, sample_weight)``.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -293,16 +300,12 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         task = Task(self, "fit", self.max_iter, X, y, sample_weight)
         with _all_or_nothing(self), task:
             self._checked = None
-            X, y, w = self._validated(X, y, sample_weight, reset=True)
             rng = check_random_state(self.random_state)
-            X, y, w, held = self._hold_out(X, y, w, rng)
-            n_jobs = effective_n_jobs(self.n_jobs)
-            moments, y_moments = column_moments(X, w, n_jobs), column_moments(y, w)
+            moments, y_moments, rows_in, held, chunks = self._taken_in(X, y, sample_weight, rng)
             units = self._units(moments, y_moments)
-            order = rng.permutation(len(y)) if self.shuffle else None
-            rows = in_memory(X, y, w, units, self.fit_intercept, moments.weight / moments.n_rows, order, n_jobs)
+            rows = rows_in(units)
             monitor = Monitor(units, held, self.tol, self.n_iter_no_change, self.verbose, task)
-            start = to_scaled(*self._start(X, y), units)
+            start = to_scaled(*self._start(len(moments.mean), len(y_moments.mean)), units)
             if self.solver == "svrg":
                 last = mean = self._solve_svrg(rows, start, monitor, rng, moments, units)
             else:
@@ -316,7 +319,63 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             self._seed = rng.randint(2**31)
             if self.early_stopping:
                 self.validation_scores_ = monitor.scores
+            self.__dict__.pop("n_passes_", None)
+            if chunks is not None:
+                self.n_passes_ = chunks.n_passes
         return self
+
+    def _taken_in(self, X, y, sample_weight, rng):
+        """The rows as `fit` needs them; the one place that asks where they are."""
+        if is_dask(X):
+            return self._in_chunks(self._partitions(X, y, sample_weight), rng)
+        source = mapped(X, y, sample_weight)
+        if source is None and y is None and is_source(X):
+            if sample_weight is not None:
+                raise ValueError("With a source of chunks, put the weights into the chunks: (X, y, sample_weight).")
+            source = X
+        if source is not None:
+            return self._in_chunks(Passes(source, self._checked_chunk), rng)
+        X, y, w = self._validated(X, y, sample_weight, reset=True)
+        X, y, w, held = self._hold_out(X, y, w, rng)
+        n_jobs = effective_n_jobs(self.n_jobs)
+        moments, y_moments = column_moments(X, w, n_jobs), column_moments(y, w)
+        how = {"fit_intercept": self.fit_intercept, "mean_weight": moments.weight / moments.n_rows, "n_jobs": n_jobs}
+        order = rng.permutation(len(y)) if self.shuffle else None
+        rows_in = partial(in_memory, X, y, w, order=order, **how)
+        return TakenIn(moments, y_moments, rows_in, held, None)
+
+    def _partitions(self, X, y, sample_weight):
+        from ._dask import Partitions
+
+        if y is None:
+            raise ValueError("fit(X, y) of a Dask collection X needs y, in the same partitions.")
+        if self.solver == "sgd":
+            raise ValueError(
+                "solver='sgd' takes its steps one after the other, which partitions on a cluster cannot. Use solver='svrg', "
+                "or dask_ml.wrappers.Incremental with this estimator, which hands it from partition to partition."
+            )
+        self._single_target, self.n_features_in_ = np.ndim(y) == 1, X.shape[1]
+        _check_feature_names(self, getattr(X, "_meta", X), reset=True)
+        return Partitions(X, y, sample_weight, self._bare()._checked_chunk)
+
+    def _bare(self):
+        """What workers need to check and to predict rows: no moments, no preconditioner."""
+        names = ("n_features_in_", "feature_names_in_", "coef_", "intercept_")
+        bare = clone(self)
+        vars(bare).update({name: value for name, value in vars(self).items() if name in names})
+        return bare
+
+    def _in_chunks(self, chunks, rng):
+        if self.early_stopping:
+            raise ValueError(
+                "early_stopping=True needs all rows in memory. Set early_stopping=False: the default solver stops at the "
+                "closed form; to choose alpha, keep some chunks out of the source and score them."
+            )
+        first = chunks.reduce(summary, merged, rng.randint(2**31))
+        if first is None:
+            raise ValueError("All sample weights are zero; at least one row must count.")
+        rows_in = partial(ChunkedRows, chunks, first, fit_intercept=self.fit_intercept, shuffle=self.shuffle)
+        return TakenIn(first.x, first.y, rows_in, None, chunks)
 
     def _solve_svrg(self, rows, start, monitor, rng, moments, units) -> Parameters:
         P = preconditioner(rows, self.alpha, self.preconditioner, rng)
@@ -464,14 +523,36 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-            ``X @ coef_.T + intercept_``.
+            ``X @ coef_.T + intercept_``; lazy, if X is a Dask collection.
         """
         check_is_fitted(self)
+        if is_dask(X):
+            from ._dask import predict_lazily
+
+            return predict_lazily(self._bare().predict, X, None if self._single_target else len(self.coef_))
         X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
         return X @ self.coef_.T + self.intercept_
 
     def _validated(self, X, y, sample_weight, reset) -> tuple[Any, np.ndarray, np.ndarray | None]:
         """Rows of positive weight as float arrays, X (n, d), y (n, t), and their weights (n,) or None."""
+        X, y, w, single_target = self._as_floats(X, y, sample_weight, reset)
+        if not reset and (single_target, y.shape[1]) != (self._single_target, len(self._mean[1])):
+            raise ValueError(f"y has {y.shape[1]} target(s) in {1 if single_target else 2} dimensions, unlike before.")
+        self._single_target = single_target
+        if len(y) == 0:
+            raise ValueError("All sample weights are zero; at least one row must count.")
+        return X, y, w
+
+    def _checked_chunk(self, X, y, sample_weight, first, finite):
+        """The same of a chunk, which may be left without rows."""
+        weightless = sample_weight is not None and not np.any(sample_weight)
+        X, y, w, single_target = self._as_floats(X, y, None if weightless else sample_weight, first, finite)
+        if first:
+            self._single_target = single_target
+        return (X[:0], y[:0], w) if weightless else (X, y, w)
+
+    def _as_floats(self, X, y, sample_weight, reset, finite=True):
+        """Rows of positive weight as float arrays, X (n, d), y (n, t), their weights, and whether y was (n,)."""
         X, y = validate_data(
             self,
             X,
@@ -482,22 +563,20 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             multi_output=True,
             y_numeric=True,
             reset=reset,
+            ensure_all_finite=finite,
         )
         if sparse.issparse(X) and not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
         single_target = y.ndim == 1
         y = y.astype(float, copy=False).reshape(len(y), -1)
-        if not reset and (single_target, y.shape[1]) != (self._single_target, len(self._mean[1])):
-            raise ValueError(f"y has {y.shape[1]} target(s) in {1 if single_target else 2} dimensions, unlike before.")
-        self._single_target = single_target
         if sample_weight is None:
-            return X, y, None
+            return X, y, None, single_target
         w = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        if not w.any():
-            raise ValueError("All sample weights are zero; at least one row must count.")
-        kept = np.flatnonzero(w)
-        return (X, y, w) if len(kept) == len(w) else (X[kept], y[kept], w[kept])
+        if not w.all():
+            kept = np.flatnonzero(w)
+            X, y, w = X[kept], y[kept], w[kept]
+        return X, y, w, single_target
 
     def _hold_out(self, X, y, w, rng) -> tuple[Any, np.ndarray, np.ndarray | None, tuple | None]:
         """Rows to fit, and with early stopping what the monitor needs of those held out."""
@@ -521,9 +600,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             np.ones(t) if textbook else _spread(y_moments),
         )
 
-    def _start(self, X, y) -> Parameters:
+    def _start(self, *shape) -> Parameters:
         """Coefficients (d, t) and intercept (t,) to start from."""
-        shape = X.shape[1], y.shape[1]
         if not (self.warm_start and hasattr(self, "coef_")):
             return np.zeros(shape), np.zeros(shape[1])
         if self._mean[0].shape != shape:
@@ -538,7 +616,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         n_rows, d = rows.n_rows, rows.n_features
         if self.batch_size != "auto":
             return min(self.batch_size, n_rows)
-        if isinstance(P, Diagonal) or n_rows <= n_buckets(d):
+        # A full-batch step P^-1 g needs no pass of its own, and passes over chunks are dear.
+        if isinstance(P, Diagonal) or isinstance(rows, ChunkedRows) or n_rows <= n_buckets(d):
             return n_rows
         return min(max(SVRG_BATCH, 2 * d), n_rows)
 
@@ -577,6 +656,16 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=5,
             )
+
+
+class TakenIn(NamedTuple):
+    """Moments of X and y, a function from units to rows, rows held out, and the chunks where there are some."""
+
+    x: Moments
+    y: Moments
+    rows_in: Callable
+    held: tuple | None
+    chunks: Passes | None
 
 
 def _spread(moments):

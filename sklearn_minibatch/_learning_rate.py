@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ._kernels import batch_sizes
+
 POWER_ITERATIONS = 12
 SAMPLED_ROWS = 4096
 
@@ -23,11 +25,11 @@ def stable_rate(rows, batch_size, alpha, rng):
 
     1 / (L + (R^2 - L) / |B| + alpha): L the largest eigenvalue of Z'Z/n, R^2 the largest squared row norm, both with the
     intercept's column. It grows with the batch size, then levels off (Jain et al., 2018, "Parallelizing stochastic
-    gradient descent for least squares regression").
+    gradient descent for least squares regression"). 1 / |B| is a mean over the mini-batches: the last may be a short one.
     """
     L = max(largest_eigenvalue(rows.batches(SAMPLED_ROWS, 1, rng), 0.0, lambda v: v, rng), 1.0)
     R2 = max(rows.largest_square_norm(), L)
-    return 1 / (L + (R2 - L) / batch_size + alpha)
+    return 1 / (L + (R2 - L) * np.mean(1 / batch_sizes(rows.n_rows, batch_size)) + alpha)
 
 
 def scheduled(schedule, lr, decay, epoch, n_batches):

@@ -38,7 +38,7 @@ class DenseRows:
     """A standardised copy of dense rows, in a few large blocks that `n_jobs` threads share out."""
 
     def __init__(self, X, y, s, units, fit_intercept, order, n_jobs=1):
-        self.n_rows, self.n_features = X.shape
+        (self.n_rows, self.n_features), self.dtype = X.shape, X.dtype
         self.n_jobs, self.blocks = n_jobs, large_blocks(*X.shape)
         d = self.n_features
         self.A = np.empty((self.n_rows, d + 1 + y.shape[1]), dtype=X.dtype)
@@ -168,7 +168,7 @@ class SparseRows:
     """CSR rows, standardised as they are used."""
 
     def __init__(self, X, y, s, units, fit_intercept, order):
-        self.n_rows, self.n_features = X.shape
+        (self.n_rows, self.n_features), self.dtype = X.shape, X.dtype
         X = X if order is None else X[order]
         self.Z = StandardizedCSR(sparse.diags_array(s[:, 0].astype(X.dtype)) @ X, s, units.x_mean, units.x_scale)
         self.y, self.fit_intercept = y, fit_intercept

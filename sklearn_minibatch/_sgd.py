@@ -98,8 +98,8 @@ def sgd(rows, at, lr, plan, max_iter, tol, n_iter_no_change, rng, monitor):
 def one_epoch(rows, at, lr, epoch, plan, rng) -> tuple[Iterate, float]:
     """The iterate after one pass over the rows, shuffled if `rng` is given, and the learning rate for the next."""
     lrs, next_lr = scheduled(plan.schedule, lr, plan.decay, epoch, -(-rows.n_rows // plan.batch_size))
-    theta = at.theta.astype(rows.Z.dtype)
-    mean = at.mean.astype(rows.Z.dtype) if plan.average else theta
+    theta = at.theta.astype(rows.dtype)
+    mean = at.mean.astype(rows.dtype) if plan.average else theta
     with np.errstate(over="ignore", invalid="ignore"):
         rows.textbook_epoch(theta, mean, at.n_steps, lrs, plan.batch_size, plan.alpha, rng)
     return Iterate(theta, mean, at.n_steps + len(lrs)), next_lr

@@ -217,6 +217,12 @@ def test_float32_with_an_offset(batch_size, offset, to_format):
     assert_lands(to_format((X + offset).astype(np.float32)), y.astype(np.float32), batch_size=batch_size)
 
 
+def test_float32_that_is_ill_conditioned():
+    """A gradient that was only updated in float32 would say that it is there too early."""
+    X, y = regression(3000, 30, condition=1e4)
+    assert_lands(X.astype(np.float32), y, batch_size=64)
+
+
 def test_a_constant_sparse_column_whose_variance_rounds_below_zero():
     rng = np.random.default_rng(0)
     y = rng.standard_normal(24)

@@ -113,10 +113,10 @@ def test_skops_inside_a_pipeline(rows):
 
 
 def test_html_links_to_our_documentation(rows):
-    page = f"https://sklearn-minibatch.readthedocs.io/en/stable/generated/sklearn_minibatch.{MiniBatchRidgeSGD.__name__}.html"
+    page = f"https://sklearn-minibatch.readthedocs.io/en/stable/api.html#sklearn_minibatch.{MiniBatchRidgeSGD.__name__}"
     for model in (MiniBatchRidgeSGD(), make_pipeline(StandardScaler(), MiniBatchRidgeSGD()), MiniBatchRidgeSGD().fit(*rows)):
         assert f'href="{page}"' in estimator_html_repr(model)
-    assert hasattr(sklearn_minibatch, page.split(".")[-2])
+    assert hasattr(sklearn_minibatch, page.split(".")[-1])
 
 
 def test_html_shows_the_fitted_attributes(rows):

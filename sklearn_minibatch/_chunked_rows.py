@@ -1,0 +1,169 @@
+"""Rows that come in chunks, from a file or on a cluster: what the solvers ask of rows, each one pass over the chunks.
+
+A pass is `chunks.reduce(function, add, *args)`: `function(chunk, *args)` of every chunk, combined two by two by `add`. The
+first has left a `Summary`, which already holds the gradient at 0 and the sketch.
+"""
+
+import numpy as np
+from scipy import sparse
+
+from ._blocks import row_blocks
+from ._rows import in_memory
+from ._summary import joined
+from ._targets import dot
+
+
+class ChunkedRows:
+    """Rows behind `chunks`, in scaled units."""
+
+    def __init__(self, chunks, first, units, fit_intercept, shuffle):
+        self.chunks, self.first = chunks, first
+        self.units, self.fit_intercept, self.shuffle = units, fit_intercept, shuffle
+        self.n_rows, self.n_features = first.x.n_rows, len(first.x.mean)
+        self.mean_weight = first.x.weight / first.x.n_rows
+        self.dtype = np.dtype(float)
+
+    def residual_gradient(self, beta):
+        """Z'Wr / W and the weighted mean square of r, per target, r = Z beta - y."""
+        if not beta.any():
+            return self.first.gradient_at_zero(self.units)
+        return self._products(beta, self.units.y_mean)
+
+    def curvature(self, p):
+        """Z'WZ p / W."""
+        return self._products(p, None)[0]
+
+    def _products(self, beta, y_mean):
+        units = self.units._replace(y_mean=y_mean)
+        total, square = self.chunks.reduce(products, add, units, beta)
+        return total / self.first.x.weight, square / self.first.x.weight
+
+    def affords_dense(self, d):
+        """Whether a dense (d, d) preconditioner is worth its time: it saves passes."""
+        return True
+
+    def sketch(self, n_buckets, rng):
+        """Rows whose Gram matrix is close to Z'WZ / W, made in the first pass, from no fewer buckets where there are rows."""
+        return self.first.scaled_sketch(self.units)
+
+    def epoch(self, batch_size, g, alpha, solve, lr, rng):
+        """Variance-reduced mini-batch steps in each chunk from v = 0, averaged; with one batch of all rows, no pass."""
+        if batch_size >= self.n_rows:
+            return -lr * solve(g)
+        seed = None if rng is None else rng.randint(2**31)
+        total, n_rows = self.chunks.reduce(epoch, add, self._frame(), batch_size, g, alpha, solve, lr, seed)
+        return total / n_rows
+
+    def batches(self, batch_size, count, rng):
+        """At most `count` random mini-batches Z_B, one to a chunk."""
+        if batch_size >= self.n_rows:
+            return []
+        drawn = self.chunks.reduce(batch, add_drawn, self._frame(), batch_size, count, rng.randint(2**31))
+        return [Z for _, Z in drawn]
+
+    def mean_square(self, theta):
+        """Mean square of the residuals, per target."""
+        (total,) = self.chunks.reduce(square_sum, add, self._frame(), theta)
+        return total / self.n_rows
+
+    def largest_square_norm(self):
+        """max_i ||[z_i, s_i]||^2."""
+        return self.chunks.reduce(largest_square_norm, max, self._frame())
+
+    def textbook_epoch(self, theta, mean, n_steps, lr, batch_size, alpha, rng):
+        """One pass of textbook steps, in place, in the order of the chunks; rows are shuffled within them."""
+        step = 0
+        for chunk in whole_batches(self.chunks, batch_size):
+            steps = -(-len(chunk.y) // batch_size)
+            rows = standardized(chunk, self._frame())
+            rows.textbook_epoch(theta, mean, n_steps + step, lr[step : step + steps], batch_size, alpha, rng)
+            step += steps
+
+    def _frame(self):
+        return self.units, self.fit_intercept, self.mean_weight
+
+
+def add(a, b):
+    """Elementwise sum of two tuples."""
+    return tuple(x + y for x, y in zip(a, b, strict=True))
+
+
+def standardized(chunk, frame, order=None):
+    """The rows of a chunk, in memory, in the units of all."""
+    units, fit_intercept, mean_weight = frame
+    return in_memory(chunk.X, chunk.y, chunk.w, units, fit_intercept, mean_weight, order)
+
+
+def products(chunk, units, beta):
+    """Z'Wr and r'Wr, per target; r = Z beta - y, without y where the units have none."""
+    X, u = chunk.X, beta / units.x_scale[:, None]
+    y = np.zeros((1, 1)) if units.y_mean is None else (chunk.y - units.y_mean) / units.y_scale
+    if sparse.issparse(X):
+        r = X @ u - units.x_mean @ u - y
+        total, square = weighted_products(X, r, chunk.w)
+        total -= np.outer(units.x_mean, r.sum(axis=0))
+        return total / units.x_scale[:, None], square
+    total, square = np.zeros(u.shape), np.zeros(u.shape[1])
+    buffer = None
+    for rows in row_blocks(*X.shape):
+        x = X[rows]
+        buffer = np.empty(x.shape) if buffer is None else buffer[: len(x)]
+        T = np.subtract(x, units.x_mean, out=buffer)
+        r = T @ u
+        r -= y if len(y) == 1 else y[rows]
+        part, r2 = weighted_products(T, r, None if chunk.w is None else chunk.w[rows])
+        total += part
+        square += r2
+    return total / units.x_scale[:, None], square
+
+
+def weighted_products(T, r, w):
+    """T'Wr and r'Wr; `r` becomes Wr."""
+    square = dot(r, r) if w is None else w @ r**2
+    if w is not None:
+        r *= w[:, None]
+    return T.T @ r, square
+
+
+def epoch(chunk, frame, batch_size, g, alpha, solve, lr, seed):
+    """The v of one chunk times its number of rows, and that number."""
+    rng = None if seed is None else np.random.RandomState((seed + chunk.number) % 2**32)
+    order = None if rng is None else rng.permutation(len(chunk.y))
+    v = standardized(chunk, frame, order).epoch(batch_size, g, alpha, solve, lr, rng)
+    return len(chunk.y) * v, len(chunk.y)
+
+
+def batch(chunk, frame, batch_size, count, seed):
+    """A list of one random key, the number of draws allowed, and one random mini-batch."""
+    rng = np.random.RandomState((seed + chunk.number) % 2**32)
+    key = rng.uniform()
+    (Z,) = standardized(chunk, frame).batches(batch_size, 1, rng)
+    return [((key, chunk.number, count), Z)]
+
+
+def add_drawn(a, b):
+    """The mini-batches with the least keys, as many as allowed."""
+    both = sorted([*a, *b], key=lambda drawn: drawn[0])
+    return both[: both[0][0][2]]
+
+
+def square_sum(chunk, frame, theta):
+    rows = standardized(chunk, frame)
+    return (rows.n_rows * rows.mean_square(theta),)
+
+
+def largest_square_norm(chunk, frame):
+    return standardized(chunk, frame).largest_square_norm()
+
+
+def whole_batches(chunks, batch_size):
+    """The same rows in chunks that are whole mini-batches, the last one excepted."""
+    rest = None
+    for chunk in chunks:
+        chunk = chunk if rest is None else joined(rest, chunk)
+        cut = len(chunk.y) // batch_size * batch_size
+        rest = None if cut == len(chunk.y) else chunk.part(slice(cut, None))
+        if cut:
+            yield chunk.part(slice(cut))
+    if rest is not None:
+        yield rest

@@ -1,0 +1,172 @@
+"""Rows that are read again and again, a chunk at a time: sources of chunks, arrays mapped from a file, and their passes."""
+
+import mmap
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from scipy import sparse
+
+from ._summary import Chunk
+
+# Numbers in a chunk of a mapped array: 16 megabytes in float64. Up to four chunks are simply loaded.
+CHUNK_ELEMENTS = 2**21
+
+
+class ChunkSource:
+    """Rows read a chunk at a time, as often as need be, for ``MiniBatchRidgeSGD().fit(source)``.
+
+    Parameters
+    ----------
+    function : callable
+        Called without arguments at the start of each pass, returns an iterator (it may be a generator function) of
+        chunks ``(X, y)`` or ``(X, y, sample_weight)``: the same rows each time.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
+    >>> def chunks():
+    ...     for seed in range(5):
+    ...         X = np.random.default_rng(seed).normal(size=(1000, 3))
+    ...         yield X, X @ [1.0, 2.0, 3.0] + 4.0
+    >>> model = MiniBatchRidgeSGD(alpha=0).fit(ChunkSource(chunks))
+    >>> print(model.coef_.round(4), round(model.intercept_, 4))
+    [1. 2. 3.] 4.0
+    """
+
+    def __init__(self, function: Callable[[], Iterator[tuple]]) -> None:
+        if not callable(function):
+            raise TypeError(f"ChunkSource needs a function that returns an iterator of chunks, got {type(function).__name__}.")
+        self.function = function
+
+    def __iter__(self) -> Iterator[tuple]:
+        return iter(self.function())
+
+
+class MappedRows:
+    """Chunks of an array that is mapped from a file, of its targets and of its weights."""
+
+    def __init__(self, X, y, w):
+        self.X, self.y, self.w = X, y, w
+
+    def __iter__(self):
+        step = max(1, CHUNK_ELEMENTS // self.X.shape[1])
+        for start in range(0, len(self.X), step):
+            rows = slice(start, start + step)
+            yield (self.X[rows], self.y[rows]) if self.w is None else (self.X[rows], self.y[rows], self.w[rows])
+            for array in (self.X, self.y, self.w):
+                forget(array)
+
+
+def forget(array):
+    """Give the memory of a mapped file back to the system, which would keep what was read as long as it can."""
+    base = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    # In a private map (mode "c") changed pages exist nowhere else.
+    if isinstance(base, mmap.mmap) and array.mode in ("r", "r+") and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
+
+
+def mapped(X, y, sample_weight):
+    """`MappedRows` where X is an array mapped from a file, too large to be loaded; else None."""
+    if not isinstance(X, np.memmap) or X.ndim != 2 or X.size <= 4 * CHUNK_ELEMENTS:
+        return None
+    y, w = [None if a is None else a if isinstance(a, np.ndarray) else np.asarray(a) for a in (y, sample_weight)]
+    for name, array in (("y", y), ("sample_weight", w)):
+        if array is not None and (array.ndim == 0 or len(array) != len(X)):
+            raise ValueError(f"X has {len(X)} rows, but {name} has shape {array.shape}.")
+    return MappedRows(X, y, w)
+
+
+def is_source(X):
+    """Whether X may be a source of chunks: it can be iterated and is no table."""
+    table = sparse.issparse(X) or any(hasattr(X, name) for name in ("shape", "__array__", "__dataframe__"))
+    return hasattr(X, "__iter__") and not table and not isinstance(X, (str, bytes, dict))
+
+
+def is_dask(X):
+    """Whether X is a Dask collection."""
+    return hasattr(X, "__dask_graph__")
+
+
+class Passes:
+    """Passes over a source, counted and checked.
+
+    Parameters
+    ----------
+    source : iterable
+        Starts over at each pass.
+    check : callable
+        ``check(X, y, w, first, finite)`` returns X, y and w of a chunk as float arrays without rows of weight 0, or raises
+        ValueError; it looks for NaN and infinity if `finite`.
+    """
+
+    def __init__(self, source, check):
+        if isinstance(source, Iterator):
+            raise ValueError(
+                f"fit reads its chunks several times, and this {type(source).__name__} can be read only once. "
+                "Wrap the function that makes it: fit(ChunkSource(function))."
+            )
+        self.source, self.check = source, check
+        self.n_passes, self.n_rows, self.n_targets = 0, None, None
+
+    def reduce(self, function, add, *args):
+        """`function(chunk, *args)` of all chunks, combined two by two by `add`: one pass."""
+        total = None
+        for chunk in self:
+            with np.errstate(over="ignore", invalid="ignore"):
+                value = function(chunk, *args)
+            # After the first pass nobody looks at every number again, unless a result is no number.
+            if not is_finite(value):
+                self._named(chunk.number, self.check, chunk.X, chunk.y, chunk.w, False, True)
+            total = value if total is None else add(total, value)
+        return total
+
+    def __iter__(self):
+        self.n_passes += 1
+        read = number = 0
+        for number, raw in enumerate(self.source, 1):
+            chunk, n_read = self._named(number, self._chunk, number, raw, read)
+            read += n_read
+            if self.n_rows is not None and read > self.n_rows:
+                raise ValueError(self._changed(f"had {read} rows after chunk {number}"))
+            if len(chunk.y):
+                yield chunk
+        if self.n_rows is not None and read < self.n_rows:
+            raise ValueError(self._changed(f"ended after chunk {number} with {read} rows"))
+        if self.n_targets is None:
+            raise ValueError("The source has no rows: each pass must yield chunks (X, y) or (X, y, sample_weight).")
+        self.n_rows = read
+
+    def _named(self, number, function, *args):
+        try:
+            return function(*args)
+        except ValueError as error:
+            raise ValueError(f"Chunk {number} of pass {self.n_passes}: {error}") from error
+
+    def _chunk(self, number, raw, n_before):
+        """The chunk, and the number of its rows with those of weight 0."""
+        if not isinstance(raw, (tuple, list)) or len(raw) not in (2, 3):
+            raise ValueError(f"expected a tuple (X, y) or (X, y, sample_weight), got {type(raw).__name__}.")
+        X, y, w = (*raw, None)[:3]
+        n_read = X.shape[0] if hasattr(X, "shape") else len(X)
+        if n_read == 0:
+            return Chunk(number, X, np.empty((0, 1)), None), 0
+        X, y, w = self.check(X, y, w, self.n_targets is None, self.n_rows is None)
+        if self.n_targets is None:
+            self.n_targets = y.shape[1]
+        if y.shape[1] != self.n_targets:
+            raise ValueError(f"y has {y.shape[1]} target(s), the first chunk has {self.n_targets}.")
+        return Chunk(number, X, y, w), n_read
+
+    def _changed(self, how):
+        return (
+            f"Pass {self.n_passes} {how}, but the first pass had {self.n_rows} rows. A source must start over at each pass "
+            "and yield the same rows; ChunkSource(function) calls the function anew for each."
+        )
+
+
+def is_finite(value):
+    """Whether a tuple of sums holds numbers only; other values have been looked at before."""
+    return type(value) is not tuple or all(np.all(np.isfinite(part)) for part in value)

@@ -1,0 +1,168 @@
+"""What one pass over chunks of rows leaves behind: moments, the gradient at 0 and a sketch, merged chunk by chunk."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from ._blocks import row_blocks
+from ._preconditioner import DENSE_FEATURES, factored, n_buckets
+from ._rows import count_sketch
+from ._scaler import Moments, column_moments, merge
+
+
+class Chunk(NamedTuple):
+    """Rows of positive weight: X (c, d) dense or CSR, y (c, t), w (c,) or None; chunks count from 1."""
+
+    number: int
+    X: np.ndarray
+    y: np.ndarray
+    w: np.ndarray | None
+
+    def part(self, rows):
+        """Some of its rows."""
+        return Chunk(self.number, self.X[rows], self.y[rows], None if self.w is None else self.w[rows])
+
+
+def joined(a, b):
+    """The rows of `a`, then those of `b`, as one chunk."""
+    X = sparse.vstack([a.X, b.X], format="csr") if sparse.issparse(a.X) else np.vstack([a.X, b.X])
+    w = None
+    if a.w is not None or b.w is not None:
+        w = np.concatenate([np.ones(len(one.y)) if one.w is None else one.w for one in (a, b)])
+    return Chunk(b.number, X, np.vstack([a.y, b.y]), w)
+
+
+class Sketch(NamedTuple):
+    """Sums of a few rows s [x - origin, 1] each, s = sqrt(w), with random signs; the older ones as their Gram matrix."""
+
+    origin: np.ndarray  # (d,)
+    gram: np.ndarray | None  # (d + 1, d + 1)
+    sums: np.ndarray  # (k, d + 1)
+
+    def moved(self, origin):
+        """The same about another origin."""
+        shift = origin - self.origin
+        sums = self.sums.copy()
+        sums[:, :-1] -= sums[:, -1:] * shift
+        return Sketch(origin, None if self.gram is None else moved(self.gram, shift), sums)
+
+    def merged(self, other):
+        """The sketch of the rows of both."""
+        other = other.moved(self.origin)
+        grams = [one.gram for one in (self, other) if one.gram is not None]
+        gram, sums = sum(grams) if grams else None, np.vstack([self.sums, other.sums])
+        if len(sums) > 2 * sums.shape[1]:
+            gram, sums = sums.T @ sums + (0 if gram is None else gram), sums[:0]
+        return Sketch(self.origin, gram, sums)
+
+
+def moved(gram, shift):
+    """The Gram matrix of rows s [x - origin - shift, 1], given that of the rows s [x - origin, 1]."""
+    cross, weight = gram[:-1, -1], gram[-1, -1]
+    new = gram.copy()
+    new[:-1, :-1] += np.outer(weight * shift - cross, shift) - np.outer(shift, cross)
+    new[:-1, -1] -= weight * shift
+    new[-1, :-1] = new[:-1, -1]
+    return new
+
+
+class Summary(NamedTuple):
+    """Of the rows of one or of many chunks."""
+
+    x: Moments
+    y: Moments
+    covariance: np.ndarray  # (d, t), of x with y
+    sketch: Sketch | None  # None for very many columns
+
+    def scaled_sketch(self, units):
+        """Rows whose Gram matrix is close to Z'WZ / W."""
+        _, gram, sums = self.sketch.moved(units.x_mean)
+        rows = sums[:, :-1] / (units.x_scale * np.sqrt(self.x.weight))
+        if gram is None:
+            return rows
+        gram = gram[:-1, :-1] / self.x.weight / np.outer(units.x_scale, units.x_scale)
+        root = factored(gram, 0.0)
+        return np.vstack([np.tril(root.L).T * root.D[:, 0], rows])
+
+    def gradient_at_zero(self, units):
+        """-Z'Wy / W and the weighted mean square of y, in the units given."""
+        x_mean, y_mean = self.x.mean - units.x_mean, self.y.mean - units.y_mean
+        product = self.covariance + np.outer(x_mean, y_mean)
+        return -product / (units.x_scale[:, None] * units.y_scale), (self.y.var + y_mean**2) / units.y_scale**2
+
+
+def merged(a, b):
+    """The `Summary` of the rows of `a` and `b` together."""
+    share = b.x.weight / (a.x.weight + b.x.weight)
+    between = np.outer(b.x.mean - a.x.mean, b.y.mean - a.y.mean)
+    covariance = a.covariance + share * (b.covariance - a.covariance + (1 - share) * between)
+    sketch = None if a.sketch is None else a.sketch.merged(b.sketch)
+    return Summary(merge(a.x, b.x), merge(a.y, b.y), covariance, sketch)
+
+
+def rows_per_sum(n_features, n_before):
+    """How many rows the sketch adds up, after so many.
+
+    The first stay as they are, so that short data make enough sums; then ever more are added up, until the Gram matrix
+    of the sums takes no longer than reading the rows.
+    """
+    most = max(8, n_features // 32)
+    return min(most, max(1, n_before // (2 * n_buckets(n_features))))
+
+
+def summary(chunk, seed):
+    """The `Summary` of one chunk, in one pass."""
+    y = column_moments(chunk.y, chunk.w)
+    w = np.ones(len(chunk.y)) if chunk.w is None else chunk.w
+    rng = np.random.RandomState((seed + chunk.number) % 2**32)
+    # As if all chunks before were as long as this one.
+    n_before = (chunk.number - 1) * len(w)
+    of = sparse_summary if sparse.issparse(chunk.X) else dense_summary
+    x, covariance, sketch = of(chunk.X, w, w[:, None] * (chunk.y - y.mean), n_before, rng)
+    return Summary(x, y, covariance, sketch)
+
+
+def sparse_summary(X, w, r, n_before, rng):
+    """Moments of the columns of X, X'r / W, and the sketch about 0."""
+    x, (n_rows, d) = column_moments(X, w), X.shape
+    covariance = X.T @ r / x.weight
+    if d > DENSE_FEATURES:
+        return x, covariance, None
+    S = count_sketch(n_rows, -(-n_rows // rows_per_sum(d, n_before)), rng)
+    S.data *= np.sqrt(w)
+    sums = np.column_stack([(S @ X).toarray(), S.sum(axis=1)])
+    return x, covariance, Sketch(np.zeros(d), None, sums)
+
+
+def dense_summary(X, w, r, n_before, rng):
+    """The same, sketched about an origin near the rows, block by block while they are in cache."""
+    n_rows, d = X.shape
+    # Sums of squares about it lose no digits, and those of a constant column are exactly 0.
+    origin = np.median(X[:15], axis=0)
+    targets = np.column_stack([w, r])
+    products, squares, sums = np.zeros((d + 1, targets.shape[1])), np.zeros(d), []
+    blocks = row_blocks(n_rows, d + 1)
+    buffer = np.empty((blocks[0].stop, d + 1))
+    for rows in blocks:
+        T = buffer[: rows.stop - rows.start]
+        np.subtract(X[rows], origin, out=T[:, :d])
+        T[:, d] = 1.0
+        products += T.T @ targets[rows]
+        squares += np.einsum("i,ij,ij->j", w[rows], T[:, :d], T[:, :d])
+        if d <= DENSE_FEATURES:
+            T *= (np.sqrt(w[rows]) * rng.choice([-1.0, 1.0], len(T)))[:, None]
+            sums.append(summed(T, rows_per_sum(d, n_before + rows.start)))
+    weight = products[d, 0]
+    offset = products[:d, 0] / weight
+    x = Moments(n_rows, float(weight), origin + offset, np.maximum(squares / weight - offset**2, 0.0))
+    return x, products[:d, 1:] / weight, Sketch(origin, None, np.vstack(sums)) if sums else None
+
+
+def summed(T, rows_per_sum):
+    """Sums of up to so many rows of T each, taken at equal distances."""
+    m = -(-len(T) // rows_per_sum)
+    rest = len(T) % m
+    sums = T[: len(T) - rest].reshape(-1, m, T.shape[1]).sum(axis=0)
+    sums[:rest] += T[len(T) - rest :]
+    return sums

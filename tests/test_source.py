@@ -1,0 +1,424 @@
+"""Rows read in chunks: real files of several kinds, sorted and shuffled, against the closed form of all rows."""
+
+import json
+import subprocess
+import sys
+import textwrap
+import warnings
+from pathlib import Path
+
+import duckdb
+import h5py
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy
+import zarr
+from scipy import sparse
+
+from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
+from sklearn_minibatch._source import CHUNK_ELEMENTS
+
+from .oracles import closed_form, columns
+
+ALPHA = 1e-3
+
+
+def table(n=6000, d=8, targets=None, seed=0):
+    """Correlated columns far from 0 and of unlike scales, one of them constant."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) * np.logspace(-3, 3, d) + 50 * np.arange(d)
+    X[:, 2] = 7.0
+    y = (X - X.mean(axis=0)) / np.maximum(X.std(axis=0), 1e-9) @ rng.normal(size=(d, targets or 1))
+    y += rng.normal(size=y.shape) + 3
+    return X, y if targets else y[:, 0]
+
+
+def cut(X, y, w=None, sizes=(700,)):
+    """A source of the rows in chunks of the given sizes, the last of which repeats."""
+
+    def chunks():
+        start = k = 0
+        while start < X.shape[0]:
+            rows = slice(start, start + sizes[min(k, len(sizes) - 1)])
+            yield (X[rows], y[rows]) if w is None else (X[rows], y[rows], w[rows])
+            start, k = rows.stop, k + 1
+
+    return ChunkSource(chunks)
+
+
+def distance(model, X, y, w=None, **options):
+    """RMS distance of the predictions to the closed form's, in standard deviations of y, over the targets the largest."""
+    exact = closed_form(X, y, model.alpha, w, **options).predict(X)
+    weights = np.ones(len(exact)) if w is None else w
+    gap = np.average((columns(model.predict(X)) - exact) ** 2, axis=0, weights=weights)
+    y = columns(y)
+    spread = np.average((y - np.average(y, axis=0, weights=weights)) ** 2, axis=0, weights=weights)
+    return np.sqrt(np.max(gap / spread))
+
+
+@pytest.mark.parametrize("order", ["shuffled", "by y", "by column"])
+@pytest.mark.parametrize("sizes", [(6000,), (700,), (13,), (5000, 1, 250)])
+def test_chunks_give_the_closed_form_of_all_rows(order, sizes):
+    X, y = table()
+    if order != "shuffled":
+        rows = np.argsort(y if order == "by y" else X[:, 0])
+        X, y = X[rows], y[rows]
+    model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(cut(X, y, sizes=sizes))
+    assert distance(model, X, y) <= model.tol
+    assert model.converged_
+    assert 3 <= model.n_passes_ <= 10
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"fit_intercept": False},
+        {"standardize": False, "alpha": 10.0},
+        {"batch_size": 64},
+        {"batch_size": 64, "lr": 0.5, "shuffle": False},
+        {"preconditioner": 6},
+        {"batch_size": 64, "lr": 1e6},
+    ],
+    ids=str,
+)
+def test_parameters_that_change_the_way_or_the_objective(params):
+    X, y = table()
+    model = MiniBatchRidgeSGD(**{"alpha": ALPHA, "random_state": 0, **params}).fit(cut(X, y))
+    options = {name: params[name] for name in ("fit_intercept", "standardize") if name in params}
+    assert distance(model, X, y, **options) <= model.tol
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
+def test_weights_targets_and_sparse_rows(kind):
+    X, y = table(targets=3)
+    X = np.where(np.abs(X - X.mean(axis=0)) > X.std(axis=0), X, 0.0)
+    w = np.random.default_rng(1).integers(0, 3, len(y)).astype(float)
+    w[700:1400] = 0.0  # a whole chunk
+    model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(cut(kind(X), y, w))
+    assert distance(model, X, y, w) <= model.tol
+    assert model.coef_.shape == (3, 8)
+    repeated = np.repeat(np.arange(len(y)), w.astype(int))
+    twice = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(cut(kind(X[repeated]), y[repeated]))
+    np.testing.assert_allclose(twice.scaler_.var_, model.scaler_.var_, rtol=1e-10)
+    np.testing.assert_allclose(twice.predict(X), model.predict(X), atol=1e-6)
+
+
+def test_more_columns_than_a_sketch_is_made_for():
+    rng = np.random.default_rng(0)
+    X = sparse.random_array((1500, 3100), density=0.01, rng=rng, format="csr")
+    y = X @ rng.normal(size=3100) + rng.normal(size=1500)
+    model = MiniBatchRidgeSGD(0.1, max_iter=300, random_state=0).fit(cut(X, y))
+    assert distance(model, X, y) <= model.tol
+
+
+def test_frames_carry_their_column_names():
+    X, y = table()
+    frame = pd.DataFrame(X, columns=list("abcdefgh"))
+    model = MiniBatchRidgeSGD(ALPHA).fit(cut(frame, pd.Series(y)))
+    assert list(model.feature_names_in_) == list("abcdefgh")
+    assert distance(model, frame, y) <= model.tol
+
+
+def test_a_list_of_chunks_is_a_source():
+    X, y = table()
+    model = MiniBatchRidgeSGD(ALPHA).fit([(X[:4000], y[:4000]), (X[4000:], y[4000:])])
+    assert distance(model, X, y) <= model.tol
+
+
+def test_warm_start_takes_up_the_last_coefficients():
+    X, y = table()
+    model = MiniBatchRidgeSGD(ALPHA, warm_start=True, random_state=0).fit(cut(X, y))
+    cold = model.n_iter_
+    model.fit(cut(X, y))
+    assert model.n_iter_ < cold
+    assert distance(model, X, y) <= model.tol
+
+
+def test_a_stream_goes_on_where_the_file_ended():
+    X, y = table()
+    model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(cut(X[:4000], y[:4000]))
+    for start in range(4000, 6000, 500):
+        model.partial_fit(X[start : start + 500], y[start : start + 500])
+    np.testing.assert_allclose(model.scaler_.mean_, X.mean(axis=0))
+    assert distance(model, X, y) < 0.02
+
+
+@pytest.mark.parametrize("sizes", [(512,), (100, 33, 250)])
+@pytest.mark.parametrize("params", [{}, {"average": True}, {"lr_schedule": "compound", "lr_decay": 1e-4}], ids=str)
+def test_textbook_steps_in_file_order_are_those_of_the_rows_in_memory(sizes, params):
+    X, y = table(n=1500)
+    model = MiniBatchRidgeSGD(ALPHA, solver="sgd", lr=0.01, batch_size=32, max_iter=5, tol=None, shuffle=False, **params)
+    chunks = MiniBatchRidgeSGD(**model.get_params()).fit(cut(X, y, sizes=sizes))
+    model.fit(X, y)
+    np.testing.assert_allclose(chunks.coef_, model.coef_, rtol=1e-9)
+    np.testing.assert_allclose(chunks.loss_history_, model.loss_history_, rtol=1e-9)
+
+
+def test_textbook_steps_shuffled_within_chunks_approach_the_closed_form():
+    X, y = table()
+    model = MiniBatchRidgeSGD(ALPHA, solver="sgd", lr=0.01, lr_schedule="inverse_time", lr_decay=1.0, max_iter=20, tol=None)
+    assert distance(model.fit(cut(X, y)), X, y) < 0.1
+
+
+def frame_of(X, y):
+    return pd.DataFrame({**{f"x{j}": X[:, j] for j in range(X.shape[1])}, "y": y})
+
+
+def parquet(path, X, y):
+    frame = frame_of(X, y)
+    for k, start in enumerate(range(0, len(frame), 2500)):
+        pq.write_table(pa.Table.from_pandas(frame[start : start + 2500]), path / f"part-{k}.parquet", row_group_size=600)
+    data = ds.dataset(path, format="parquet")
+
+    def chunks():
+        for batch in data.to_batches(batch_size=600):
+            frame = batch.to_pandas()
+            yield frame.drop(columns="y"), frame["y"]
+
+    return chunks
+
+
+def hdf5(path, X, y):
+    with h5py.File(path / "rows.h5", "w") as file:
+        file.create_dataset("X", data=X, chunks=(500, X.shape[1]))
+        file.create_dataset("y", data=y)
+
+    def chunks():
+        with h5py.File(path / "rows.h5") as file:
+            for start in range(0, len(file["y"]), 500):
+                yield file["X"][start : start + 500], file["y"][start : start + 500]
+
+    return chunks
+
+
+def zarr_arrays(path, X, y):
+    root = zarr.open_group(path / "rows.zarr", mode="w")
+    for name, values in (("X", X), ("y", y)):
+        root.create_array(name, shape=values.shape, dtype=values.dtype, chunks=(500, *values.shape[1:]))[...] = values
+
+    def chunks():
+        rows = zarr.open_group(path / "rows.zarr", mode="r")
+        for start in range(0, rows["y"].shape[0], 500):
+            yield rows["X"][start : start + 500], rows["y"][start : start + 500]
+
+    return chunks
+
+
+def sqlite(path, X, y):
+    engine = sqlalchemy.create_engine(f"sqlite:///{path / 'rows.db'}")
+    frame_of(X, y).to_sql("samples", engine, index_label="id")
+    query = sqlalchemy.text("SELECT * FROM samples ORDER BY id")
+
+    def chunks():
+        with engine.connect().execution_options(yield_per=500) as connection:
+            for frame in pd.read_sql_query(query, connection, index_col="id", chunksize=500):
+                yield frame.drop(columns="y"), frame["y"]
+
+    return chunks
+
+
+def duck(path, X, y):
+    frame = frame_of(X, y)  # noqa: F841, DuckDB finds it by its name
+    with duckdb.connect(path / "rows.duckdb") as connection:
+        connection.execute("CREATE TABLE samples AS SELECT * FROM frame")
+
+    def chunks():
+        with duckdb.connect(path / "rows.duckdb", read_only=True) as connection:
+            rows = connection.execute("SELECT * FROM samples")
+            while len(frame := rows.fetch_df_chunk()):
+                yield frame.drop(columns="y"), frame["y"]
+
+    return chunks
+
+
+@pytest.mark.parametrize("store", [parquet, hdf5, zarr_arrays, sqlite, duck])
+@pytest.mark.parametrize("is_sorted", [False, True], ids=["shuffled", "sorted"])
+def test_files_and_databases(tmp_path, store, is_sorted):
+    X, y = table()
+    if is_sorted:
+        X, y = X[np.argsort(y)], np.sort(y)
+    chunks = store(tmp_path, X, y)
+    model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(ChunkSource(chunks))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="X does not have valid feature names")
+        assert distance(model, X, y) <= model.tol
+    assert model.n_passes_ <= 10
+
+
+def map_to_file(path, X, y, dtype=np.float64, **options):
+    """X and y as arrays mapped from files."""
+    arrays = []
+    for name, values in (("X", X), ("y", y)):
+        array = np.memmap(path / name, dtype=dtype, mode="w+", shape=values.shape, **options)
+        array[...] = values
+        array.flush()
+        arrays.append(np.memmap(path / name, dtype=dtype, mode="r", shape=values.shape, **options))
+    return arrays
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_mapped_arrays(tmp_path, dtype, order):
+    n, d = 5 * CHUNK_ELEMENTS // 24, 24
+    rng = np.random.default_rng(0)
+    rows = np.sort(rng.normal(size=(n, 1)), axis=0) + rng.normal(size=(n, d))
+    X, y = map_to_file(tmp_path, rows, rows @ np.arange(d) + rng.normal(size=n), dtype, order=order)
+    w = rng.uniform(size=n)
+    model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(X, y, w)
+    assert model.n_passes_ <= 10
+    assert distance(model, np.asarray(X), y, w) <= 2e-6
+    with pytest.raises(ValueError, match=r"X has \d+ rows, but y has shape"):
+        model.fit(X, y[1:])
+
+
+def test_a_small_mapped_array_is_loaded(tmp_path):
+    X, y = table()
+    model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(*map_to_file(tmp_path, X, y))
+    assert not hasattr(model, "n_passes_")
+    np.testing.assert_array_equal(model.coef_, MiniBatchRidgeSGD(ALPHA, random_state=0).fit(X, y).coef_)
+
+
+def test_early_stopping_on_a_large_mapped_array_says_what_to_do(tmp_path):
+    X = np.memmap(tmp_path / "X", dtype=np.float32, mode="w+", shape=(4 * CHUNK_ELEMENTS + 2, 2))
+    with pytest.raises(ValueError, match="needs all rows in memory"):
+        MiniBatchRidgeSGD(early_stopping=True).fit(X, np.ones(len(X)))
+
+
+PEAK = """
+import json, resource, sys
+import numpy as np
+from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
+
+path, n, d, mapped = sys.argv[1], int(sys.argv[2]), 16, sys.argv[3] == "mapped"
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+def chunks():
+    with open(path, "rb") as file:
+        while len(rows := np.fromfile(file, count=20_000 * (d + 1))):
+            rows = rows.reshape(-1, d + 1)
+            yield rows[:, 1:], rows[:, 0]
+
+small = np.random.default_rng(0).normal(size=(3000, d))
+MiniBatchRidgeSGD().fit(ChunkSource(lambda: iter([(small, small[:, 0])])))
+before = peak()
+if mapped:
+    rows = np.memmap(path, mode="r", shape=(n, d + 1), dtype=float)
+    model = MiniBatchRidgeSGD().fit(rows[:, 1:], rows[:, 0])
+else:
+    model = MiniBatchRidgeSGD().fit(ChunkSource(chunks))
+print(json.dumps({"passes": model.n_passes_, "grown": peak() - before}))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")
+@pytest.mark.parametrize("how", ["source", "mapped"])
+def test_peak_memory_does_not_grow_with_the_file(tmp_path, how):
+    d, grown = 16, []
+    rows = np.random.default_rng(0).normal(size=(100_000, d + 1))
+    for n in (600_000, 1_800_000):  # 82 and 245 MB
+        path = tmp_path / "rows"
+        with path.open("wb") as file:
+            for k in range(n // len(rows)):
+                rows[:, 0] = rows[:, 1:] @ np.arange(d) + k
+                rows.tofile(file)
+        script = [sys.executable, "-c", textwrap.dedent(PEAK), str(path), str(n), how]
+        out = subprocess.run(script, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+        report = json.loads(out.stdout)
+        assert report["passes"] >= 4
+        grown.append(report["grown"])
+    assert max(grown) < 100
+    assert grown[1] - grown[0] < 40
+
+
+class Unsteady:
+    """A source whose first pass is right and whose next ones are changed by `change`."""
+
+    def __init__(self, X, y, change):
+        self.chunks, self.change, self.passes = list(cut(X, y)), change, 0
+
+    def __iter__(self):
+        self.passes += 1
+        return iter(self.chunks if self.passes == 1 else self.change(list(self.chunks)))
+
+
+def spoilt(chunks, k, value):
+    X = chunks[k][0].copy()
+    X[3, 1] = value
+    return [*chunks[:k], (X, chunks[k][1]), *chunks[k + 1 :]]
+
+
+def refuses(source, match):
+    """fit raises, and leaves the estimator as it was, whether it was fitted or not."""
+    X, y = table(seed=5)
+    for model in (MiniBatchRidgeSGD(ALPHA), MiniBatchRidgeSGD(ALPHA).fit(X, y)):
+        before = vars(model).copy()
+        with pytest.raises(ValueError, match=match):
+            model.fit(source())
+        assert vars(model).keys() == before.keys()
+        assert all(vars(model)[name] is value for name, value in before.items())
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda chunks: chunks[:-1], r"Pass 2 ended after chunk 8 with 5600 rows, but the first pass had 6000"),
+        (lambda chunks: [*chunks, chunks[0]], r"Pass 2 had 6700 rows after chunk 10, but the first pass had 6000"),
+        (lambda chunks: [], r"Pass 2 ended after chunk 0 with 0 rows"),
+        (
+            lambda chunks: [*chunks[:4], (chunks[4][0][:, 1:], chunks[4][1]), *chunks[5:]],
+            "Chunk 5 of pass 2: X has 7 features",
+        ),
+        (lambda chunks: spoilt(chunks, 6, np.nan), "Chunk 7 of pass 2: Input X contains NaN"),
+        (lambda chunks: spoilt(chunks, 6, np.inf), "Chunk 7 of pass 2: Input X contains infinity"),
+    ],
+)
+def test_a_source_that_changes_between_passes(change, match):
+    refuses(lambda: Unsteady(*table(), change), match)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda chunks: spoilt(chunks, 6, np.nan), "Chunk 7 of pass 1: Input X contains NaN"),
+        (lambda chunks: [*chunks[:2], (chunks[2][0][:, 1:], chunks[2][1])], "Chunk 3 of pass 1: X has 7 features"),
+        (lambda chunks: [*chunks[:2], (chunks[2][0], chunks[2][1][1:])], "Chunk 3 of pass 1: .*inconsistent numbers"),
+        (lambda chunks: [*chunks[:2], (chunks[2][0], np.ones((700, 2)))], r"Chunk 3 of pass 1: y has 2 target\(s\)"),
+        (lambda chunks: [*chunks[:2], chunks[2][0]], r"Chunk 3 of pass 1: expected a tuple \(X, y\)"),
+        (lambda chunks: [*chunks[:2], (*chunks[2], -np.ones(700))], "Chunk 3 of pass 1: Negative values"),
+        (lambda chunks: [(X, y, 0 * y) for X, y in chunks], "All sample weights are zero"),
+        (lambda chunks: [], "The source has no rows"),
+        (lambda chunks: [(np.empty((0, 8)), np.empty(0))], "The source has no rows"),
+        (lambda chunks: (chunk for chunk in chunks), "can be read only once"),
+    ],
+)
+def test_a_source_that_is_no_good(change, match):
+    refuses(lambda: change(list(cut(*table()))), match)
+
+
+def test_a_function_that_returns_a_spent_iterator():
+    once = iter(cut(*table()))
+    refuses(lambda: ChunkSource(lambda: once), r"Pass 2 ended after chunk 0|no rows")
+
+
+def test_what_else_is_refused():
+    source = cut(*table())
+    with pytest.raises(ValueError, match="put the weights into the chunks"):
+        MiniBatchRidgeSGD().fit(source, sample_weight=np.ones(6000))
+    with pytest.raises(ValueError, match="needs all rows in memory"):
+        MiniBatchRidgeSGD(early_stopping=True).fit(source)
+    with pytest.raises(TypeError, match="needs a function"):
+        ChunkSource(iter([]))
+    with pytest.raises(ValueError, match="requires y to be passed"):
+        MiniBatchRidgeSGD().fit(table()[0])
+
+
+def test_empty_chunks_are_passed_over():
+    X, y = table()
+    model = MiniBatchRidgeSGD(ALPHA).fit([(X[:0], y[:0]), (X, y), (X[:0], y[:0])])
+    assert distance(model, X, y) <= model.tol
