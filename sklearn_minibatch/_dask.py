@@ -30,6 +30,8 @@ class Partitions:
     def __init__(self, X, y, w, check):
         X = whole_rows(X)
         self.parts = [row_parts(X), aligned("y", y, X), aligned("sample_weight", w, X)]
+        # Rows that are kept in the workers' memory are let go with the last collection that holds them.
+        self.collections = X, y, w
         self.check, self.n_passes, self.n_rows = check, 0, None
 
     def reduce(self, function, add, *args):
