@@ -1,7 +1,7 @@
 """partial_fit: the scaler runs along, the predictor does not move with it, one pass comes near the closed form."""
 
 import pickle
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import numpy as np
 import pandas as pd
@@ -222,6 +222,23 @@ def test_one_pass_comes_near_the_closed_form_of_its_parameters(params, to_rows):
     w = np.random.default_rng(0).exponential(size=5000)
     model = learn(MiniBatchRidgeSGD(0.01, random_state=0, **params), to_rows(X), y, w, chunk=500)
     assert distance_to_ridge(model, X, y, w) <= 0.05
+
+
+def test_weights_stay_with_their_rows_when_a_chunk_is_shuffled():
+    """Every first chunk of three rows is one of the six orders of single-row steps, averaged by weight."""
+    X, y, w = np.array([[1.0, 0.5], [0.2, -1.0], [2.0, 1.0]]), np.array([1.0, 2.0, -1.0]), np.array([0.1, 1.0, 8.0])
+    params = {"batch_size": 1, "lr": 0.05, "preconditioner": None, "standardize": False, "fit_intercept": False}
+    possible = []
+    for order in permutations(range(3)):
+        beta, mean, seen = np.zeros(2), np.zeros(2), 0.0
+        for i in order:
+            seen += w[i]
+            beta = beta - 0.05 * (X[i] * (X[i] @ beta - y[i]) + 0.1 * beta)
+            mean = mean + (beta - mean) * 2 * w[i] / (seen + w[i])
+        possible.append(mean)
+    for seed in range(10):
+        coef = MiniBatchRidgeSGD(0.1, random_state=seed, **params).partial_fit(X, y, sample_weight=w).coef_
+        assert min(np.abs(coef - mean).max() for mean in possible) < 1e-12
 
 
 @SOLVERS
