@@ -96,7 +96,7 @@ def compared(problem, climbs, budget, repeats):
     """`Line`s of the chosen settings, timed in turns; fits that took longer than the budget are not repeated."""
     picked = [(accuracy, each) for trials in climbs for accuracy, each in chosen(trials).items()]
     quick = list(dict.fromkeys(each for _, each in picked if each.seconds <= budget))
-    times = interleaved([partial(each.peer.fit, problem, each.setting) for each in quick], repeats)
+    times = interleaved([partial(each.peer.fit, problem, each.setting) for each in quick], repeats, warm_up=False)
     seconds = {each: (*pair, repeats) for each, pair in zip(quick, times.T, strict=True)}
     return [line_of(problem, each, accuracy, *seconds.get(each, (each.seconds,) * 2 + (1,))) for accuracy, each in picked]
 

@@ -29,9 +29,9 @@ def timed(run):
         return result, now() - start
 
 
-def interleaved(runs, repeats):
+def interleaved(runs, repeats, warm_up=True):
     """Median and least seconds (2, len(runs)) of calls that take turns, after one round that is not counted."""
-    rounds = np.array([[timed(run)[1] for run in runs] for _ in range(repeats + 1)])[1:]
+    rounds = [[timed(run)[1] for run in runs] for _ in range(repeats + warm_up)][-repeats:]
     return np.array([np.median(rounds, axis=0), np.min(rounds, axis=0)])
 
 
