@@ -101,7 +101,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     standardize : bool, default=True
         Whether to divide columns by their standard deviation. If not, the penalty is on the original coefficients.
     shuffle : bool, default=True
-        Whether to shuffle the rows; "sgd" does in every epoch, "svrg" once and then the order of the mini-batches.
+        Whether to shuffle the rows, once; and in every epoch "svrg" the mini-batches, "sgd" the rows, from 8,000 rows on in
+        groups of 8 where the batch size allows.
     early_stopping : bool, default=False
         Whether `fit` holds rows out, scores them (R^2) after every epoch, and returns the best epoch.
     validation_fraction : float, default=0.1
