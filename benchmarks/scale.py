@@ -22,7 +22,7 @@ from sklearn_minibatch._scaler import Units
 from sklearn_minibatch._summary import Chunk
 
 from .machine import machine
-from .timing import duration, interleaved, seconds
+from .timing import duration, interleaved, timed, use
 
 COLUMNS = 50
 ALPHA = 1e-6
@@ -95,7 +95,7 @@ def chunks_of(kind, path):
     def parquet():
         import pyarrow.dataset as ds
 
-        for batch in ds.dataset(path).to_batches(batch_size=50_000):
+        for batch in ds.dataset(path).to_batches(batch_size=50_000, batch_readahead=1, fragment_readahead=1):
             rows = np.column_stack([column.to_numpy() for column in batch.columns])
             yield rows[:, 1:], rows[:, 0]
 
@@ -103,25 +103,34 @@ def chunks_of(kind, path):
 
 
 def one_fit(kind, path):
-    """In a process of its own: seconds of a plain read, and of a fit, its passes, and what it added to the peak memory."""
-    import resource
+    """In a process of its own: seconds of a plain read, and of a fit, its passes, and what it added to the peak memory.
 
-    def peak():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-
+    Seconds are those of the processor, in the system too: the machine may be busy. The file is in the system's cache.
+    """
     small = some_rows(5000, 0, np.ones(COLUMNS))
     MiniBatchRidgeSGD(ALPHA).fit(ChunkSource(lambda: iter([small])))
-    before, rows, model = peak(), None, MiniBatchRidgeSGD(ALPHA, random_state=0)
-    if kind == "mapped":
+    before, model = peak_memory(), MiniBatchRidgeSGD(ALPHA, random_state=0)
+    source = None if kind == "mapped" else chunks_of(kind, path)
+
+    def read():
+        plain_read(path) if source is None else [None for _ in source]
+
+    def fit():
+        if source is not None:
+            return model.fit(source)
         rows = np.memmap(path, mode="r", dtype=float).reshape(-1, COLUMNS + 1)
-        read, fit = plain_read, lambda path: model.fit(rows[:, 1:], rows[:, 0])
-    else:
-        source = chunks_of(kind, path)
-        read, fit = lambda path: [None for _ in source], lambda path: model.fit(source)
-    read(path)
-    reading, fitting = seconds(lambda: read(path)), seconds(lambda: fit(path))
-    grown = peak() - before
-    print(json.dumps({"read": reading, "fit": fitting, "passes": model.n_passes_, "grown": grown}))
+        return model.fit(rows[:, 1:], rows[:, 0])
+
+    use("cpu")
+    read()
+    reading, fitting = timed(read)[1], timed(fit)[1]
+    print(json.dumps({"read": reading, "fit": fitting, "passes": model.n_passes_, "grown": peak_memory() - before}))
+
+
+def peak_memory():
+    """Megabytes that this process has held at most; that of `resource` counts what its parent held, too."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 2**10
 
 
 def plain_read(path):

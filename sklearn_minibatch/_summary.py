@@ -51,10 +51,14 @@ class Sketch(NamedTuple):
         """The sketch of the rows of both."""
         other = other.moved(self.origin)
         grams = [one.gram for one in (self, other) if one.gram is not None]
-        gram, sums = sum(grams) if grams else None, np.vstack([self.sums, other.sums])
-        if len(sums) > 2 * sums.shape[1]:
-            gram, sums = sums.T @ sums + (0 if gram is None else gram), sums[:0]
-        return Sketch(self.origin, gram, sums)
+        return Sketch(self.origin, sum(grams) if grams else None, np.vstack([self.sums, other.sums])).folded()
+
+    def folded(self):
+        """The same in no more than 3 (d + 1)^2 numbers."""
+        origin, gram, sums = self
+        if len(sums) <= 2 * sums.shape[1]:
+            return self
+        return Sketch(origin, sums.T @ sums + (0 if gram is None else gram), sums[:0])
 
 
 def moved(gram, shift):
@@ -132,7 +136,7 @@ def sparse_summary(X, w, r, n_before, rng):
     S = count_sketch(n_rows, -(-n_rows // rows_per_sum(d, n_before)), rng)
     S.data *= np.sqrt(w)
     sums = np.column_stack([(S @ X).toarray(), S.sum(axis=1)])
-    return x, covariance, Sketch(np.zeros(d), None, sums)
+    return x, covariance, Sketch(np.zeros(d), None, sums).folded()
 
 
 def dense_summary(X, w, r, n_before, rng):
@@ -156,7 +160,7 @@ def dense_summary(X, w, r, n_before, rng):
     weight = products[d, 0]
     offset = products[:d, 0] / weight
     x = Moments(n_rows, float(weight), origin + offset, np.maximum(squares / weight - offset**2, 0.0))
-    return x, products[:d, 1:] / weight, Sketch(origin, None, np.vstack(sums)) if sums else None
+    return x, products[:d, 1:] / weight, Sketch(origin, None, np.vstack(sums)).folded() if sums else None
 
 
 def summed(T, rows_per_sum):
