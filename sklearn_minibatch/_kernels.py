@@ -5,6 +5,8 @@ A theta is the residual Z beta + s b - y; the identity never changes. Z and y co
 an intercept the column s is 0.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from scipy.linalg import get_blas_funcs
 
@@ -14,7 +16,8 @@ SMALL_BATCH = 16
 
 def batches_per_block(batch_size, n_features):
     """How many mini-batches to take together: the longer the rows, the dearer their inner products."""
-    return (64 if n_features < 64 else 32) // batch_size if batch_size <= SMALL_BATCH else 1
+    rows = 64 if n_features < 32 else 32 if n_features < 256 else 16
+    return max(1, rows // batch_size) if batch_size <= SMALL_BATCH else 1
 
 
 def stacked_parameters(beta, b):
@@ -31,12 +34,12 @@ def plain_steps(A, theta, mean, n_steps, lr, batch_size, alpha):
     """
     moving = theta[: -theta.shape[1]]
     beta = moving[:-1]
-    for q, start in enumerate(range(0, len(A), batch_size)):
-        B = A[start : start + batch_size]
-        g = B.T.dot(B.dot(theta))[: len(moving)]
-        g *= lr[q] / len(B)
-        beta *= 1 - lr[q] * alpha
-        moving -= g
+    for q, rate in enumerate(lr.tolist()):
+        B = A[q * batch_size : (q + 1) * batch_size]
+        r = B.dot(theta)
+        r *= rate / len(B)
+        beta *= 1 - rate * alpha
+        moving -= B.T.dot(r)[: len(moving)]
         if mean is not theta:
             mean += (theta - mean) * (2 / (n_steps + q + 2))
 
@@ -55,24 +58,31 @@ def block_steps(A, theta, lr, batch_size, alpha):
     (s-step methods: Devarakonda and Demmel, "Avoiding communication in primal and dual block coordinate descent methods",
     2019.) The rows must make whole blocks, and the powers of c be representable.
     """
-    d, rows = len(theta) - theta.shape[1] - 1, batches_per_block(batch_size, A.shape[1]) * batch_size
+    d, k = len(theta) - theta.shape[1] - 1, batches_per_block(batch_size, A.shape[1])
     c, eta = 1 - lr * alpha, lr / batch_size
-    shrunk = np.repeat(c ** np.arange(len(A) // batch_size), batch_size)[:, None].astype(A.dtype)
-    U, V = A.copy(), A * A.dtype.type(eta / c)
-    U[:, d:] /= shrunk
+    shrunk, later = block_constants(c, len(A) // batch_size, k, batch_size, A.dtype)
+    V = A.copy()
     V[:, d : d + 1] *= c * shrunk
     V[:, d + 1 :] = 0
-    later = np.kron(np.tri(rows // batch_size, k=-1, dtype=A.dtype), np.ones((batch_size, batch_size), dtype=A.dtype))
-    (trsm,) = get_blas_funcs(("trsm",), (A,))
-    for start in range(0, len(A), rows):
-        u, v = U[start : start + rows], V[start : start + rows]
-        T = u.dot(v.T)
-        if batch_size > 1:
-            T *= later
-        # BLAS reads columns first: it is handed the transpose, of which it reads the upper triangle only.
-        r = trsm(1.0, T.T, u.dot(theta), lower=0, trans_a=1, diag=1)
-        theta -= v.T.dot(r)
+    A[:, d:] /= shrunk
+    U, V = (each.reshape(-1, k * batch_size, A.shape[1]) for each in (A, V))
+    T = U[:, :, : d + 1] @ V[:, :, : d + 1].transpose(0, 2, 1)
+    if batch_size > 1:
+        T *= later
+    T.reshape(len(T), -1)[:, :: k * batch_size + 1] = c / eta
+    (trsm,) = get_blas_funcs(("trsm",), dtype=A.dtype)
+    # BLAS reads columns first: it is handed the transpose, of which it reads the upper triangle only.
+    for u, v, L in zip(U, V, T.transpose(0, 2, 1), strict=True):
+        theta -= v.T.dot(trsm(1.0, L, u.dot(theta), lower=0, trans_a=1, overwrite_b=1))
     theta[:d] *= c ** (len(A) // batch_size)
+
+
+@lru_cache(maxsize=4)
+def block_constants(c, n_batches, k, batch_size, dtype):
+    """c^q(i) of the rows of `n_batches` mini-batches, as a column, and which rows of k mini-batches see which others."""
+    shrunk = np.repeat(c ** np.arange(n_batches), batch_size)[:, None].astype(dtype)
+    later = np.kron(np.tri(k, k=-1, dtype=dtype), np.ones((batch_size, batch_size), dtype=dtype))
+    return shrunk, later
 
 
 def textbook_steps(A, theta, mean, n_steps, lr, batch_size, alpha):

@@ -46,11 +46,13 @@ class DenseRows:
         self.A[:, d + 1 :] = -y
         self.Z = self.A[:, :d]
 
+        weighted = np.any(s != 1)
+
         def standardise(rows):
             z = np.subtract(X[rows] if order is None else X[order[rows]], units.x_mean, dtype=float)
-            z /= units.x_scale
-            z *= s[rows]
-            self.Z[rows] = z
+            if weighted:
+                z *= s[rows]
+            np.divide(z, units.x_scale, out=self.Z[rows], casting="same_kind")
 
         self._over_rows(standardise)
 
@@ -152,7 +154,7 @@ class DenseRows:
         unit = max(group, batches_per_block(batch_size, width) * batch_size)
         fetch = max(1, CACHE_ELEMENTS // width // unit) * unit
         if rng is None:
-            yield from (self.A[start : start + fetch] for start in range(0, n_rows, fetch))
+            yield from (self.A[start : start + fetch].copy() for start in range(0, n_rows, fetch))
             return
         n_groups = n_rows // group
         groups, rest = self.A[: n_groups * group].reshape(n_groups, group * width), self.A[n_groups * group :]

@@ -84,18 +84,18 @@ def sketched(curvature, rng):
     """The curvature with all waiting rows in its sketch."""
     if not curvature.waiting:
         return curvature
-    more = max(0, n_buckets(len(curvature.origin)) - len(curvature.sketch))
-    sketch = np.pad(curvature.sketch, ((0, more), (0, 0)))
     chunks, weights = zip(*curvature.waiting, strict=True)
-    S = count_sketch(curvature.n_waiting, len(sketch), rng)
+    S = count_sketch(curvature.n_waiting, max(len(curvature.sketch), n_buckets(len(curvature.origin))), rng)
     S.data *= np.sqrt(np.concatenate(weights))
-    count = S.sum(axis=1)
     if any(sparse.issparse(X) for X in chunks):
-        X = sparse.vstack([sparse.csr_array(X) for X in chunks])
-        sketch[:, :-1] += (S @ X).toarray() - np.outer(count, curvature.origin)
+        count = S.sum(axis=1)
+        rows = (S @ sparse.vstack([sparse.csr_array(X) for X in chunks])).toarray()
+        sketch = np.column_stack([rows - np.outer(count, curvature.origin), count])
     else:
-        sketch[:, :-1] += S @ (np.concatenate(chunks) - curvature.origin)
-    sketch[:, -1] += count
+        rows = np.ones((curvature.n_waiting, len(curvature.origin) + 1))
+        np.subtract(np.concatenate(chunks), curvature.origin, out=rows[:, :-1])
+        sketch = S @ rows
+    sketch[: len(curvature.sketch)] += curvature.sketch
     return curvature._replace(sketch=sketch, waiting=(), n_waiting=0)
 
 
