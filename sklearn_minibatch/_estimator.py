@@ -42,7 +42,7 @@ from ._summary import merged, summary
 from ._svrg import svrg
 
 # Batch sizes that "auto" stands for: large enough for NumPy, small enough for many steps.
-SVRG_BATCH, SGD_BATCH, STREAM_BATCH = 512, 32, 256
+SVRG_BATCH, SGD_BATCH, STREAM_BATCH = 512, 32, 512
 
 Rows: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
 Floats: TypeAlias = NDArray[np.floating]
@@ -76,7 +76,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     batch_size : int or "auto", default="auto"
         Rows per mini-batch; more than there are means all of them. "auto" takes, for "svrg", all rows where there are so
         few that the preconditioner is exact, else 512 of them (more if they are sparse); for "sgd", 32. In
-        `partial_fit`, 256 for "svrg".
+        `partial_fit`, 512 for "svrg" with a preconditioner, else 32.
     lr : float or "auto", default="auto"
         Learning rate. "auto" takes 1 / (largest curvature of a mini-batch); in `partial_fit` with "svrg", a step that
         falls like 1/t. With "svrg" it is cut where it proves too large.
@@ -448,7 +448,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             if first:
                 self._begin_stream(X, y)
             rng = np.random.default_rng((self._seed, self.n_iter_))
-            order = rng.permutation(len(y)) if self.shuffle and len(y) > 1 else None
+            order = rng.permutation(len(y)) if self.shuffle and len(y) > 1 else np.arange(len(y))
             moments = merge(self._moments, column_moments(X, w))
             y_moments = merge(self._y_moments, column_moments(y, w))
             step = self._stream_svrg if self.solver == "svrg" else self._stream_sgd
@@ -482,7 +482,10 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         curvature = with_rows(curvature, X, w, self._moments.n_rows, rng)
         if is_stale(curvature, moments):
             curvature = refreshed(curvature, moments, units, self.alpha, rng)
-        batch_size = STREAM_BATCH if self.batch_size == "auto" else self.batch_size
+        batch_size = self.batch_size
+        if batch_size == "auto":
+            # Without a preconditioner it is the number of steps that counts.
+            batch_size = SGD_BATCH if self.preconditioner is None else STREAM_BATCH
         lr = None if self.lr == "auto" else self.lr
         slopes = Slopes(self._last[0], self._mean[0])
         seen = self._moments.weight

@@ -34,6 +34,15 @@ def in_memory(X, y, weight, units, fit_intercept, mean_weight=1.0, order=None, n
     return DenseRows(X, v, s, units, fit_intercept, order, n_jobs)
 
 
+def centred(X, rows, mean):
+    """X[rows] - mean in float64, for X (n, d) dense or CSR: an array, or an operator."""
+    if sparse.issparse(X):
+        return StandardizedCSR(X[rows], np.ones((len(rows), 1)), mean, np.ones(len(mean)))
+    T = np.take(X, rows, axis=0).astype(float, copy=False)
+    T -= mean
+    return T
+
+
 class DenseRows:
     """A standardised copy of dense rows, in a few large blocks that `n_jobs` threads share out."""
 

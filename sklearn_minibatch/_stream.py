@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from ._preconditioner import DENSE_FEATURES, Factored, Identity, factored, n_buckets
-from ._rows import count_sketch, in_memory
+from ._rows import centred, count_sketch
 from ._targets import divide, dot
 
 # Steps of c/t forget the start like t^-c, and c up to 2.4 times too long or 0.5 too short (a sketched P) does no harm:
@@ -119,26 +119,23 @@ def refreshed(curvature, moments, units, alpha, rng):
 def stream_chunk(X, y, w, order, slopes, curvature, seen, units, alpha, batch_size, lr):
     """`Slopes` after one pass of steps over rows X (c, d) with targets y (c, t), taken in `order` after rows of weight `seen`.
 
-    beta <- beta - min(lr_B, exact_B) P^-1 grad F_B(beta),    lr_B = 3 w(B) / w(all rows so far), or `lr` if not None
-    mean <- mean + (beta - mean) 2 w(B) / (w(all rows so far) + w(B))
+    coef <- coef - min(lr_B, exact_B) P^-1 grad F_B(coef),    lr_B = 3 w(B) / w(all rows so far), or `lr` if not None
+    mean <- mean + (coef - mean) 2 w(B) / (w(all rows so far) + w(B))
 
     `exact_B` is the length that minimises F_B along the step: it holds back a batch that P does not know yet.
     """
-    P, scale = curvature.P, curvature.scale[:, None]
-    rows = in_memory(X, y, w, units._replace(x_scale=curvature.scale, y_scale=1.0), False, 1.0, order)
-    w = w if order is None else w[order]
-    targets = rows.y
-    penalty = alpha * (units.x_scale[:, None] / scale) ** 2
-    beta, mean = slopes.last * scale, slopes.mean * scale
+    scale, penalty = curvature.scale[:, None], alpha * units.x_scale[:, None] ** 2
+    coef, mean = slopes
     for start in range(0, len(y), batch_size):
-        part = slice(start, start + batch_size)
-        A, v, weight = rows.Z[part], targets[part], w[part].sum()
+        rows = order[start : start + batch_size]
+        T, v, s = centred(X, rows, units.x_mean), y[rows] - units.y_mean, w[rows, None]
+        weight = s.sum()
         seen += weight
-        g = A.T @ (A @ beta - v) / weight + penalty * beta
-        step = P.solve(g)
-        A_step = A @ step
-        bend = dot(A_step, A_step) / weight + dot(penalty * step, step)
+        g = T.T @ (s * (T @ coef - v)) / weight + penalty * coef
+        step = curvature.P.solve(g / scale) / scale
+        T_step = T @ step
+        bend = dot(s * T_step, T_step) / weight + dot(penalty * step, step)
         length = STEP * weight / seen if lr is None else lr
-        beta = beta - np.minimum(length, divide(dot(g, step), bend)) * step
-        mean = mean + (beta - mean) * (2 * weight / (seen + weight))
-    return Slopes(beta / scale, mean / scale)
+        coef = coef - np.minimum(length, divide(dot(g, step), bend)) * step
+        mean = mean + (coef - mean) * (2 * weight / (seen + weight))
+    return Slopes(coef, mean)
