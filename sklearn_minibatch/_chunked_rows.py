@@ -47,9 +47,7 @@ class ChunkedRows:
         return self.first.scaled_sketch(self.units)
 
     def epoch(self, batch_size, g, alpha, solve, lr, rng):
-        """Variance-reduced mini-batch steps in each chunk from v = 0, averaged; with one batch of all rows, no pass."""
-        if batch_size >= self.n_rows:
-            return -lr * solve(g)
+        """Variance-reduced mini-batch steps in each chunk from v = 0, averaged."""
         seed = None if rng is None else rng.randint(2**31)
         total, n_rows = self.chunks.reduce(epoch, add, self._frame(), batch_size, g, alpha, solve, lr, seed)
         return total / n_rows

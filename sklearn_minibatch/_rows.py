@@ -27,10 +27,10 @@ def in_memory(X, y, weight, units, fit_intercept, mean_weight=1.0, order=None, n
     v = (y - units.y_mean) / units.y_scale
     if weight is not None:
         v *= s
-    if order is not None:
-        v, s = v[order], s[order]
     if sparse.issparse(X):
         return SparseRows(X, v, s, units, fit_intercept, order)
+    if order is not None:
+        v, s = v[order], s[order]
     return DenseRows(X, v, s, units, fit_intercept, order, n_jobs)
 
 
@@ -123,8 +123,6 @@ class DenseRows:
 
     def epoch(self, batch_size, g, alpha, solve, lr, rng):
         """One pass of variance-reduced mini-batch steps in every block (see `svrg_epoch`), averaged over the rows."""
-        if batch_size >= self.n_rows:
-            return -lr * solve(g)
         seeds = [None if rng is None else rng.randint(2**31) for _ in self.blocks]
 
         def of_block(k):
@@ -176,19 +174,25 @@ class DenseRows:
 
 
 class SparseRows:
-    """CSR rows, standardised as they are used."""
+    """CSR rows, standardised as they are used; only passes of mini-batches take them in the given order."""
 
     def __init__(self, X, y, s, units, fit_intercept, order):
         (self.n_rows, self.n_features), self.dtype = X.shape, X.dtype
-        X = X if order is None else X[order]
-        self.Z = StandardizedCSR(sparse.diags_array(s[:, 0].astype(X.dtype)) @ X, s, units.x_mean, units.x_scale)
-        self.y, self.fit_intercept = y, fit_intercept
+        if np.any(s != 1):
+            X = sparse.diags_array(s[:, 0].astype(X.dtype)) @ X
+        self.Z = StandardizedCSR(X, s, units.x_mean, units.x_scale)
+        self.y, self.fit_intercept, self.order = y, fit_intercept, slice(None) if order is None else order
+
+    @cached_property
+    def in_order(self):
+        """The rows in the given order, copied when they are first asked for."""
+        return self.Z[self.order]
 
     @cached_property
     def A(self):
-        """The stacked rows, as one operator."""
-        Z = self.Z
-        X = sparse.hstack([Z.X, Z.s if self.fit_intercept else 0 * Z.s, -self.y], format="csr", dtype=Z.dtype)
+        """The stacked rows in that order, as one operator."""
+        Z = self.in_order
+        X = sparse.hstack([Z.X, Z.s if self.fit_intercept else 0 * Z.s, -self.y[self.order]], format="csr", dtype=Z.dtype)
         zeros = np.zeros(1 + self.y.shape[1])
         return StandardizedCSR(X, Z.s, np.append(Z.mean, zeros), np.append(Z.scale, zeros + 1))
 
@@ -226,11 +230,11 @@ class SparseRows:
 
     def batches(self, batch_size, count, rng):
         """At most `count` random mini-batches Z_B."""
-        return random_batches(self.Z, batch_size, count, rng)
+        return random_batches(self.in_order, batch_size, count, rng)
 
     def epoch(self, batch_size, g, alpha, solve, lr, rng):
         """One pass of variance-reduced mini-batch steps: see `svrg_epoch`."""
-        return svrg_epoch(self.Z, batch_size, g, alpha, solve, lr, rng)
+        return svrg_epoch(self.in_order, batch_size, g, alpha, solve, lr, rng)
 
     def largest_square_norm(self):
         """max_i ||[z_i, s_i]||^2."""

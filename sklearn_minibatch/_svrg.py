@@ -11,8 +11,9 @@ import numpy as np
 
 from ._targets import divide, dot
 
-# Past directions that a new one is made conjugate to.
-MEMORY = 10
+# Past directions that a new one is made conjugate to: of epochs of mini-batches, and of full-batch steps, which are linear
+# in g, so that the last direction alone would do but for rounding.
+MEMORY, LINEAR_MEMORY = 10, 2
 # Squares of such numbers do not overflow.
 HUGE = 1e100
 
@@ -35,7 +36,9 @@ def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, monitor):
     returning True. The mini-batches come in random order if `rng` is given.
     """
     g, loss = gradient_and_loss(rows, beta, alpha)
-    distance = distance_to_minimiser(g, P, [])
+    Pg = P.solve(g)
+    distance = distance_to_minimiser(g, Pg, [])
+    memory = MEMORY if batch_size < rows.n_rows else LINEAR_MEMORY
     # y is centred like z, so its intercept is 0 from the start.
     b = np.zeros(beta.shape[1])
     decreases, directions, n_steps = [], [], 0
@@ -44,21 +47,23 @@ def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, monitor):
         # The last epoch is one full-batch step, which costs little and takes most of what is left.
         landing = near(distance, tol)
         size = rows.n_rows if landing else batch_size
-        v = rows.epoch(size, g, alpha, P.solve, lr, rng)
+        v = -lr * Pg if size >= rows.n_rows else rows.epoch(size, g, alpha, P.solve, lr, rng)
         n_steps += -(-rows.n_rows // size)
-        v, lr = safeguarded(v, lr, g, P)
+        v, lr = safeguarded(v, lr, g, Pg)
         p, Hp, pHp = conjugate(v, directions, rows, alpha)
         t = -divide(dot(g, p), pHp)
         if np.all(t < 0.1):
             lr /= 4
         beta, g, loss = beta + t * p, g + t * Hp, loss - t**2 * pHp / 2
-        directions = [*directions[1 - MEMORY :], (p, Hp, pHp)]
+        directions = [*directions[1 - memory :], (p, Hp, pHp)]
         decreases = [*decreases[1 - MEMORY :], t**2 * pHp / 2]
-        distance = distance_to_minimiser(g, P, decreases)
+        Pg = P.solve(g)
+        distance = distance_to_minimiser(g, Pg, decreases)
         if near(distance, tol) and not landing:
             # g has gathered rounding errors; only one from the data may say that this is the minimiser.
             g, loss = gradient_and_loss(rows, beta, alpha)
-            distance = distance_to_minimiser(g, P, decreases)
+            Pg = P.solve(g)
+            distance = distance_to_minimiser(g, Pg, decreases)
         if monitor(beta, b, loss, distance) or landing:
             break
     return Solution(beta, n_steps, lr, distance, landing or near(distance, tol))
@@ -75,13 +80,13 @@ def gradient_and_loss(rows, beta, alpha):
     return g + alpha * beta, square / 2 + alpha / 2 * dot(beta, beta)
 
 
-def safeguarded(v, lr, g, P):
+def safeguarded(v, lr, g, Pg):
     """`v`, or where it is no direction of descent, or huge, the preconditioned gradient instead; `lr` is then cut."""
     with np.errstate(invalid="ignore", over="ignore"):
         failed = ~((dot(g, v) < 0) & (np.abs(v).max(axis=0) < HUGE)) & g.any(axis=0)
     if not failed.any():
         return v, lr
-    return np.where(failed, -P.solve(g), v), lr / 4
+    return np.where(failed, -Pg, v), lr / 4
 
 
 def conjugate(v, directions, rows, alpha):
@@ -94,13 +99,13 @@ def conjugate(v, directions, rows, alpha):
     return p, Hp, dot(p, Hp)
 
 
-def distance_to_minimiser(g, P, decreases):
+def distance_to_minimiser(g, Pg, decreases):
     """RMS distance (t,) of the predictions to the minimiser's: sqrt(2 (F - F*)), estimated.
 
-    With e the error of beta, 2 (F - F*) = e'He = g'H^-1 g. It is taken as g'P^-1 g, or, where P is a poor likeness of
+    With e the error of beta, 2 (F - F*) = e'He = g'H^-1 g. It is taken as g'P^-1 g, given Pg = P^-1 g, or, where P is a poor likeness of
     H, as what the last decreases of F leave to come if they go on shrinking at their rate.
     """
-    square = np.maximum(dot(g, P.solve(g)), 0)
+    square = np.maximum(dot(g, Pg), 0)
     if len(decreases) > 1:
         rate = divide(decreases[-1], decreases[0]) ** (1 / (len(decreases) - 1))
         rate = np.minimum(rate, 0.99)
