@@ -45,21 +45,21 @@ def plain_steps(A, theta, mean, n_steps, lr, batch_size, alpha):
 
 
 def block_steps(A, theta, lr, batch_size, alpha):
-    """The steps of `plain_steps`, at one learning rate, in place, a block of k mini-batches at once.
+    """The steps of `plain_steps`, at one learning rate, in place (in A too), a block of k mini-batches at once.
 
-    Successive steps see each other only through the inner products of their rows, so the residuals of a block solve a unit
-    lower triangular system. With i in mini-batch q(i) = 0, 1, ..., c = 1 - lr alpha, eta = lr / |B|, beta in units of
-    c^q, and the residual r_i too:
+    Successive steps see each other only through the inner products of their rows, so the residuals of a block solve a lower
+    triangular system. With i in mini-batch q(i) = 0, 1, ..., c = 1 - lr alpha, eta = lr / |B|, beta in units of c^q, and
+    x_i the residual in those of c^(q(i) + 1) / eta:
 
-        u_i = [z_i, s_i / c^q(i), -y_i / c^q(i)]        v_i = eta [z_i / c, c^q(i) s_i, 0]
-        r_i + sum_(j in the block, q(j) < q(i)) (u_i . v_j) r_j = u_i . theta
-        theta <- theta - sum_(j in the block) v_j r_j
+        u_i = [z_i, s_i / c^q(i), -y_i / c^q(i)]        v_i = [z_i, c^(q(i) + 1) s_i, 0]
+        c / eta x_i + sum_(j in the block, q(j) < q(i)) (u_i . v_j) x_j = u_i . theta
+        theta <- theta - sum_(j in the block) v_j x_j
 
     (s-step methods: Devarakonda and Demmel, "Avoiding communication in primal and dual block coordinate descent methods",
     2019.) The rows must make whole blocks, and the powers of c be representable.
     """
     d, k = len(theta) - theta.shape[1] - 1, batches_per_block(batch_size, A.shape[1])
-    c, eta = 1 - lr * alpha, lr / batch_size
+    c, eta = 1 - lr * alpha, max(lr / batch_size, np.finfo(float).tiny)
     shrunk, later = block_constants(c, len(A) // batch_size, k, batch_size, A.dtype)
     V = A.copy()
     V[:, d : d + 1] *= c * shrunk
@@ -73,7 +73,8 @@ def block_steps(A, theta, lr, batch_size, alpha):
     (trsm,) = get_blas_funcs(("trsm",), dtype=A.dtype)
     # BLAS reads columns first: it is handed the transpose, of which it reads the upper triangle only.
     for u, v, L in zip(U, V, T.transpose(0, 2, 1), strict=True):
-        theta -= v.T.dot(trsm(1.0, L, u.dot(theta), lower=0, trans_a=1, overwrite_b=1))
+        x = trsm(1.0, L, u.dot(theta), lower=0, trans_a=1, overwrite_b=1)
+        theta -= v.T.dot(x)
     theta[:d] *= c ** (len(A) // batch_size)
 
 
