@@ -43,6 +43,8 @@ from ._svrg import svrg
 
 # Batch sizes that "auto" stands for: large enough for NumPy, small enough for many steps.
 SVRG_BATCH, SGD_BATCH, STREAM_BATCH = 512, 32, 512
+# Fewer mini-batches than this make a direction no better than that of one full-batch step, which needs no pass.
+FEW_BATCHES = 8
 
 Rows: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
 Floats: TypeAlias = NDArray[np.floating]
@@ -74,8 +76,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         "svrg": preconditioned, variance-reduced mini-batch steps, combined by conjugate gradients; lands on the closed
         form. "sgd": the textbook algorithm, for comparison and teaching.
     batch_size : int or "auto", default="auto"
-        Rows per mini-batch; more than there are means all of them. "auto" takes, for "svrg", all rows where there are so
-        few that the preconditioner is exact, else 512 of them (more if they are sparse); for "sgd", 32. In
+        Rows per mini-batch; more than there are means all of them. "auto" takes, for "svrg", 512 or twice as many as there
+        are columns, or all where those would be fewer than 8 mini-batches or where the rows are sparse; for "sgd", 32. In
         `partial_fit`, 512 for "svrg" with a preconditioner, else 32.
     lr : float or "auto", default="auto"
         Learning rate. "auto" takes 1 / (largest curvature of a mini-batch); in `partial_fit` with "svrg", a step that
@@ -87,7 +89,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         For the last two schedules.
     preconditioner : int, "auto" or None, default="auto"
         For "svrg". An int is the rank of a randomised Nystrom approximation of the Hessian. "auto" takes the Hessian of a
-        random sketch of the rows for up to 1500 columns, and rank 100 above. None does without.
+        random sketch of the rows for up to 3000 columns, and rank 100 above. None does without.
     average : bool, default=False
         For "sgd": predict with a running average of the iterates in which step t has weight proportional to t.
     max_iter : int, default=100
@@ -623,7 +625,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         # A full-batch step P^-1 g needs no pass of its own, and passes over chunks are dear.
         if isinstance(P, Diagonal) or isinstance(rows, ChunkedRows) or n_rows <= n_buckets(d):
             return n_rows
-        return min(max(SVRG_BATCH, 2 * d), n_rows)
+        batch_size = max(SVRG_BATCH, 2 * d)
+        return batch_size if n_rows >= FEW_BATCHES * batch_size else n_rows
 
     def _plan(self, batch_size):
         return Plan(self.alpha, batch_size, self.lr_schedule, self.lr_decay, self.average)

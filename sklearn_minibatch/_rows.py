@@ -110,16 +110,24 @@ class DenseRows:
         return sum(self._over_rows(of_rows), np.zeros(p.shape)) / self.n_rows
 
     def sketch(self, n_buckets, rng):
-        """SZ / sqrt(n) in float64, (n_buckets, d): see `count_sketch`; Z / sqrt(n) itself where its rows are no more."""
+        """SZ / sqrt(n) in float64, (n_buckets, d); Z / sqrt(n) itself where its rows are no more.
+
+        As `count_sketch`, but the rows, which are shuffled, go to the buckets in turns: their sums need no copies.
+        """
         if self.n_rows <= n_buckets:
             return self.Z.astype(float) / np.sqrt(self.n_rows)
-        S = [count_sketch(n, n_buckets, rng).astype(self.Z.dtype) for _, n in self.blocks]
+        signs = rng.choice([-1.0, 1.0], (self.n_rows, 1))
+        sums = np.zeros((n_buckets, self.n_features))
 
-        def of_block(k):
-            first, n = self.blocks[k]
-            return S[k] @ self.Z[first : first + n]
+        def fill(block):
+            for buckets in row_blocks(block[1], self.n_features, block[0]):
+                for start in range(0, self.n_rows, n_buckets):
+                    rows = slice(start + buckets.start, start + buckets.stop)
+                    signed = signs[rows] * self.Z[rows]
+                    sums[buckets.start : buckets.start + len(signed)] += signed
 
-        return sum(in_threads(of_block, range(len(S)), self.n_jobs)).astype(float) / np.sqrt(self.n_rows)
+        in_threads(fill, large_blocks(*sums.shape), self.n_jobs)
+        return sums / np.sqrt(self.n_rows)
 
     def epoch(self, batch_size, g, alpha, solve, lr, rng):
         """One pass of variance-reduced mini-batch steps in every block (see `svrg_epoch`), averaged over the rows."""

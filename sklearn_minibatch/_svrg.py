@@ -102,8 +102,8 @@ def conjugate(v, directions, rows, alpha):
 def distance_to_minimiser(g, Pg, decreases):
     """RMS distance (t,) of the predictions to the minimiser's: sqrt(2 (F - F*)), estimated.
 
-    With e the error of beta, 2 (F - F*) = e'He = g'H^-1 g. It is taken as g'P^-1 g, given Pg = P^-1 g, or, where P is a poor likeness of
-    H, as what the last decreases of F leave to come if they go on shrinking at their rate.
+    With e the error of beta, 2 (F - F*) = e'He = g'H^-1 g. It is taken as g'P^-1 g, given Pg = P^-1 g, or, where P is a poor
+    likeness of H, as what the last decreases of F leave to come if they go on shrinking at their rate.
     """
     square = np.maximum(dot(g, Pg), 0)
     if len(decreases) > 1:
