@@ -297,8 +297,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         ValueError
             If X, y or the weights are not as above; the estimator is then as it was.
         KeyboardInterrupt
-            If interrupted. The estimator then holds the last complete epoch, with `converged_` False: it predicts, and
-            learns on by `partial_fit`, or by `fit` with ``warm_start=True``. Before the end of the first epoch it is as it was.
+            If interrupted. The estimator then holds the last complete epoch, with `converged_` False: it predicts, and goes
+            on by `partial_fit`, or by `fit` with ``warm_start=True``. Before the end of the first epoch it is as it was.
         """
         task = Task(self, "fit", self.max_iter, X, y, sample_weight)
         with _AllOrNothing(self) as attempt, task:
@@ -712,9 +712,11 @@ class _AllOrNothing:
         return self
 
     def __exit__(self, error, *_):
-        keep = error is None
+        if error is None:
+            return
+        keep = False
         try:
-            keep = keep or (issubclass(error, KeyboardInterrupt) and self.publish())
+            keep = issubclass(error, KeyboardInterrupt) and self.publish()
         finally:
             # A second interrupt may have come while publishing. One assignment cannot be interrupted halfway.
             if not keep:

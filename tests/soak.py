@@ -89,7 +89,7 @@ def exactness(model, mean, covariance, n):
     d = len(SLOPES)
     scaler = model.scaler_
     var = np.array([float(covariance[j][j]) for j in range(d + 1)])
-    mean_error = max(abs(float(Fraction(m) - exact)) / s for m, exact, s in zip(scaler.mean_, mean[:d], var**0.5, strict=False))
+    mean_error = max(abs(float(Fraction(scaler.mean_[j]) - mean[j])) / var[j] ** 0.5 for j in range(d))
     var_error = max(abs(float(Fraction(v) / covariance[j][j] - 1)) for j, v in enumerate(scaler.var_))
     scale = np.sqrt(var[:d])
     S = np.array([[float(c) for c in row] for row in covariance])
