@@ -26,7 +26,7 @@ from ._rows import in_memory
 from ._scaler import Moments, Units, column_moments, merge, no_moments, to_original, to_scaled
 from ._sgd import DIVERGED, Plan, iterate, loss, one_epoch, sgd
 from ._source import Passes, is_dask, is_source, mapped
-from ._state import packed, unpacked
+from ._state import read, written
 from ._stream import (
     STEP,
     Slopes,
@@ -42,6 +42,12 @@ from ._svrg import svrg
 
 # Batch sizes that "auto" stands for: large enough for NumPy, small enough for many steps.
 SVRG_BATCH, SGD_BATCH, STREAM_BATCH = 512, 32, 256
+
+# What every fitted model holds, and `partial_fit` goes on from.
+FITTED = (
+    *("coef_", "intercept_", "loss_history_", "distance_history_", "n_iter_", "t_", "lr_", "batch_size_", "converged_"),
+    *("n_features_in_", "_single_target", "_last", "_mean", "_moments", "_y_moments", "_curvature", "_lr_factor", "_seed"),
+)
 
 Rows: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
 Floats: TypeAlias = NDArray[np.floating]
@@ -260,10 +266,11 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         self.n_jobs = n_jobs
 
     def __getstate__(self):
-        return packed(super().__getstate__())
+        return written(super().__getstate__())
 
     def __setstate__(self, state):
-        super().__setstate__(unpacked(state))
+        needed = [*self._get_param_names(), *(FITTED if "n_iter_" in state else ())]
+        super().__setstate__(read(state, needed))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
