@@ -409,7 +409,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         lr = self.lr
         if lr == "auto":
             batches = rows.batches(batch_size, 8, rng)
-            lr = 1.0 if batch_size == rows.n_rows else 1 / largest_eigenvalue(batches, self.alpha, P.solve, rng)
+            largest = 1.0 if batch_size == rows.n_rows else largest_eigenvalue(batches, self.alpha, P.solve, rng)
+            # Where nothing bends, as with constant columns and alpha=0, any rate will do.
+            lr = 1 / largest if largest > np.finfo(float).tiny else 1.0
         steps_rng = rng if self.shuffle else None
         self.batch_size_, self._lr_factor, self._curvature = batch_size, 1.0, curvature_of_fit(P, moments, units)
         found = svrg(rows, start[0], self.alpha, batch_size, lr, P, self.max_iter, self.tol, steps_rng, monitor)

@@ -118,7 +118,15 @@ def main():
     parser.add_argument("--calls", type=int, default=1_000_000, help="calls of partial_fit, of one row each")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    names = ["solver", "calls", "µs of processor time a call", "largest pickle, bytes", "memory, MiB", "counts", "error of means, std"]
+    names = [
+        "solver",
+        "calls",
+        "µs of processor time a call",
+        "largest pickle, bytes",
+        "memory, MiB",
+        "counts",
+        "error of means, std",
+    ]
     names += ["of variances, relative", "distance to the closed form, std(y)", "its own distance to the truth"]
     print("Pairs are of the first and of the last tenth of the calls.\n")
     print(f"| {' | '.join(names)} |", "|---" * len(names) + "|", sep="\n")
