@@ -54,7 +54,7 @@ def bits(value):
     if isinstance(value, (list, tuple)):
         return [bits(part) for part in value]
     if isinstance(value, np.ndarray):
-        return value.dtype.str, value.shape, value.tobytes()
+        return value.dtype.str, value.shape, value.tolist() if value.dtype == object else value.tobytes()
     return pickle.dumps(value)
 
 
