@@ -9,6 +9,7 @@ import pickle
 import sys
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -123,18 +124,26 @@ def interrupted_fits(name, every, trained):
     return found, expected
 
 
+class Outcome(NamedTuple):
+    """How many calls were interrupted, how many of them kept an epoch or the chunk, and the lines where they left another state."""
+
+    tried: int
+    kept: int
+    wrong: list
+
+
 def check_fits(name, every=1, trained=False):
-    """Number of lines tried and of fits that kept an epoch; raises AssertionError where a fit left anything else."""
+    """The `Outcome` of fits interrupted at every so many lines."""
     found, expected = interrupted_fits(name, every, trained)
-    kept = 0
+    kept, wrong = 0, []
     for line, n_epochs, model in found:
         left = state(model, OWN)
         ends = [k for k in (n_epochs, n_epochs + 1) if left == expected.get(k)]
-        assert ends, f"{name}: interrupted at line {line}, after {n_epochs} epochs"
         # A fit may have converged before it was interrupted: in the last epoch, or in the call before.
-        assert ends[0] in (0, max(expected)) or not model.converged_
-        kept += ends[0] > 0
-    return len(found), kept
+        if not ends or (ends[0] not in (0, max(expected)) and model.converged_):
+            wrong.append(line)
+        kept += ends[:1] > [0]
+    return Outcome(len(found), kept, wrong)
 
 
 def chunks():
@@ -143,7 +152,7 @@ def chunks():
 
 
 def check_streams(name, n_before, every=1):
-    """Number of lines tried; raises AssertionError where `partial_fit` left neither the state before nor that after."""
+    """The `Outcome` of `partial_fit` interrupted at every so many lines; few of them come after its end."""
     start = MiniBatchRidgeSGD(random_state=0, **STREAMS[name])
     for chunk in chunks()[:n_before]:
         start.partial_fit(*chunk)
@@ -154,31 +163,32 @@ def check_streams(name, n_before, every=1):
     whole.during(lambda: after.partial_fit(*chunk))
     after = state(after)
     lines = range(1, whole.n_lines + 1, every)
-    n_after = 0
+    kept, wrong = 0, []
     for line in lines:
         model = pickle.loads(pickle.dumps(start))
         assert Interrupt(line).during(lambda model=model: model.partial_fit(*chunk))
         left = state(model)
-        assert left in (before, after), f"{name}: interrupted at line {line}"
-        n_after += left == after
-    # The lines that leave the block, and `return self`.
-    assert n_after <= 5
-    return len(lines)
+        kept += left == after
+        if left not in (before, after):
+            wrong.append(line)
+    return Outcome(len(lines), kept, wrong)
 
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.interruptions", description=__doc__.splitlines()[0])
     parser.add_argument("--every", type=int, default=1, help="try only every so many lines")
     args = parser.parse_args()
-    print("| call | lines interrupted | of these kept an epoch | left anything else |\n|---|---|---|---|")
+    print("| call | lines interrupted | of these kept an epoch, or the chunk | left anything else |\n|---|---|---|---|")
     for name in FITS:
         for trained in (False, True):
-            tried, kept = check_fits(name, args.every, trained)
-            print(f"| fit, {name}{', again' if trained else ''} | {tried} | {kept} | 0 |", flush=True)
+            print(row_of(f"fit, {name}{', again' if trained else ''}", check_fits(name, args.every, trained)), flush=True)
     for name in STREAMS:
         for n_before in (0, 2):
-            tried = check_streams(name, n_before, args.every)
-            print(f"| partial_fit, {name}, chunk {n_before + 1} | {tried} | - | 0 |", flush=True)
+            print(row_of(f"partial_fit, {name}, chunk {n_before + 1}", check_streams(name, n_before, args.every)), flush=True)
+
+
+def row_of(call, outcome):
+    return f"| {call} | {outcome.tried} | {outcome.kept} | {len(outcome.wrong)} |"
 
 
 if __name__ == "__main__":
