@@ -125,7 +125,7 @@ def interrupted_fits(name, every, trained):
 
 
 class Outcome(NamedTuple):
-    """How many calls were interrupted, how many of them kept an epoch or the chunk, and the lines where they left another state."""
+    """How many calls were interrupted, how many kept an epoch or the chunk, and the lines where they left another state."""
 
     tried: int
     kept: int
