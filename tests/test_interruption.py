@@ -101,6 +101,28 @@ def test_a_fit_interrupted_before_the_end_of_an_epoch_is_as_it_was(rows, params)
 
 
 @SOLVERS
+def test_a_second_interrupt_undoes_the_fit(rows, params, monkeypatch):
+    """Before the last complete epoch is published, nothing of it shows."""
+    X, y = rows
+    model = MiniBatchRidgeSGD(random_state=0, max_iter=2, tol=None, **params).fit(X, y)
+    before = state(model)
+    passes = iter(range(10))
+
+    def read():
+        yield X, y
+        if next(passes) == 9:
+            raise KeyboardInterrupt
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MiniBatchRidgeSGD, "_publish", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.set_params(max_iter=100).fit(ChunkSource(read))
+    assert state(model.set_params(max_iter=2)) == before
+
+
+@SOLVERS
 @pytest.mark.parametrize("n_epochs", [1, 2, 5])
 def test_a_callback_that_raises_keyboard_interrupt_keeps_the_epoch_that_has_ended(rows, params, n_epochs):
     pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
