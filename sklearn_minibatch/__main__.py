@@ -39,9 +39,15 @@ def main(argv=None):
         # Whoever reads our output, `head` for one, has seen enough. Python must not fail again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except BadInput as error:
-        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
-        return 2
+        return _refused(error)
+    except MemoryError:
+        return _refused(f"not enough memory for {args.csv or 'the fits'}")
     return 0
+
+
+def _refused(why):
+    print(f"{PROGRAM}: error: {why}", file=sys.stderr)
+    return 2
 
 
 def _parser():
@@ -190,7 +196,7 @@ def _text(path):
 
 def _target_column(path, names, target):
     """Index of the target column."""
-    shown = [repr(name) for name in names[:20]] + ([f"and {len(names) - 20} more"] if len(names) > 20 else [])
+    shown = [_shown(name) for name in names[:20]] + ([f"and {len(names) - 20} more"] if len(names) > 20 else [])
     columns = f"columns: {', '.join(shown)}"
     if target is None:
         raise BadInput(f"--target is missing; {columns}")
@@ -210,7 +216,7 @@ def _numbers(path, line, names, row):
     numbers = [_number(cell) for cell in row]
     for name, cell, number in zip(names, row, numbers, strict=True):
         if not abs(number) <= LARGEST:
-            raise BadInput(f"{path}, line {line}, column {name!r}: {_fault(cell)}")
+            raise BadInput(f"{path}, line {line}, column {_shown(name)}: {_fault(cell)}")
     return numbers
 
 
@@ -226,8 +232,12 @@ def _fault(cell):
     """What is wrong with a cell that is not a number we can use."""
     if not cell.strip():
         return "empty cell"
-    shown = repr(cell if len(cell) <= 40 else cell[:37] + "...")
-    return f"{shown} is not a number" if math.isnan(_number(cell)) else f"{shown} is larger than {LARGEST:g}"
+    return f"{_shown(cell)} is " + ("not a number" if math.isnan(_number(cell)) else f"larger than {LARGEST:g}")
+
+
+def _shown(text):
+    """A cell or a name in a message: what it is, on one line, and not all of it where it is long."""
+    return repr(text if len(text) <= 40 else text[:37] + "...")
 
 
 if __name__ == "__main__":

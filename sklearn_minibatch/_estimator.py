@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable
-from contextlib import contextmanager
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple, Self, TypeAlias, TypeVar
@@ -27,7 +26,7 @@ from ._rows import in_memory
 from ._scaler import Moments, Units, column_moments, merge, no_moments, to_original, to_scaled
 from ._sgd import DIVERGED, Plan, iterate, loss, one_epoch, sgd
 from ._source import Passes, is_dask, is_source, mapped
-from ._state import packed, unpacked
+from ._state import read, written
 from ._stream import (
     STEP,
     Slopes,
@@ -45,6 +44,12 @@ from ._svrg import svrg
 SVRG_BATCH, SGD_BATCH, STREAM_BATCH = 512, 32, 512
 # Fewer mini-batches than this make a direction no better than that of one full-batch step, which needs no pass.
 FEW_BATCHES = 8
+
+# What every fitted model holds, and `partial_fit` goes on from.
+FITTED = (
+    *("coef_", "intercept_", "loss_history_", "distance_history_", "n_iter_", "t_", "lr_", "batch_size_", "converged_"),
+    *("n_features_in_", "_single_target", "_last", "_mean", "_moments", "_y_moments", "_curvature", "_lr_factor", "_seed"),
+)
 
 Rows: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
 Floats: TypeAlias = NDArray[np.floating]
@@ -263,10 +268,11 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         self.n_jobs = n_jobs
 
     def __getstate__(self):
-        return packed(super().__getstate__())
+        return written(super().__getstate__())
 
     def __setstate__(self, state):
-        super().__setstate__(unpacked(state))
+        needed = [*self._get_param_names(), *(FITTED if "n_iter_" in state else ())]
+        super().__setstate__(read(state, needed))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -299,9 +305,12 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         ------
         ValueError
             If X, y or the weights are not as above; the estimator is then as it was.
+        KeyboardInterrupt
+            If interrupted. The estimator then holds the last complete epoch, with `converged_` False: it predicts, and goes
+            on by `partial_fit`, or by `fit` with ``warm_start=True``. Before the end of the first epoch it is as it was.
         """
         task = Task(self, "fit", self.max_iter, X, y, sample_weight)
-        with _all_or_nothing(self), task:
+        with _AllOrNothing(self) as attempt, task:
             self._checked = None
             rng = check_random_state(self.random_state)
             moments, y_moments, rows_in, held, chunks = self._taken_in(X, y, sample_weight, rng)
@@ -309,23 +318,39 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             rows = rows_in(units)
             monitor = Monitor(units, held, self.tol, self.n_iter_no_change, self.verbose, task)
             start = to_scaled(*self._start(len(moments.mean), len(y_moments.mean)), units)
+            publish = partial(self._publish_fit, monitor, moments, y_moments, chunks, rng)
+            attempt.if_interrupted(publish)
             if self.solver == "svrg":
-                last = mean = self._solve_svrg(rows, start, monitor, rng, moments, units)
+                monitor.keep(self._solve_svrg(rows, start, monitor, rng, moments, units))
             else:
-                last, mean = self._solve_sgd(rows, start, monitor, rng)
-            last, mean = to_original(*last, units), to_original(*mean, units)
-            if monitor.best is not None:
-                last = mean = monitor.best
-            self._publish(last, mean, moments, y_moments)
-            self.loss_history_, self.distance_history_ = monitor.histories()
-            self.n_iter_ = len(self.loss_history_)
-            self._seed = rng.randint(2**31)
-            if self.early_stopping:
-                self.validation_scores_ = monitor.scores
-            self.__dict__.pop("n_passes_", None)
-            if chunks is not None:
-                self.n_passes_ = chunks.n_passes
+                monitor.keep(self._solve_sgd(rows, start, monitor, rng))
+            publish()
         return self
+
+    def _publish_fit(self, monitor, moments, y_moments, chunks, rng):
+        """Publish where the fit stands, at its end or at that of its last complete epoch; False where there is none."""
+        if monitor.stand is None:
+            return False
+        found, n_epochs, best = monitor.stand
+        last = mean = to_original(*found.last, monitor.units)
+        if self.solver == "svrg":
+            self.lr_ = float(found.lr)
+        else:
+            mean = to_original(*found.at.predicting, monitor.units)
+            self._lr_factor = found.lr / self.lr_
+        if best is not None:
+            last = mean = best
+        self._publish(last, mean, moments, y_moments)
+        self.loss_history_, self.distance_history_ = (history[:n_epochs] for history in monitor.histories())
+        self.n_iter_, self.t_, self.converged_ = n_epochs, found.n_steps, found.converged
+        self._seed = rng.randint(2**31)
+        for name in ("validation_scores_", "n_passes_"):
+            self.__dict__.pop(name, None)
+        if self.early_stopping:
+            self.validation_scores_ = monitor.scores[:n_epochs]
+        if chunks is not None:
+            self.n_passes_ = chunks.n_passes
+        return True
 
     def _taken_in(self, X, y, sample_weight, rng):
         """The rows as `fit` needs them; the one place that asks where they are."""
@@ -380,31 +405,31 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         rows_in = partial(ChunkedRows, chunks, first, fit_intercept=self.fit_intercept, shuffle=self.shuffle)
         return TakenIn(first.x, first.y, rows_in, None, chunks)
 
-    def _solve_svrg(self, rows, start, monitor, rng, moments, units) -> Parameters:
+    def _solve_svrg(self, rows, start, monitor, rng, moments, units):
         P = preconditioner(rows, self.alpha, self.preconditioner, rng)
         batch_size = self._svrg_batch_size(rows, P)
         lr = self.lr
         if lr == "auto":
             batches = rows.batches(batch_size, 8, rng)
-            lr = 1.0 if batch_size == rows.n_rows else 1 / largest_eigenvalue(batches, self.alpha, P.solve, rng)
+            largest = 1.0 if batch_size == rows.n_rows else largest_eigenvalue(batches, self.alpha, P.solve, rng)
+            # Where nothing bends, as with constant columns and alpha=0, any rate will do.
+            lr = 1 / largest if largest > np.finfo(float).tiny else 1.0
         steps_rng = rng if self.shuffle else None
+        self.batch_size_, self._lr_factor, self._curvature = batch_size, 1.0, curvature_of_fit(P, moments, units)
         found = svrg(rows, start[0], self.alpha, batch_size, lr, P, self.max_iter, self.tol, steps_rng, monitor)
         distance = np.max(found.distance)
-        self.batch_size_, self.lr_, self.t_ = batch_size, float(found.lr), found.n_steps
-        self.converged_ = found.converged
-        self._warn_if_unfinished(monitor, f"the predictions are about {distance:.1e} std(y) from those of the closed form")
-        self._lr_factor, self._curvature = 1.0, curvature_of_fit(P, moments, units)
-        return found.beta, np.zeros_like(start[1])
+        how_far = f"the predictions are about {distance:.1e} std(y) from those of the closed form"
+        self._warn_if_unfinished(found, monitor, how_far)
+        return found
 
-    def _solve_sgd(self, rows, start, monitor, rng) -> tuple[Parameters, Parameters]:
+    def _solve_sgd(self, rows, start, monitor, rng):
         batch_size = min(SGD_BATCH if self.batch_size == "auto" else self.batch_size, rows.n_rows)
         stable = stable_rate(rows, batch_size, self.alpha, rng)
         lr = stable if self.lr == "auto" else float(self.lr)
         at = iterate(start, start, 0)
         steps_rng = rng if self.shuffle else None
+        self.batch_size_, self.lr_, self._curvature = batch_size, lr, None
         found = sgd(rows, at, lr, self._plan(batch_size), self.max_iter, self.tol, self.n_iter_no_change, steps_rng, monitor)
-        self.batch_size_, self.lr_, self.t_ = batch_size, lr, found.n_steps
-        self._lr_factor, self._curvature, self.converged_ = found.lr / lr, None, found.converged
         if found.diverged_at is not None:
             warnings.warn(
                 f"solver='sgd' diverged with lr={lr:.3g} in epoch {found.diverged_at}; the best iterate before that was kept. "
@@ -413,8 +438,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
                 stacklevel=4,
             )
         else:
-            self._warn_if_unfinished(monitor, f"the loss fell by a fraction of {found.gain:.1e} in the last epoch")
-        return found.at.last, found.at.predicting
+            self._warn_if_unfinished(found, monitor, f"the loss fell by a fraction of {found.gain:.1e} in the last epoch")
+        return found
 
     @_checking_parameters
     def partial_fit(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -441,9 +466,12 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         ValueError
             If X, y or the weights do not fit what came before, or the steps of solver "sgd" diverge; the estimator is then
             as it was.
+        KeyboardInterrupt
+            If interrupted. The estimator is then as it was, and the chunk may be handed over again; `n_iter_`, which counts
+            the chunks, tells of an interrupt that came just after the end.
         """
         task = Task(self, "partial_fit", 0, X, y, sample_weight)
-        with _all_or_nothing(self), task:
+        with _AllOrNothing(self), task:
             first = not hasattr(self, "coef_")
             self._check_parameters()
             X, y, w = self._validated(X, y, sample_weight, reset=first)
@@ -656,8 +684,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             return coef[:, 0].copy(), float(intercept[0])
         return coef.T.copy(), intercept.copy()
 
-    def _warn_if_unfinished(self, monitor, how_far):
-        if self.tol is not None and not self.converged_ and len(monitor.loss_history) == self.max_iter:
+    def _warn_if_unfinished(self, found, monitor, how_far):
+        if self.tol is not None and not found.converged and len(monitor.loss_history) == self.max_iter:
             warnings.warn(
                 f"Not converged after max_iter={self.max_iter} epochs: {how_far}, tol={self.tol}. Increase max_iter or tol.",
                 ConvergenceWarning,
@@ -681,16 +709,30 @@ def _spread(moments):
     return np.sqrt(np.where(square > 0, square, 1.0))
 
 
-@contextmanager
-def _all_or_nothing(estimator):
-    """An estimator that raises inside is left with the attributes it had: they are replaced, never changed in place.
+class _AllOrNothing:
+    """Leaves an estimator that raises inside with the attributes it had: they are replaced, never changed in place.
 
     What scikit-learn keeps on an estimator for its callbacks is therefore put there before.
     """
-    before = vars(estimator).copy()
-    try:
-        yield
-    except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
-        raise
+
+    def __init__(self, estimator):
+        self.estimator, self.before = estimator, vars(estimator).copy()
+        self.publish = lambda: False
+
+    def if_interrupted(self, publish):
+        """After a KeyboardInterrupt call `publish`, and undo nothing if that returns True."""
+        self.publish = publish
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, error, *_):
+        if error is None:
+            return
+        keep = False
+        try:
+            keep = issubclass(error, KeyboardInterrupt) and self.publish()
+        finally:
+            # A second interrupt may have come while publishing. One assignment cannot be interrupted halfway.
+            if not keep:
+                self.estimator.__dict__ = self.before

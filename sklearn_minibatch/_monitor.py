@@ -1,11 +1,20 @@
 """What is watched while a solver runs: the loss history, a validation score, a line per epoch."""
 
 import time
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
 from ._scaler import to_original
+
+
+class Stand(NamedTuple):
+    """Where a fit stands at the end of an epoch."""
+
+    found: Any  # what the solver would return
+    n_epochs: int
+    best: tuple | None  # coefficients and intercept with the best score so far, with early stopping
 
 
 class Monitor:
@@ -30,13 +39,18 @@ class Monitor:
         self.tol, self.patience, self.verbose = tol, patience, verbose
         self.loss_history, self.distances, self.scores = [], [], []
         self.best, self.best_score, self.idle = None, -np.inf, 0
+        self.stand = None
         self.started = time.perf_counter()
 
     def begin_epoch(self):
         """Called by a solver before each epoch."""
         self.task.begin_epoch()
 
-    def __call__(self, beta, b, loss, distance=None):
+    def keep(self, found):
+        """An epoch is complete: an interrupted fit holds its `found`, whose arrays must not change any more."""
+        self.stand = Stand(found, len(self.loss_history), self.best)
+
+    def __call__(self, found, beta, b, loss, distance=None):
         self.loss_history.append(float(loss @ self.units.y_scale**2))
         if distance is not None:
             self.distances.append(float(np.max(distance)))
@@ -45,6 +59,7 @@ class Monitor:
             far = "" if distance is None else f"  distance to closed form {self.distances[-1]:.1e} std(y)"
             print(f"epoch {len(self.loss_history):4d}  loss {self.loss_history[-1]:.8g}{far}  {seconds:.3f} s")
         enough = self.validation is not None and self._validate(beta, b)
+        self.keep(found)
         # An epoch that overflowed has no model to show.
         shown = (lambda: self._attributes(beta, b)) if np.isfinite(self.loss_history[-1]) else None
         return self.task.end_epoch(shown) or enough

@@ -63,6 +63,9 @@ def factored(gram, penalty):
     P = gram + penalty * np.eye(d)
     D = np.sqrt(np.maximum(np.diag(P), np.finfo(float).tiny))
     P /= D * D[:, None]
+    # Reference LAPACK would refuse it with any jitter.
+    if not np.isfinite(P).all():
+        return Factored(np.full((d, d), np.nan), D[:, None])
     jitter = 10 * d * np.finfo(float).eps
     while True:
         L, failed = lapack.dpotrf(P + jitter * np.eye(d), lower=1)

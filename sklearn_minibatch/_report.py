@@ -20,6 +20,7 @@ GRID = {"batch_size": [1, 16, 128], "lr": [0.01, 0.1, 1.0]}
 GRID_FOLDS, GRID_ROWS = 5, 5000
 TEXTBOOK_BATCH, TEXTBOOK_EPOCHS = 32, 20
 LABEL_WIDTH = 32
+MOST_COEFFICIENTS = 1000
 
 
 class Fit(NamedTuple):
@@ -89,7 +90,10 @@ def comparison_table(fits, names, X, y):
     predictions = [X @ fit.coef + fit.intercept for fit in fits]
     distances = [np.sqrt(np.mean((p - predictions[1]) ** 2)) / spread for p in predictions]
     scores = [r2_score(y, p) if _varies(y) and np.all(np.isfinite(p)) else np.nan for p in predictions]
-    rows = [[_label(name), *(f"{value:#.6g}" for value in values)] for name, values in zip(names, _coefs(fits), strict=True)]
+    shown = zip(names[:MOST_COEFFICIENTS], _coefs(fits), strict=False)
+    rows = [[_label(name), *(f"{value:#.6g}" for value in values)] for name, values in shown]
+    if len(names) > MOST_COEFFICIENTS:
+        rows.append([f"... and {len(names) - MOST_COEFFICIENTS} more", *("" for _ in fits)])
     rows.append(["(intercept)", *(f"{fit.intercept:#.6g}" for fit in fits)])
     rows.append([])
     rows.append(["R2", *(f"{score:.6f}" for score in scores)])

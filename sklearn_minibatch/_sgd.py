@@ -61,13 +61,18 @@ class Solution(NamedTuple):
     converged: bool
     diverged_at: int | None
 
+    @property
+    def last(self):
+        """beta (d, t) and b (t,)."""
+        return self.at.last
+
 
 def sgd(rows, at, lr, plan, max_iter, tol, n_iter_no_change, rng, monitor):
     """Minimise F from the iterate `at`.
 
     It has converged when F has not fallen by more than a fraction `tol` for `n_iter_no_change` epochs. When it diverges it
-    stops and returns the iterate with the least F. `monitor` is told where an epoch begins, and `monitor(beta, b, loss)` after
-    it stops the fit by returning True.
+    stops and returns the iterate with the least F. `monitor` is told where an epoch begins, and
+    `monitor(found, beta, b, loss)` after it, with the `Solution` so far, stops the fit by returning True.
     """
     best, best_loss, idle, rising = at, loss(rows, at, plan.alpha).sum(), 0, 0
     previous = best_loss
@@ -77,12 +82,16 @@ def sgd(rows, at, lr, plan, max_iter, tol, n_iter_no_change, rng, monitor):
         monitor.begin_epoch()
         at, lr = one_epoch(rows, at, lr, epoch, plan, rng)
         losses = loss(rows, at, plan.alpha)
-        stop = monitor(*at.predicting, losses)
         total = losses.sum()
         # After the last epoch, to be worse than predicting 0 is enough.
-        if not total <= bound * (DIVERGED if epoch < max_iter else 1):
-            return Solution(best, lr, at.n_steps, 0.0, False, epoch)
-        gain = 1 - total / best_loss if best_loss > 0 else 0.0
+        if total <= bound * (DIVERGED if epoch < max_iter else 1):
+            gain = 1 - total / best_loss if best_loss > 0 else 0.0
+            found = Solution(at, lr, at.n_steps, gain, False, None)
+        else:
+            found = Solution(best, lr, at.n_steps, 0.0, False, epoch)
+        stop = monitor(found, *at.predicting, losses)
+        if found.diverged_at is not None:
+            return found
         idle = 0 if gain > (tol or 0) else idle + 1
         if total < best_loss:
             best, best_loss = at, total
@@ -92,7 +101,7 @@ def sgd(rows, at, lr, plan, max_iter, tol, n_iter_no_change, rng, monitor):
         converged = tol is not None and idle >= n_iter_no_change > rising
         if stop or converged:
             break
-    return Solution(at, lr, at.n_steps, gain, converged, None)
+    return found._replace(converged=converged)
 
 
 def one_epoch(rows, at, lr, epoch, plan, rng) -> tuple[Iterate, float]:

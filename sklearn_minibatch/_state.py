@@ -1,11 +1,15 @@
 """What a model holds, in plain types: files then name no class of this package but the estimator.
 
-skops asks to trust one type only, and a pickle does not tie the rooms to where they are today.
+skops asks to trust one type only, and a pickle does not tie the rooms to where they are today. The version that wrote it
+is in it too, so that another one can say why it does not load.
 """
+
+import warnings
 
 from ._preconditioner import Diagonal, Factored, Identity, Nystrom
 from ._scaler import Moments
 from ._stream import Curvature
+from ._version import __version__
 
 KINDS = {kind.__name__: kind for kind in (Curvature, Diagonal, Factored, Identity, Moments, Nystrom)}
 
@@ -16,8 +20,32 @@ def packed(attributes):
 
 
 def unpacked(attributes):
-    """The inverse of `packed`."""
+    """The inverse of `packed`; raises ValueError for anything that this version does not know."""
     return {name: _unpacked(value) for name, value in attributes.items()}
+
+
+def written(attributes):
+    """The state to save for the dict `attributes`."""
+    return {**packed(attributes), "_version": __version__}
+
+
+def read(state, needed):
+    """The attributes in a state that was `written`.
+
+    Raises ValueError where this version needs others; warns if another version wrote them.
+    """
+    state = dict(state)
+    version = state.pop("_version", "before 0.1.0")
+    versions = f"This model was written by sklearn_minibatch {version}, this is {__version__}"
+    try:
+        attributes = unpacked(state)
+        if missing := [name for name in needed if name not in attributes]:
+            raise ValueError(f"{', '.join(missing)} missing")
+    except ValueError as error:
+        raise ValueError(f"{versions}, which cannot read it ({error}): refit, or load it with {version}.") from error
+    if version != __version__:
+        warnings.warn(f"{versions}: it may learn on differently. Refit, or load it with {version}.", stacklevel=3)
+    return attributes
 
 
 def _packed(value):
@@ -29,7 +57,10 @@ def _packed(value):
 
 
 def _unpacked(value):
-    if not (isinstance(value, dict) and value.get("kind") in KINDS):
+    if not (isinstance(value, dict) and "kind" in value):
         return value
     fields = unpacked(value)
-    return KINDS[fields.pop("kind")](**fields)
+    kind = KINDS.get(fields.pop("kind"))
+    if kind is None or set(fields) != set(kind.__match_args__):
+        raise ValueError(f"a {value['kind']} of {', '.join(fields) or 'nothing'}")
+    return kind(**fields)

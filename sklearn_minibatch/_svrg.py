@@ -27,20 +27,23 @@ class Solution(NamedTuple):
     distance: np.ndarray  # (t,), estimated, in units of the standard deviation of y
     converged: bool
 
+    @property
+    def last(self):
+        """beta (d, t) and b (t,): y is centred like z, so its intercept is 0 from the start."""
+        return self.beta, np.zeros(self.beta.shape[1])
+
 
 def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, monitor):
     """Minimise F over beta, (d, t), from `beta`.
 
     It has converged when `distance` is at most `tol`: the RMS distance between its predictions and those of the
-    minimiser. `monitor` is told where an epoch begins, and `monitor(beta, b, loss, distance)` after it stops the fit by
-    returning True. The mini-batches come in random order if `rng` is given.
+    minimiser. `monitor` is told where an epoch begins, and `monitor(found, beta, b, loss, distance)` after it, with the
+    `Solution` so far, stops the fit by returning True. The mini-batches come in random order if `rng` is given.
     """
     g, loss = gradient_and_loss(rows, beta, alpha)
     Pg = P.solve(g)
     distance = distance_to_minimiser(g, Pg, [])
     memory = MEMORY if batch_size < rows.n_rows else LINEAR_MEMORY
-    # y is centred like z, so its intercept is 0 from the start.
-    b = np.zeros(beta.shape[1])
     decreases, directions, n_steps = [], [], 0
     for _ in range(max_iter):
         monitor.begin_epoch()
@@ -64,9 +67,10 @@ def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, monitor):
             g, loss = gradient_and_loss(rows, beta, alpha)
             Pg = P.solve(g)
             distance = distance_to_minimiser(g, Pg, decreases)
-        if monitor(beta, b, loss, distance) or landing:
+        found = Solution(beta, n_steps, lr, distance, False)
+        if monitor(found, *found.last, loss, distance) or landing:
             break
-    return Solution(beta, n_steps, lr, distance, landing or near(distance, tol))
+    return found._replace(converged=landing or near(distance, tol))
 
 
 def near(distance, tol):

@@ -158,8 +158,9 @@ def test_partial_fit_is_a_task_without_subtasks(rows):
     assert recorder.events == hooks * 2
 
 
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
-@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    ("method", "error"), [("fit", ValueError("no")), ("partial_fit", ValueError("no")), ("partial_fit", KeyboardInterrupt())]
+)
 def test_an_error_in_a_callback_leaves_the_estimator_as_it_was(rows, method, error):
     model = MiniBatchRidgeSGD(random_state=0).fit(*rows)
     recorder = Recorder(error=error)

@@ -6,11 +6,13 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import sklearn_minibatch
 
@@ -90,6 +92,18 @@ def test_an_installed_wheel_works(dist, tmp_path):
     assert Path(file).parent == tmp_path / "site" / "sklearn_minibatch"
     assert version == sklearn_minibatch.__version__
     assert shape == ["(6,)"]
+
+
+def test_dependencies_have_lower_bounds_only():
+    """An upper bound or a pin would keep users from the fixes of others."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    requirements = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
+    assert len(requirements) > 10
+    for text in requirements:
+        requirement = Requirement(text)
+        operators = [specifier.operator for specifier in requirement.specifier]
+        assert operators == ([] if requirement.name == project["name"] else [">="]), text
+        assert requirement.url is None, text
 
 
 def test_the_citation_names_this_version():

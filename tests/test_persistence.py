@@ -112,6 +112,60 @@ def test_skops_inside_a_pipeline(rows):
     assert np.array_equal(skops.loads(data, trusted=[ONLY_TYPE]).predict(X), model.predict(X))
 
 
+def load(state):
+    model = MiniBatchRidgeSGD.__new__(MiniBatchRidgeSGD)
+    model.__setstate__(state)
+    return model
+
+
+@HISTORIES
+def test_a_pickle_of_another_version_loads_with_a_warning(rows, history):
+    model = trained({}, history, *rows)
+    state = model.__getstate__()
+    assert state["_version"] == sklearn_minibatch.__version__
+    with pytest.warns(UserWarning, match=r"written by sklearn_minibatch 0\.0\.7, this is .*load it with 0\.0\.7"):
+        loaded = load({**state, "_version": "0.0.7"})
+    assert state["_version"] == sklearn_minibatch.__version__
+    assert_same(loaded, model, *rows)
+
+
+@HISTORIES
+def test_a_pickle_that_lacks_what_this_version_needs_says_who_wrote_it(rows, history):
+    model = trained({}, history, *rows)
+    for name in model.__getstate__().keys() - {"_version", "_checked"}:
+        state = {**model.__getstate__(), "_version": "0.0.7"}
+        del state[name]
+        message = rf"written by sklearn_minibatch 0\.0\.7, this is {sklearn_minibatch.__version__}, .*{name} missing.*refit"
+        if name == "n_iter_":  # what a model has that only predicts
+            with pytest.warns(UserWarning, match=r"0\.0\.7"):
+                assert np.array_equal(load(state).predict(rows[0]), model.predict(rows[0]))
+        else:
+            with pytest.raises(ValueError, match=message):
+                load(state)
+    del (state := model.__getstate__())["_version"], state["_seed"]
+    with pytest.raises(ValueError, match=r"sklearn_minibatch before 0\.1\.0, this is .*_seed missing"):
+        load(state)
+
+
+@MODELS
+@HISTORIES
+@pytest.mark.parametrize("change", ["a field less", "a field more", "another kind"])
+def test_a_pickle_whose_parts_are_others_says_who_wrote_it(rows, params, history, change):
+    state = trained(params, history, *rows).__getstate__()
+    kinds = [name for name, value in state.items() if isinstance(value, dict)]
+    assert {"_moments", "_y_moments"} <= set(kinds)
+    for name in kinds:
+        part = dict(state[name])
+        if change == "a field less":
+            part.popitem()
+        elif change == "a field more":
+            part["shape"] = 1
+        else:
+            part["kind"] = "Other"
+        with pytest.raises(ValueError, match=rf"by sklearn_minibatch 0\.0\.7, .*a {part['kind']} of .*load it with 0\.0\.7"):
+            load({**state, name: part, "_version": "0.0.7"})
+
+
 def test_html_links_to_our_documentation(rows):
     page = f"https://sklearn-minibatch.readthedocs.io/en/stable/api.html#sklearn_minibatch.{MiniBatchRidgeSGD.__name__}"
     for model in (MiniBatchRidgeSGD(), make_pipeline(StandardScaler(), MiniBatchRidgeSGD()), MiniBatchRidgeSGD().fit(*rows)):
