@@ -24,7 +24,7 @@ from ._learning_rate import largest_eigenvalue, stable_rate
 from ._monitor import Monitor, held_out
 from ._preconditioner import Diagonal, n_buckets, preconditioner
 from ._rows import in_memory
-from ._scaler import Moments, Units, column_moments, merge, no_moments, to_original, to_scaled
+from ._scaler import LEAST_VAR, Moments, Units, column_moments, merge, no_moments, to_original, to_scaled
 from ._sgd import DIVERGED, Plan, iterate, loss, one_epoch, sgd
 from ._source import Passes, is_dask, is_source, mapped
 from ._state import packed, unpacked
@@ -43,6 +43,8 @@ from ._svrg import svrg
 
 # Batch sizes that "auto" stands for: large enough for NumPy, small enough for many steps.
 SVRG_BATCH, SGD_BATCH, STREAM_BATCH = 512, 32, 256
+# Smaller sums of weights may have lost digits.
+TINY_WEIGHT = LEAST_VAR / np.finfo(float).eps
 
 Rows: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
 Floats: TypeAlias = NDArray[np.floating]
@@ -303,6 +305,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             self._checked = None
             rng = check_random_state(self.random_state)
             moments, y_moments, rows_in, held, chunks = self._taken_in(X, y, sample_weight, rng)
+            self._check_moments(moments, y_moments)
             units = self._units(moments, y_moments)
             rows = rows_in(units)
             monitor = Monitor(units, held, self.tol, self.n_iter_no_change, self.verbose, task)
@@ -451,6 +454,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             order = rng.permutation(len(y)) if self.shuffle and len(y) > 1 else None
             moments = merge(self._moments, column_moments(X, w))
             y_moments = merge(self._y_moments, column_moments(y, w))
+            self._check_moments(moments, y_moments)
             step = self._stream_svrg if self.solver == "svrg" else self._stream_sgd
             last, mean = step(X, y, w, order, moments, y_moments, rng)
             self._publish(last, mean, moments, y_moments)
@@ -589,6 +593,24 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         held = X[out], y[out], w_all[out], baseline
         return X[~out], y[~out], None if w is None else w[~out], held
 
+    def _check_moments(self, moments, y_moments):
+        """Raise where float64 does not hold the moments, warn where it takes a column that varies for a constant."""
+        if not TINY_WEIGHT <= moments.weight < np.inf:
+            raise ValueError(
+                f"The sample weights sum to {moments.weight:.3g}, which is too {'much' if moments.weight > 1 else 'little'} "
+                "for float64. Multiply them by a constant; only their ratios count."
+            )
+        for name, of in (("X", moments), ("y", y_moments)):
+            failed = ~np.isfinite(of.var)
+            if failed.any():
+                raise ValueError(f"{_columns(failed, name)}: the variance overflows float64. Multiply by a small constant.")
+            if of.is_lost.any():
+                warnings.warn(
+                    f"{_columns(of.is_lost, name)}: what varies by less than 1e-154 is taken for constant, as its variance "
+                    "underflows float64. Multiply by a large constant.",
+                    stacklevel=4,
+                )
+
     def _units(self, moments, y_moments):
         """The scaled units to fit in. The textbook solver leaves y, and columns it is told not to scale, as they are."""
         d, t = len(moments.mean), len(y_moments.mean)
@@ -669,10 +691,16 @@ class TakenIn(NamedTuple):
     chunks: Passes | None
 
 
+def _columns(mask, name):
+    """The columns in `mask` (d,), in words; no more than five of them."""
+    numbers = [str(j) for j in np.flatnonzero(mask)]
+    return f"Column {', '.join(numbers[:5])}{', ...' if len(numbers) > 5 else ''} of {name}"
+
+
 def _spread(moments):
     """Standard deviations; the root mean square of a constant target, and 1 if that is 0."""
     square = np.where(moments.var > 0, moments.var, moments.mean**2)
-    return np.sqrt(np.where(square > 0, square, 1.0))
+    return np.sqrt(np.where(square >= LEAST_VAR, square, 1.0))
 
 
 @contextmanager

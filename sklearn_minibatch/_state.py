@@ -3,11 +3,11 @@
 skops asks to trust one type only, and a pickle does not tie the rooms to where they are today.
 """
 
-from ._preconditioner import Diagonal, Factored, Identity, Nystrom
+from ._preconditioner import Diagonal, Factored, Identity, Nystrom, Spectral
 from ._scaler import Moments
 from ._stream import Curvature
 
-KINDS = {kind.__name__: kind for kind in (Curvature, Diagonal, Factored, Identity, Moments, Nystrom)}
+KINDS = {kind.__name__: kind for kind in (Curvature, Diagonal, Factored, Identity, Moments, Nystrom, Spectral)}
 
 
 def packed(attributes):

@@ -6,9 +6,9 @@ import numpy as np
 from scipy import sparse
 
 from ._blocks import row_blocks
-from ._preconditioner import DENSE_FEATURES, factored, n_buckets
+from ._preconditioner import DENSE_FEATURES, n_buckets, root
 from ._rows import count_sketch
-from ._scaler import Moments, column_moments, merge
+from ._scaler import Moments, column_moments, handy, marked, merge
 
 
 class Chunk(NamedTuple):
@@ -86,8 +86,7 @@ class Summary(NamedTuple):
         if gram is None:
             return rows
         gram = gram[:-1, :-1] / self.x.weight / np.outer(units.x_scale, units.x_scale)
-        root = factored(gram, 0.0)
-        return np.vstack([np.tril(root.L).T * root.D[:, 0], rows])
+        return np.vstack([root(gram), rows])
 
     def gradient_at_zero(self, units):
         """-Z'Wy / W and the weighted mean square of y, in the units given."""
@@ -123,14 +122,16 @@ def summary(chunk, seed):
     # As if all chunks before were as long as this one.
     n_before = (chunk.number - 1) * len(w)
     of = sparse_summary if sparse.issparse(chunk.X) else dense_summary
-    x, covariance, sketch = of(chunk.X, w, w[:, None] * (chunk.y - y.mean), n_before, rng)
+    x, covariance, sketch = of(chunk.X, w, chunk.y - y.mean, n_before, rng)
     return Summary(x, y, covariance, sketch)
 
 
 def sparse_summary(X, w, r, n_before, rng):
-    """Moments of the columns of X, X'r / W, and the sketch about 0."""
+    """Moments of the columns of X, their covariance with r, and the sketch about 0."""
     x, (n_rows, d) = column_moments(X, w), X.shape
-    covariance = X.T @ r / x.weight
+    share = handy(w) / handy(w).sum()
+    # The mean of r is 0 but for rounding, which counts where the columns or y are far from 0.
+    covariance = X.T @ (share[:, None] * r) - np.outer(x.mean, share @ r)
     if d > DENSE_FEATURES:
         return x, covariance, None
     S = count_sketch(n_rows, -(-n_rows // rows_per_sum(d, n_before)), rng)
@@ -140,11 +141,12 @@ def sparse_summary(X, w, r, n_before, rng):
 
 
 def dense_summary(X, w, r, n_before, rng):
-    """The same, sketched about an origin near the rows, block by block while they are in cache."""
+    """The same with a sketch about an origin near the rows, block by block while they are in cache."""
     n_rows, d = X.shape
     # Sums of squares about it lose no digits, and those of a constant column are exactly 0.
-    origin = np.median(X[:15], axis=0)
-    targets = np.column_stack([w, r])
+    origin = np.median(X[:15], axis=0) if w.min() == w.max() else X[w.argmax()]
+    share = handy(w)
+    targets = share[:, None] * np.column_stack([np.ones(n_rows), r])
     products, squares, sums = np.zeros((d + 1, targets.shape[1])), np.zeros(d), []
     blocks = row_blocks(n_rows, d + 1)
     buffer = np.empty((blocks[0].stop, d + 1))
@@ -153,14 +155,16 @@ def dense_summary(X, w, r, n_before, rng):
         np.subtract(X[rows], origin, out=T[:, :d])
         T[:, d] = 1.0
         products += T.T @ targets[rows]
-        squares += np.einsum("i,ij,ij->j", w[rows], T[:, :d], T[:, :d])
+        squares += np.einsum("i,ij,ij->j", share[rows], T[:, :d], T[:, :d])
         if d <= DENSE_FEATURES:
             T *= (np.sqrt(w[rows]) * rng.choice([-1.0, 1.0], len(T)))[:, None]
             sums.append(summed(T, rows_per_sum(d, n_before + rows.start)))
-    weight = products[d, 0]
-    offset = products[:d, 0] / weight
-    x = Moments(n_rows, float(weight), origin + offset, np.maximum(squares / weight - offset**2, 0.0))
-    return x, products[:d, 1:] / weight, Sketch(origin, None, np.vstack(sums)).folded() if sums else None
+    products /= share.sum()
+    offset = products[:d, 0]
+    var = marked(np.maximum(squares / share.sum() - offset**2, 0.0), X)
+    x = Moments(n_rows, float(w.sum()), origin + offset, var)
+    covariance = products[:d, 1:] - np.outer(offset, products[d, 1:])
+    return x, covariance, Sketch(origin, None, np.vstack(sums)).folded() if sums else None
 
 
 def summed(T, rows_per_sum):

@@ -15,6 +15,9 @@ from ._targets import divide, dot
 MEMORY = 10
 # Squares of such numbers do not overflow.
 HUGE = 1e100
+# Noise in the gradient that is worth more than this is no rounding error.
+MOST_NOISE = 1e-6
+EPS = np.finfo(float).eps
 
 
 class Solution(NamedTuple):
@@ -31,11 +34,13 @@ def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, monitor):
     """Minimise F over beta, (d, t), from `beta`.
 
     It has converged when `distance` is at most `tol`: the RMS distance between its predictions and those of the
-    minimiser. `monitor` is told where an epoch begins, and `monitor(beta, b, loss, distance)` after it stops the fit by
-    returning True. The mini-batches come in random order if `rng` is given.
+    minimiser; or when rounding errors hide what is left of that distance. `monitor` is told where an epoch begins, and
+    `monitor(beta, b, loss, distance)` after it stops the fit by returning True. The mini-batches come in random order if
+    `rng` is given.
     """
     g, loss = gradient_and_loss(rows, beta, alpha)
-    distance = distance_to_minimiser(g, P, [])
+    distance = checked = distance_to_minimiser(g, P, [])
+    rounding, exhausted = 0 * distance, False
     # y is centred like z, so its intercept is 0 from the start.
     b = np.zeros(beta.shape[1])
     decreases, directions, n_steps = [], [], 0
@@ -55,18 +60,33 @@ def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, monitor):
         directions = [*directions[1 - MEMORY :], (p, Hp, pHp)]
         decreases = [*decreases[1 - MEMORY :], t**2 * pHp / 2]
         distance = distance_to_minimiser(g, P, decreases)
-        if near(distance, tol) and not landing:
+        if not landing and near(distance, worth_a_check(tol, checked, rounding)):
             # g has gathered rounding errors; only one from the data may say that this is the minimiser.
-            g, loss = gradient_and_loss(rows, beta, alpha)
-            distance = distance_to_minimiser(g, P, decreases)
-        if monitor(beta, b, loss, distance) or landing:
+            before, (g, loss) = g, gradient_and_loss(rows, beta, alpha)
+            rounding = distance_to_minimiser(g - before, P, [])
+            distance, last = distance_to_minimiser(g, P, decreases), checked
+            # What no longer shrinks, and is no more than the errors that g had gathered, is noise.
+            noise = (distance > last / 2) & (distance < np.minimum(2 * rounding, MOST_NOISE))
+            exhausted = bool(noise.any()) and near(np.where(noise, 0.0, distance), tol)
+            checked = distance
+            if not near(distance, tol) or np.any(rounding > distance / 10):
+                directions = []  # They are no longer conjugate to the digits that are left.
+        if monitor(beta, b, loss, distance) or landing or exhausted:
             break
-    return Solution(beta, n_steps, lr, distance, landing or near(distance, tol))
+    return Solution(beta, n_steps, lr, distance, landing or exhausted or near(distance, tol))
 
 
 def near(distance, tol):
     """Whether every target is within `tol`; never, if that is None."""
     return tol is not None and bool(np.all(distance <= tol))
+
+
+def worth_a_check(tol, checked, rounding):
+    """The distance (t,) at which to compute g anew: `tol`, or where it may consist of rounding errors.
+
+    `checked` and `rounding` are the distance, and what of it was rounding errors, when g last came from the data.
+    """
+    return np.maximum(np.maximum(EPS, tol or 0), np.maximum(np.sqrt(EPS) * checked, np.minimum(checked, rounding) / 10))
 
 
 def gradient_and_loss(rows, beta, alpha):
