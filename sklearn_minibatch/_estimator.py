@@ -96,7 +96,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         Most passes of mini-batches over the rows (epochs) in `fit`.
     tol : float or None, default=1e-6
         "svrg" has converged when its predictions are, by its estimate, within `tol` standard deviations of y (root mean
-        square) of those of the closed form. "sgd" has when F has not fallen by more than this fraction for
+        square) of those of the closed form, or so near that rounding errors hide the rest. "sgd" has when F has not fallen by more than this fraction for
         `n_iter_no_change` epochs. None runs `max_iter` epochs.
     fit_intercept : bool, default=True
         Whether to fit an intercept, which is never penalised. If not, columns are scaled but not centred.
@@ -141,7 +141,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     batch_size_ : int
         Rows per mini-batch, as resolved.
     converged_ : bool
-        Whether the last `fit` met `tol`.
+        Whether the last `fit` met `tol`, or came as near as float64 allows.
     n_passes_ : int
         Passes of the last `fit` over chunks, if the rows came in chunks.
     validation_scores_ : list of float
@@ -159,6 +159,13 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     Notes
     -----
     Weights act as repetitions: a weight of 2 is the row twice, 0 the row left out, and their overall scale is of no account.
+
+    With ``alpha=0`` this is least squares. Where columns follow from others, or there are more of them than rows, many
+    coefficients fit alike; of these it is the ones with the least norm in the units of the penalty, to which ever smaller
+    `alpha` would lead (with `warm_start`, the ones nearest to the start).
+
+    A column whose variance underflows float64 (it varies by less than 1e-154) is taken for constant, with a warning; one whose
+    variance overflows is refused.
 
     The variance-reduced step is that of Johnson and Zhang (2013), "Accelerating stochastic gradient descent using predictive
     variance reduction"; the sketch that of Charikar, Chen and Farach-Colton (2002).
@@ -558,18 +565,20 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
     def _as_floats(self, X, y, sample_weight, reset, finite=True):
         """Rows of positive weight as float arrays, X (n, d), y (n, t), their weights, and whether y was (n,)."""
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            # The centring of sparse rows is a difference of products, which float32 does not carry.
-            dtype=np.float64 if sparse.issparse(X) else [np.float64, np.float32],
-            multi_output=True,
-            y_numeric=True,
-            reset=reset,
-            ensure_all_finite=finite,
-        )
+        # Finite numbers may have no finite sum, by which they are looked at.
+        with np.errstate(over="ignore", invalid="ignore"):
+            X, y = validate_data(
+                self,
+                X,
+                y,
+                accept_sparse="csr",
+                # The centring of sparse rows is a difference of products, which float32 does not carry.
+                dtype=np.float64 if sparse.issparse(X) else [np.float64, np.float32],
+                multi_output=True,
+                y_numeric=True,
+                reset=reset,
+                ensure_all_finite=finite,
+            )
         if sparse.issparse(X) and not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
@@ -606,8 +615,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
                 raise ValueError(f"{_columns(failed, name)}: the variance overflows float64. Multiply by a small constant.")
             if of.is_lost.any():
                 warnings.warn(
-                    f"{_columns(of.is_lost, name)}: what varies by less than 1e-154 is taken for constant, as its variance "
-                    "underflows float64. Multiply by a large constant.",
+                    f"{_columns(of.is_lost, name)}: the variance underflows float64, so that what varies by less than 1e-154 is "
+                    "taken for constant. Multiply by a large constant.",
                     stacklevel=4,
                 )
 
@@ -660,7 +669,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         scaler = StandardScaler(with_mean=self.fit_intercept, with_std=self.standardize)
         scaler.mean_, scaler.var_ = moments.mean, moments.var
         scaler.scale_ = moments.scale if self.standardize else np.ones(len(moments.mean))
-        scaler.n_samples_seen_ = moments.n_rows if moments.weight == moments.n_rows else moments.weight
+        scaler.n_samples_seen_ = moments.n_rows if moments.is_unweighted else moments.weight
         scaler.n_features_in_ = self.n_features_in_
         if hasattr(self, "feature_names_in_"):
             scaler.feature_names_in_ = self.feature_names_in_
@@ -698,9 +707,9 @@ def _columns(mask, name):
 
 
 def _spread(moments):
-    """Standard deviations; the root mean square of a constant target, and 1 if that is 0."""
-    square = np.where(moments.var > 0, moments.var, moments.mean**2)
-    return np.sqrt(np.where(square >= LEAST_VAR, square, 1.0))
+    """Standard deviations; the size of a constant target, and 1 if that is 0."""
+    size = np.where(moments.var >= LEAST_VAR, np.sqrt(moments.var), np.abs(moments.mean))
+    return np.where(size > 0, size, 1.0)
 
 
 @contextmanager

@@ -37,7 +37,7 @@ class Monitor:
         self.task.begin_epoch()
 
     def __call__(self, beta, b, loss, distance=None):
-        self.loss_history.append(float(loss @ self.units.y_scale**2))
+        self.loss_history.append(float((loss * self.units.y_scale) @ self.units.y_scale))
         if distance is not None:
             self.distances.append(float(np.max(distance)))
         if self.verbose:

@@ -50,14 +50,19 @@ class Factored(NamedTuple):
 
 
 class Spectral(NamedTuple):
-    """P = D U diag(l) U' D with D as above, from singular values; what no row reaches is left out, and no step leads there."""
+    """P = D U diag(l) U' D with D as above, where columns follow from others: what no row reaches is left out.
+
+    No step leads out of the span of the rows, R, so that of all minimisers the one nearest to the start is found.
+    """
 
     U: np.ndarray  # (d, k)
     eigenvalues: np.ndarray  # (k, 1)
     D: np.ndarray  # (d, 1)
+    R: np.ndarray  # (d, k)
 
     def solve(self, g):
-        return self.U @ (self.U.T @ (g / self.D) / self.eigenvalues) / self.D
+        x = self.U @ (self.U.T @ (g / self.D) / self.eigenvalues) / self.D
+        return self.R @ (self.R.T @ x)
 
     @property
     def root(self):
@@ -110,7 +115,8 @@ def spectral(rows, alpha, D):
     _, singular, Vt = np.linalg.svd(rows / D[:, 0], full_matrices=False)
     kept = singular > max(rows.shape) * np.finfo(float).eps * singular[0]
     U = Vt[kept].T
-    return Spectral(U, (singular[kept, None] ** 2 + alpha * ((U / D) ** 2).sum(axis=0)[:, None]), D)
+    eigenvalues = singular[kept] ** 2 + alpha * ((U / D) ** 2).sum(axis=0)
+    return Spectral(U, eigenvalues[:, None], D, np.linalg.qr(U * D)[0])
 
 
 def root(gram):

@@ -13,6 +13,8 @@ from ._blocks import in_threads, large_blocks, row_blocks
 # The least variance that keeps its digits. A column that varies by less has the variance LOST, never that of a constant.
 LEAST_VAR = np.finfo(float).tiny
 LOST = 2.0**-1064
+# Rounding errors are bounded as if so many rows were summed one by one. Moments of blocks are merged, so it is rarely more.
+SUMMED_ROWS = 2**20
 
 
 @dataclass(frozen=True)
@@ -24,14 +26,19 @@ class Moments:
     mean: np.ndarray
     var: np.ndarray
 
+    @property
+    def is_unweighted(self):
+        """Whether, but for the rounding of large numbers, all rows have weight 1."""
+        return self.weight == float(self.n_rows)
+
     @cached_property
     def scale(self):
         """Standard deviations, with 1 for a column that rounding cannot tell from a constant.
 
         The bound is that of Chan, Golub and LeVeque (1983), in the form of scikit-learn's StandardScaler.
         """
-        eps = np.finfo(float).eps
-        constant = self.var <= self.n_rows * eps * self.var + (self.n_rows * eps * self.mean) ** 2
+        error = min(self.n_rows, SUMMED_ROWS) * np.finfo(float).eps
+        constant = self.var <= error * self.var + (error * self.mean) ** 2
         return np.where(constant | self.is_lost, 1.0, np.sqrt(self.var))
 
     @property
@@ -46,23 +53,27 @@ def no_moments(n_columns):
 
 def merge(a, b):
     """Moments of the rows of `a` and `b` together (Chan, Golub and LeVeque, 1983)."""
-    if a.weight == 0:
-        return b
-    weight = a.weight + b.weight
+    if b.weight > a.weight:
+        a, b = b, a  # What counts little must not take digits from what counts.
+    if b.weight == 0:
+        return a
+    n_rows = a.n_rows + b.n_rows
+    # An integer goes on counting where adding 1 to a float no longer changes it.
+    weight = float(n_rows) if a.is_unweighted and b.is_unweighted else a.weight + b.weight
     share = b.weight / weight
     with np.errstate(over="ignore", invalid="ignore"):
         delta = b.mean - a.mean
         mean = a.mean + share * delta
         var = a.var + share * (b.var - a.var + (1 - share) * delta**2)
     varies = (a.var > 0) | (b.var > 0) | (delta != 0)
-    return Moments(a.n_rows + b.n_rows, weight, mean, np.where(varies & (var < LEAST_VAR), LOST, var))
+    return Moments(n_rows, weight, mean, np.where(varies & (var < LEAST_VAR), LOST, var))
 
 
 def column_moments(X, weight=None, n_jobs=1):
     """Moments of the columns of `X`, (n, d) dense or CSR, with row weights (n,) or none."""
     n_rows = X.shape[0]
     if sparse.issparse(X):
-        total = float(n_rows) if weight is None else float(weight.sum())
+        total = total_weight(X, weight)
         mean, var = mean_variance_axis(X, axis=0, weights=None if weight is None else handy(weight))
         # Rounding can take the variance of a constant column below 0. One of zeros only is constant.
         var = marked(np.maximum(var.astype(float), 0.0), X, among=mean != 0)
@@ -77,7 +88,7 @@ def column_moments(X, weight=None, n_jobs=1):
 
 
 def _dense_moments(X, weight):
-    total = float(len(X)) if weight is None else float(weight.sum())
+    total = total_weight(X, weight)
     if len(X) == 1:
         return Moments(1, total, X[0].astype(float), np.zeros(X.shape[1]))
     w = np.ones(len(X)) if weight is None else handy(weight)
@@ -93,6 +104,12 @@ def _dense_moments(X, weight):
         np.square(shifted, out=shifted)
         var = np.maximum(w @ shifted / w.sum() - residual**2, 0.0)
         return Moments(len(X), total, origin + (offset + residual), marked(var, X))
+
+
+def total_weight(X, weight):
+    """Sum of the weights (n,), infinity if it overflows, or the number of rows of X."""
+    with np.errstate(over="ignore"):
+        return float(X.shape[0] if weight is None else weight.sum())
 
 
 def handy(weight):
