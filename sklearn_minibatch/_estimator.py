@@ -96,8 +96,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         Most passes of mini-batches over the rows (epochs) in `fit`.
     tol : float or None, default=1e-6
         "svrg" has converged when its predictions are, by its estimate, within `tol` standard deviations of y (root mean
-        square) of those of the closed form, or so near that rounding errors hide the rest. "sgd" has when F has not fallen by more than this fraction for
-        `n_iter_no_change` epochs. None runs `max_iter` epochs.
+        square) of those of the closed form, or so near that rounding errors hide the rest. "sgd" has when F has not fallen by
+        more than this fraction for `n_iter_no_change` epochs. None runs `max_iter` epochs.
     fit_intercept : bool, default=True
         Whether to fit an intercept, which is never penalised. If not, columns are scaled but not centred.
     standardize : bool, default=True
@@ -160,9 +160,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     -----
     Weights act as repetitions: a weight of 2 is the row twice, 0 the row left out, and their overall scale is of no account.
 
-    With ``alpha=0`` this is least squares. Where columns follow from others, or there are more of them than rows, many
-    coefficients fit alike; of these it is the ones with the least norm in the units of the penalty, to which ever smaller
-    `alpha` would lead (with `warm_start`, the ones nearest to the start).
+    With ``alpha=0`` this is least squares. Where columns follow from others, or are more than the rows, many coefficients fit
+    alike: those with the least norm in the units of the penalty are found, to which ever smaller `alpha` would lead (with
+    `warm_start`, those nearest to the start).
 
     A column whose variance underflows float64 (it varies by less than 1e-154) is taken for constant, with a warning; one whose
     variance overflows is refused.
@@ -615,8 +615,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
                 raise ValueError(f"{_columns(failed, name)}: the variance overflows float64. Multiply by a small constant.")
             if of.is_lost.any():
                 warnings.warn(
-                    f"{_columns(of.is_lost, name)}: the variance underflows float64, so that what varies by less than 1e-154 is "
-                    "taken for constant. Multiply by a large constant.",
+                    f"{_columns(of.is_lost, name)}: the variance underflows float64; what varies by less than 1e-154 is taken "
+                    "for constant. Multiply by a large constant.",
                     stacklevel=4,
                 )
 

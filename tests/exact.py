@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import mpmath
 import numpy as np
+from scipy import sparse
 
 from .oracles import dense
 
@@ -33,9 +34,7 @@ class Minimiser(NamedTuple):
 
 def numbers(array):
     """An array of the same numbers, none of them rounded; decimals may be given as strings."""
-    array = np.asarray(dense(array) if hasattr(array, "toarray") else array)
-    exact = array.astype(object) if array.dtype.kind in "biu" else array
-    return np.frompyfunc(mpmath.mpf, 1, 1)(exact.astype(str) if array.dtype.kind in "US" else exact.tolist())
+    return np.frompyfunc(mpmath.mpf, 1, 1)(np.asarray(dense(array) if sparse.issparse(array) else array).tolist())
 
 
 def as_floats(exact):
