@@ -121,9 +121,9 @@ def marked(var, X, among=True):
     """Variances (d,) of the columns of X, and LOST where one of those `among` varies by less than they can tell."""
     small = np.flatnonzero((var < LEAST_VAR) & among)
     if len(small):
-        columns = X[:, small]
-        spread = columns.max(axis=0) - columns.min(axis=0)
-        var[small[np.ravel(spread.toarray() if sparse.issparse(spread) else spread) > 0]] = LOST
+        extremes = [of(axis=0) for of in (X[:, small].min, X[:, small].max)]
+        least, most = [np.ravel(row.toarray()) if sparse.issparse(row) else row for row in extremes]
+        var[small[least < most]] = LOST
     return var
 
 

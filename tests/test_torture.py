@@ -17,6 +17,11 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
+from sklearn_minibatch._preconditioner import preconditioner
+from sklearn_minibatch._rows import in_memory as rows_in_memory
+from sklearn_minibatch._scaler import Units
+from sklearn_minibatch._summary import Chunk, summary
+from sklearn_minibatch._svrg import svrg
 
 from .exact import as_floats, minimiser, numbers
 from .oracles import columns, regression
@@ -91,11 +96,12 @@ class TestUnitsOfTheColumns:
         some = np.where(np.arange(40)[:, None] % 3 == 0, 5e-324, X)
         assert_exact(fit(some, Y, None, tol=tol), some, Y)
 
-    def test_one_outlier_of_no_weight(self, fit, tol):
+    @pytest.mark.parametrize("outliers", [slice(0, 20), slice(0, 40, 2)])
+    def test_outliers_of_no_weight(self, outliers, fit, tol):
         """Variances must not be taken about rows that do not count."""
         far, w = X.copy(), np.ones(40)
-        far[:20], w[:20] = 1e9 * (1 + X[:20]), 1e-24
-        w[30] = 1e3
+        far[outliers], w[outliers] = 1e9 * (1 + X[outliers]), 1e-24
+        w[31] = 1e3
         assert_exact(fit(far, Y, w, tol=tol), far, Y, w, predictions=1e9 * 100 * EPS)
 
 
@@ -359,7 +365,7 @@ def explicit_zeros(rows):
 def duplicates(rows):
     """Each entry in two parts, each row's in descending order of the columns."""
     rows = sparse.coo_array(rows)
-    row, column = rows.coords
+    row, column = rows.row, rows.col
     parts = np.concatenate([rows.data * 0.25, rows.data * 0.75])
     order = np.lexsort([-np.r_[column, column], np.r_[row, row]])
     indptr = np.concatenate([[0], np.cumsum(np.bincount(np.r_[row, row], minlength=rows.shape[0]))])
@@ -411,6 +417,16 @@ def test_sparse_formats_of_the_same_numbers(kind, solver):
         assert_exact(fresh().fit(SPARSE[kind](rows), y), rows, y)
 
 
+class Watched:
+    """A monitor that never stops a fit."""
+
+    def begin_epoch(self):
+        pass
+
+    def __call__(self, beta, b, loss, distance):
+        return False
+
+
 class TestWhenRoundingHidesTheRest:
     """A tol that float64 cannot reach is no reason to go on for ever."""
 
@@ -444,12 +460,36 @@ class TestWhenRoundingHidesTheRest:
         assert model.n_iter_ < 300
         assert_exact(model, rows, y, coef=1000 * EPS, predictions=1000 * EPS)
 
+    def test_noise_that_is_too_much_for_rounding_is_no_excuse(self):
+        """Rows that are not the same each time, say, give a gradient that never settles."""
+        rng = np.random.RandomState(0)
+        units = Units(X.mean(axis=0), X.std(axis=0), Y.mean(keepdims=True), Y.std(keepdims=True))
+        rows = rows_in_memory(X, Y[:, None], None, units, True)
+        gradient = rows.residual_gradient
+        rows.residual_gradient = lambda beta: (gradient(beta)[0] + 1e-3 * rng.standard_normal((4, 1)), gradient(beta)[1])
+        P = preconditioner(rows, 0.0, "auto", rng)
+        found = svrg(rows, np.zeros((4, 1)), 0.0, 40, 1.0, P, 30, 0.0, rng, Watched())
+        assert not found.converged
+
     def test_what_is_no_rounding_error_is_not_taken_for_one(self):
         """An unfinished fit warns, however small tol."""
         rows, y = regression(3000, 30, condition=1e4)
         with pytest.warns(ConvergenceWarning, match="max_iter=3"):
             model = in_memory(rows, y, None, tol=0.0, max_iter=3)
         assert not model.converged_
+
+
+@pytest.mark.parametrize("to_rows", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_first_gradient_of_chunks(weighted, to_rows):
+    """The mean of y is off by up to 1/16, the columns are far from 0: neither may show in their covariance."""
+    rows, y, w = X + 1e6, Y + 1e15, np.geomspace(1e-10, 1e10, 40) if weighted else None
+    found = summary(Chunk(1, to_rows(rows), y[:, None], w), 0)
+    with mpmath.workdps(60):
+        share = numbers(np.ones(40) if w is None else w)
+        exact = minimiser(rows, y, w=w)
+        covariance = (share / share.sum() * (numbers(y) - exact.y_mean[0])) @ (numbers(rows) - exact.x_mean)
+    np.testing.assert_allclose(found.covariance[:, 0], as_floats(covariance), rtol=1e-7, atol=1e-7)
 
 
 class TestMomentsOfAStream:
@@ -479,6 +519,13 @@ class TestMomentsOfAStream:
             of_scale = np.abs(numbers(scaler.scale_) / exact.x_scale - 1)
         assert of_mean.max() <= 20 * off
         assert of_scale.max() <= 20 * off
+
+    @SOLVERS
+    def test_rows_of_no_weight_first(self, solver):
+        model = MiniBatchRidgeSGD(solver=solver, random_state=0)
+        model.partial_fit(1e9 * (1 + X[:20]), Y[:20], np.full(20, 1e-24)).partial_fit(X, Y)
+        np.testing.assert_allclose(model.scaler_.mean_, X.mean(axis=0), rtol=100 * EPS)
+        np.testing.assert_allclose(model.scaler_.scale_, X.std(axis=0), rtol=1e-5)  # 1e-24 * (1e9)^2 = 1e-6 more variance.
 
     @SOLVERS
     def test_the_predictor_of_extreme_units_is_that_of_plain_ones(self, solver):
