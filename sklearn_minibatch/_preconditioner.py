@@ -104,16 +104,17 @@ def factored(gram, penalty):
         jitter *= 10
 
 
-def of_rows(rows, alpha):
-    """P = rows' rows + alpha I."""
+def of_rows(rows, alpha, dtype):
+    """P = rows' rows + alpha I for rows that were rounded to `dtype`."""
     P = factored(rows.T @ rows, alpha)
-    return spectral(rows, alpha, P.D) if P.is_nearly_singular else P
+    return spectral(rows, alpha, P.D, dtype) if P.is_nearly_singular else P
 
 
-def spectral(rows, alpha, D):
+def spectral(rows, alpha, D, dtype):
     """The same where columns follow from others: the rows' singular values have twice the digits of their Gram matrix's."""
     _, singular, Vt = np.linalg.svd(rows / D[:, 0], full_matrices=False)
-    kept = singular > max(rows.shape) * np.finfo(float).eps * singular[0]
+    noise = max(max(rows.shape) * np.finfo(float).eps, 4 * np.finfo(dtype).eps)
+    kept = singular > noise * singular[0]
     U = Vt[kept].T
     eigenvalues = singular[kept] ** 2 + alpha * ((U / D) ** 2).sum(axis=0)
     return Spectral(U, eigenvalues[:, None], D, np.linalg.qr(U * D)[0])
@@ -158,4 +159,4 @@ def preconditioner(rows, alpha, choice, rng):
         choice = rows.n_rows if rows.n_rows <= 5 * NYSTROM_RANK else NYSTROM_RANK
     if choice != "auto" and choice < d:
         return nystrom(rows.curvature, d, choice, alpha, rng)
-    return of_rows(rows.sketch(n_buckets(d), rng), alpha)
+    return of_rows(rows.sketch(n_buckets(d), rng), alpha, rows.dtype)

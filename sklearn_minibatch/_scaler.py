@@ -123,7 +123,7 @@ def marked(var, X, among=True):
     if len(small):
         extremes = [of(axis=0) for of in (X[:, small].min, X[:, small].max)]
         least, most = [np.ravel(row.toarray()) if sparse.issparse(row) else row for row in extremes]
-        var[small[least < most]] = LOST
+        var[small] = np.where(least < most, LOST, 0.0)
     return var
 
 

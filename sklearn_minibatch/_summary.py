@@ -151,8 +151,8 @@ def dense_summary(X, w, r, n_before, rng):
     n_rows, d = X.shape
     # Sums of squares about it lose no digits, and those of a constant column are exactly 0.
     origin = np.median(X[:15], axis=0) if w.min() == w.max() else X[w.argmax()]
-    share = handy(w) / handy(w).sum()
-    targets = share[:, None] * np.column_stack([np.ones(n_rows), r])
+    weight, w = float(w.sum()), handy(w)
+    targets = w[:, None] * np.column_stack([np.ones(n_rows), r])
     products, squares, sums = np.zeros((d + 1, targets.shape[1])), np.zeros(d), []
     blocks = row_blocks(n_rows, d + 1)
     buffer = np.empty((blocks[0].stop, d + 1))
@@ -161,15 +161,16 @@ def dense_summary(X, w, r, n_before, rng):
         np.subtract(X[rows], origin, out=T[:, :d])
         T[:, d] = 1.0
         products += T.T @ targets[rows]
-        squares += np.einsum("i,ij,ij->j", share[rows], T[:, :d], T[:, :d])
+        squares += np.einsum("i,ij,ij->j", w[rows], T[:, :d], T[:, :d])
         if d <= DENSE_FEATURES:
-            T *= (np.sqrt(share[rows]) * rng.choice([-1.0, 1.0], len(T)))[:, None]
+            T *= (np.sqrt(w[rows]) * rng.choice([-1.0, 1.0], len(T)))[:, None]
             sums.append(summed(T, rows_per_sum(d, n_before + rows.start)))
+    products /= w.sum()
     offset = products[:d, 0]
-    var = marked(np.maximum(squares - offset**2, 0.0), X)
-    x = Moments(n_rows, float(w.sum()), origin + offset, var)
+    var = marked(np.maximum(squares / w.sum() - offset**2, 0.0), X)
+    x = Moments(n_rows, weight, origin + offset, var)
     covariance = products[:d, 1:] - np.outer(offset, products[d, 1:])
-    return x, covariance, Sketch(origin, None, np.vstack(sums)).folded() if sums else None
+    return x, covariance, Sketch(origin, None, np.vstack(sums) / np.sqrt(w.sum())).folded() if sums else None
 
 
 def summed(T, rows_per_sum):

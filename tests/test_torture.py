@@ -179,6 +179,15 @@ def test_collinear_columns(kind, alpha, fit, tol):
     assert_exact(fit(rows, Y[: len(rows)], None, alpha=alpha, tol=tol), rows, Y[: len(rows)], coef=bound)
 
 
+@WAYS
+@pytest.mark.parametrize("kind", sorted(set(COLLINEAR) - {"fewer rows than columns"}))
+def test_collinear_columns_in_float32(kind, fit):
+    """Rounding makes each of them differ a little from what it follows from, which is not to be fitted."""
+    rows = COLLINEAR[kind].astype(np.float32)
+    model = fit(rows, Y, None, alpha=0.0)
+    assert_exact(model, rows, Y, coef=1e-6, predictions=1e-6)
+
+
 @pytest.mark.parametrize("standardize", [True, False])
 @pytest.mark.parametrize("batch_size", [16, "auto", "chunks"])
 def test_the_least_norm_where_the_preconditioner_is_a_sketch(batch_size, standardize):
