@@ -542,7 +542,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             from ._dask import predict_lazily
 
             return predict_lazily(self._bare().predict, X, None if self._single_target else len(self.coef_))
-        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
         return X @ self.coef_.T + self.intercept_
 
     def _validated(self, X, y, sample_weight, reset) -> tuple[Any, np.ndarray, np.ndarray | None]:

@@ -157,6 +157,12 @@ def test_columns_too_wide_for_a_variance_are_refused(value, to_rows, solver):
         MiniBatchRidgeSGD(solver=solver).fit([(to_rows(wide[:20]), Y[:20]), (to_rows(wide[20:]), Y[20:])])
 
 
+def test_rows_whose_sum_overflows_are_predicted():
+    model = in_memory(1e150 * X, Y, None)
+    rows = np.where(X > 0, 1e308, -1e308)
+    np.testing.assert_allclose(model.predict(rows), np.sign(X) @ (1e308 * model.coef_) + model.intercept_)
+
+
 INTEGERS = np.round(100 * X)
 COLLINEAR = {
     "duplicate": X[:, [0, 1, 0, 1, 2]],
@@ -538,9 +544,11 @@ class TestMomentsOfAStream:
 
     @SOLVERS
     def test_the_predictor_of_extreme_units_is_that_of_plain_ones(self, solver):
-        """Powers of two change no digit of a stream."""
+        """Powers of two change no digit, of a stream or of a fit."""
         by = 2.0 ** np.array([-490, -100, 100, 490])
         plain, extreme = self.streamed(X, None, 7, solver), self.streamed(X * by, None, 7, solver)
+        np.testing.assert_allclose(extreme.coef_ * by, plain.coef_, rtol=1e-12)
+        plain, extreme = (in_memory(rows, Y, None, solver=solver, tol=None, max_iter=5) for rows in (X, X * by))
         np.testing.assert_allclose(extreme.coef_ * by, plain.coef_, rtol=1e-12)
 
 
