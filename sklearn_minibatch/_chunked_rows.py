@@ -35,8 +35,8 @@ class ChunkedRows:
 
     def _products(self, beta, y_mean):
         units = self.units._replace(y_mean=y_mean)
-        total, square = self.chunks.reduce(products, add, units, beta)
-        return total / self.first.x.weight, square / self.first.x.weight
+        total, square = self.chunks.reduce(products, add, units, beta, self.mean_weight)
+        return total / self.n_rows, square / self.n_rows
 
     def affords_dense(self, d):
         """Whether a dense (d, d) preconditioner is worth its time: it saves passes."""
@@ -92,13 +92,14 @@ def standardized(chunk, frame, order=None):
     return in_memory(chunk.X, chunk.y, chunk.w, units, fit_intercept, mean_weight, order)
 
 
-def products(chunk, units, beta):
-    """Z'Wr and r'Wr, per target; r = Z beta - y, without y where the units have none."""
+def products(chunk, units, beta, mean_weight):
+    """Z'Wr and r'Wr, per target, in units of the mean weight; r = Z beta - y, without y where the units have none."""
     X, u = chunk.X, beta / units.x_scale[:, None]
+    w = None if chunk.w is None else chunk.w / mean_weight
     y = np.zeros((1, 1)) if units.y_mean is None else (chunk.y - units.y_mean) / units.y_scale
     if sparse.issparse(X):
         r = X @ u - units.x_mean @ u - y
-        total, square = weighted_products(X, r, chunk.w)
+        total, square = weighted_products(X, r, w)
         total -= np.outer(units.x_mean, r.sum(axis=0))
         return total / units.x_scale[:, None], square
     total, square = np.zeros(u.shape), np.zeros(u.shape[1])
@@ -109,7 +110,7 @@ def products(chunk, units, beta):
         T = np.subtract(x, units.x_mean, out=buffer)
         r = T @ u
         r -= y if len(y) == 1 else y[rows]
-        part, r2 = weighted_products(T, r, None if chunk.w is None else chunk.w[rows])
+        part, r2 = weighted_products(T, r, None if w is None else w[rows])
         total += part
         square += r2
     return total / units.x_scale[:, None], square

@@ -23,7 +23,7 @@ from ._learning_rate import largest_eigenvalue, stable_rate
 from ._monitor import Monitor, held_out
 from ._preconditioner import Diagonal, n_buckets, preconditioner
 from ._rows import in_memory
-from ._scaler import Moments, Units, column_moments, merge, no_moments, to_original, to_scaled
+from ._scaler import LEAST_VAR, Moments, Units, column_moments, merge, no_moments, to_original, to_scaled
 from ._sgd import DIVERGED, Plan, iterate, loss, one_epoch, sgd
 from ._source import Passes, is_dask, is_source, mapped
 from ._state import read, written
@@ -44,6 +44,8 @@ from ._svrg import svrg
 SVRG_BATCH, SGD_BATCH, STREAM_BATCH = 512, 32, 512
 # Fewer mini-batches than this make a direction no better than that of one full-batch step, which needs no pass.
 FEW_BATCHES = 8
+# Smaller sums of weights may have lost digits.
+TINY_WEIGHT = LEAST_VAR / np.finfo(float).eps
 
 # What every fitted model holds, and `partial_fit` goes on from.
 FITTED = (
@@ -101,8 +103,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         Most passes of mini-batches over the rows (epochs) in `fit`.
     tol : float or None, default=1e-6
         "svrg" has converged when its predictions are, by its estimate, within `tol` standard deviations of y (root mean
-        square) of those of the closed form. "sgd" has when F has not fallen by more than this fraction for
-        `n_iter_no_change` epochs. None runs `max_iter` epochs.
+        square) of those of the closed form, or so near that rounding errors hide the rest. "sgd" has when F has not fallen by
+        more than this fraction for `n_iter_no_change` epochs. None runs `max_iter` epochs.
     fit_intercept : bool, default=True
         Whether to fit an intercept, which is never penalised. If not, columns are scaled but not centred.
     standardize : bool, default=True
@@ -146,7 +148,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     batch_size_ : int
         Rows per mini-batch, as resolved.
     converged_ : bool
-        Whether the last `fit` met `tol`.
+        Whether the last `fit` met `tol`, or came as near as float64 allows.
     n_passes_ : int
         Passes of the last `fit` over chunks, if the rows came in chunks.
     validation_scores_ : list of float
@@ -164,6 +166,13 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     Notes
     -----
     Weights act as repetitions: a weight of 2 is the row twice, 0 the row left out, and their overall scale is of no account.
+
+    With ``alpha=0`` this is least squares. Where columns follow from others, or are more than the rows, many coefficients fit
+    alike: those with the least norm in the units of the penalty are found, to which ever smaller `alpha` would lead (with
+    `warm_start`, those nearest to the start).
+
+    A column whose variance underflows float64 (it varies by less than 1e-154) is taken for constant, with a warning; one whose
+    variance overflows is refused.
 
     The variance-reduced step is that of Johnson and Zhang (2013), "Accelerating stochastic gradient descent using predictive
     variance reduction"; the sketch that of Charikar, Chen and Farach-Colton (2002).
@@ -314,6 +323,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             self._checked = None
             rng = check_random_state(self.random_state)
             moments, y_moments, rows_in, held, chunks = self._taken_in(X, y, sample_weight, rng)
+            self._check_moments(moments, y_moments)
             units = self._units(moments, y_moments)
             rows = rows_in(units)
             monitor = Monitor(units, held, self.tol, self.n_iter_no_change, self.verbose, task)
@@ -481,6 +491,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             order = rng.permutation(len(y)) if self.shuffle and len(y) > 1 else np.arange(len(y))
             moments = merge(self._moments, column_moments(X, w))
             y_moments = merge(self._y_moments, column_moments(y, w))
+            self._check_moments(moments, y_moments)
             step = self._stream_svrg if self.solver == "svrg" else self._stream_sgd
             last, mean = step(X, y, w, order, moments, y_moments, rng)
             self._publish(last, mean, moments, y_moments)
@@ -564,7 +575,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             from ._dask import predict_lazily
 
             return predict_lazily(self._bare().predict, X, None if self._single_target else len(self.coef_))
-        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
         return X @ self.coef_.T + self.intercept_
 
     def _validated(self, X, y, sample_weight, reset) -> tuple[Any, np.ndarray, np.ndarray | None]:
@@ -587,18 +599,20 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
     def _as_floats(self, X, y, sample_weight, reset, finite=True):
         """Rows of positive weight as float arrays, X (n, d), y (n, t), their weights, and whether y was (n,)."""
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            # The centring of sparse rows is a difference of products, which float32 does not carry.
-            dtype=np.float64 if sparse.issparse(X) else [np.float64, np.float32],
-            multi_output=True,
-            y_numeric=True,
-            reset=reset,
-            ensure_all_finite=finite,
-        )
+        # Finite numbers may have no finite sum, by which they are looked at.
+        with np.errstate(over="ignore", invalid="ignore"):
+            X, y = validate_data(
+                self,
+                X,
+                y,
+                accept_sparse="csr",
+                # The centring of sparse rows is a difference of products, which float32 does not carry.
+                dtype=np.float64 if sparse.issparse(X) else [np.float64, np.float32],
+                multi_output=True,
+                y_numeric=True,
+                reset=reset,
+                ensure_all_finite=finite,
+            )
         if sparse.issparse(X) and not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
@@ -621,6 +635,24 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         baseline = np.average(y[~out], axis=0, weights=w_all[~out])
         held = X[out], y[out], w_all[out], baseline
         return X[~out], y[~out], None if w is None else w[~out], held
+
+    def _check_moments(self, moments, y_moments):
+        """Raise where float64 does not hold the moments, warn where it takes a column that varies for a constant."""
+        if not TINY_WEIGHT <= moments.weight < np.inf:
+            raise ValueError(
+                f"The sample weights sum to {moments.weight:.3g}, which is too {'much' if moments.weight > 1 else 'little'} "
+                "for float64. Multiply them by a constant; only their ratios count."
+            )
+        for name, of in (("X", moments), ("y", y_moments)):
+            failed = ~np.isfinite(of.var)
+            if failed.any():
+                raise ValueError(f"{_columns(failed, name)}: the variance overflows float64. Multiply by a small constant.")
+            if of.is_lost.any():
+                warnings.warn(
+                    f"{_columns(of.is_lost, name)}: the variance underflows float64; what varies by less than 1e-154 is taken "
+                    "for constant. Multiply by a large constant.",
+                    stacklevel=4,
+                )
 
     def _units(self, moments, y_moments):
         """The scaled units to fit in. The textbook solver leaves y, and columns it is told not to scale, as they are."""
@@ -672,7 +704,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         scaler = StandardScaler(with_mean=self.fit_intercept, with_std=self.standardize)
         scaler.mean_, scaler.var_ = moments.mean, moments.var
         scaler.scale_ = moments.scale if self.standardize else np.ones(len(moments.mean))
-        scaler.n_samples_seen_ = moments.n_rows if moments.weight == moments.n_rows else moments.weight
+        scaler.n_samples_seen_ = moments.n_rows if moments.is_unweighted else moments.weight
         scaler.n_features_in_ = self.n_features_in_
         if hasattr(self, "feature_names_in_"):
             scaler.feature_names_in_ = self.feature_names_in_
@@ -703,10 +735,16 @@ class TakenIn(NamedTuple):
     chunks: Passes | None
 
 
+def _columns(mask, name):
+    """The columns in `mask` (d,), in words; no more than five of them."""
+    numbers = [str(j) for j in np.flatnonzero(mask)]
+    return f"Column {', '.join(numbers[:5])}{', ...' if len(numbers) > 5 else ''} of {name}"
+
+
 def _spread(moments):
-    """Standard deviations; the root mean square of a constant target, and 1 if that is 0."""
-    square = np.where(moments.var > 0, moments.var, moments.mean**2)
-    return np.sqrt(np.where(square > 0, square, 1.0))
+    """Standard deviations; the size of a constant target, and 1 if that is 0."""
+    size = np.where(moments.var >= LEAST_VAR, np.sqrt(moments.var), np.abs(moments.mean))
+    return np.where(size > 0, size, 1.0)
 
 
 class _AllOrNothing:

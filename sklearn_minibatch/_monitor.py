@@ -51,7 +51,7 @@ class Monitor:
         self.stand = Stand(found, len(self.loss_history), self.best)
 
     def __call__(self, found, beta, b, loss, distance=None):
-        self.loss_history.append(float(loss @ self.units.y_scale**2))
+        self.loss_history.append(float((loss * self.units.y_scale) @ self.units.y_scale))
         if distance is not None:
             self.distances.append(float(np.max(distance)))
         if self.verbose:

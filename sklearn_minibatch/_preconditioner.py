@@ -8,6 +8,8 @@ from scipy.linalg import lapack
 # Beyond this many columns a dense d x d matrix costs more than it saves.
 DENSE_FEATURES = 3000
 NYSTROM_RANK = 100
+# A column of which others leave so little, as a fraction of its variance, is lost in the rounding errors of a Gram matrix.
+NEARLY_SINGULAR = 1e-8
 
 
 class Identity(NamedTuple):
@@ -35,6 +37,37 @@ class Factored(NamedTuple):
     def solve(self, g):
         x, _ = lapack.dpotrs(self.L, g / self.D, lower=1)
         return x / self.D
+
+    @property
+    def root(self):
+        """Rows whose Gram matrix is P."""
+        return np.tril(self.L).T * self.D[:, 0]
+
+    @property
+    def is_nearly_singular(self):
+        """Whether a column all but follows from those before it."""
+        return np.diag(self.L).min() ** 2 < NEARLY_SINGULAR
+
+
+class Spectral(NamedTuple):
+    """P = D U diag(l) U' D with D as above, where columns follow from others: what no row reaches is left out.
+
+    No step leads out of the span of the rows, R, so that of all minimisers the one nearest to the start is found.
+    """
+
+    U: np.ndarray  # (d, k)
+    eigenvalues: np.ndarray  # (k, 1)
+    D: np.ndarray  # (d, 1)
+    R: np.ndarray  # (d, k)
+
+    def solve(self, g):
+        x = self.U @ (self.U.T @ (g / self.D) / self.eigenvalues) / self.D
+        return self.R @ (self.R.T @ x)
+
+    @property
+    def root(self):
+        """Rows whose Gram matrix is P."""
+        return (self.U * self.D).T * np.sqrt(self.eigenvalues)
 
 
 class Nystrom(NamedTuple):
@@ -74,6 +107,32 @@ def factored(gram, penalty):
         jitter *= 10
 
 
+def of_rows(rows, alpha, dtype):
+    """P = rows' rows + alpha I for rows that were rounded to `dtype`."""
+    P = factored(rows.T @ rows, alpha)
+    return spectral(rows, alpha, P.D, dtype) if P.is_nearly_singular else P
+
+
+def spectral(rows, alpha, D, dtype):
+    """The same where columns follow from others: the rows' singular values have twice the digits of their Gram matrix's."""
+    _, singular, Vt = np.linalg.svd(rows / D[:, 0], full_matrices=False)
+    noise = max(max(rows.shape) * np.finfo(float).eps, 4 * np.finfo(dtype).eps)
+    kept = singular > noise * singular[0]
+    U = Vt[kept].T
+    eigenvalues = singular[kept] ** 2 + alpha * ((U / D) ** 2).sum(axis=0)
+    return Spectral(U, eigenvalues[:, None], D, np.linalg.qr(U * D)[0])
+
+
+def root(gram):
+    """Rows whose Gram matrix is `gram`, (d, d)."""
+    P = factored(gram, 0.0)
+    if not P.is_nearly_singular:
+        return P.root
+    eigenvalues, U = np.linalg.eigh(gram / (P.D * P.D[:, 0]))
+    eigenvalues[eigenvalues < 10 * len(gram) * np.finfo(float).eps * eigenvalues[-1]] = 0.0
+    return (U * P.D).T * np.sqrt(eigenvalues)[:, None]
+
+
 def nystrom(curvature, n_features, rank, alpha, rng):
     """Randomised Nystrom approximation of H from one product of Z'Z/n with `rank` random directions.
 
@@ -103,5 +162,4 @@ def preconditioner(rows, alpha, choice, rng):
         choice = rows.n_rows if rows.n_rows <= 5 * NYSTROM_RANK else NYSTROM_RANK
     if choice != "auto" and choice < d:
         return nystrom(rows.curvature, d, choice, alpha, rng)
-    sketch = rows.sketch(n_buckets(d), rng)
-    return factored(sketch.T @ sketch, alpha)
+    return of_rows(rows.sketch(n_buckets(d), rng), alpha, rows.dtype)

@@ -10,6 +10,12 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from ._blocks import in_threads, large_blocks, row_blocks
 
+# The least variance that keeps its digits. A column that varies by less has the variance LOST, never that of a constant.
+LEAST_VAR = np.finfo(float).tiny
+LOST = 2.0**-1064
+# Rounding errors are bounded as if so many rows were summed one by one. Moments of blocks are merged, so it is rarely more.
+SUMMED_ROWS = 2**20
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -20,15 +26,25 @@ class Moments:
     mean: np.ndarray
     var: np.ndarray
 
+    @property
+    def is_unweighted(self):
+        """Whether, but for the rounding of large numbers, all rows have weight 1."""
+        return self.weight == float(self.n_rows)
+
     @cached_property
     def scale(self):
         """Standard deviations, with 1 for a column that rounding cannot tell from a constant.
 
         The bound is that of Chan, Golub and LeVeque (1983), in the form of scikit-learn's StandardScaler.
         """
-        eps = np.finfo(float).eps
-        constant = self.var <= self.n_rows * eps * self.var + (self.n_rows * eps * self.mean) ** 2
-        return np.where(constant, 1.0, np.sqrt(self.var))
+        error = min(self.n_rows, SUMMED_ROWS) * np.finfo(float).eps
+        constant = self.var <= error * self.var + (error * self.mean) ** 2
+        return np.where(constant | self.is_lost, 1.0, np.sqrt(self.var))
+
+    @property
+    def is_lost(self):
+        """Mask (d,) of the columns that vary, but by less than a variance can tell."""
+        return (self.var > 0) & (self.var < LEAST_VAR)
 
 
 def no_moments(n_columns):
@@ -37,24 +53,31 @@ def no_moments(n_columns):
 
 def merge(a, b):
     """Moments of the rows of `a` and `b` together (Chan, Golub and LeVeque, 1983)."""
-    if a.weight == 0:
-        return b
-    weight = a.weight + b.weight
+    if b.weight > a.weight:
+        a, b = b, a  # What counts little must not take digits from what counts.
+    if b.weight == 0:
+        return a
+    n_rows = a.n_rows + b.n_rows
+    # An integer goes on counting where adding 1 to a float no longer changes it.
+    weight = float(n_rows) if a.is_unweighted and b.is_unweighted else a.weight + b.weight
     share = b.weight / weight
-    delta = b.mean - a.mean
-    mean = a.mean + share * delta
-    var = a.var + share * (b.var - a.var + (1 - share) * delta**2)
-    return Moments(a.n_rows + b.n_rows, weight, mean, var)
+    with np.errstate(over="ignore", invalid="ignore"):
+        delta = b.mean - a.mean
+        mean = a.mean + share * delta
+        var = a.var + share * (b.var - a.var + (1 - share) * delta**2)
+    varies = (a.var > 0) | (b.var > 0) | (delta != 0)
+    return Moments(n_rows, weight, mean, np.where(varies & (var < LEAST_VAR), LOST, var))
 
 
 def column_moments(X, weight=None, n_jobs=1):
     """Moments of the columns of `X`, (n, d) dense or CSR, with row weights (n,) or none."""
     n_rows = X.shape[0]
     if sparse.issparse(X):
-        total = float(n_rows) if weight is None else float(weight.sum())
-        mean, var = mean_variance_axis(X, axis=0, weights=weight)
-        # Rounding can take the variance of a constant column below 0.
-        return Moments(n_rows, total, mean.astype(float), np.maximum(var.astype(float), 0.0))
+        total = total_weight(X, weight)
+        mean, var = mean_variance_axis(X, axis=0, weights=None if weight is None else handy(weight))
+        # Rounding can take the variance of a constant column below 0. One of zeros only is constant.
+        var = marked(np.maximum(var.astype(float), 0.0), X, among=mean != 0)
+        return Moments(n_rows, total, mean.astype(float), var)
 
     def of_block(block):
         first, n = block
@@ -65,18 +88,43 @@ def column_moments(X, weight=None, n_jobs=1):
 
 
 def _dense_moments(X, weight):
-    total = float(len(X)) if weight is None else float(weight.sum())
+    total = total_weight(X, weight)
     if len(X) == 1:
         return Moments(1, total, X[0].astype(float), np.zeros(X.shape[1]))
-    # Distances to the first row: the mean of a constant column is then exact and its variance exactly 0.
-    shifted = np.subtract(X, X[0], dtype=float)
-    w = np.ones(len(X)) if weight is None else weight
-    offset = w @ shifted / total
-    shifted -= offset
-    residual = w @ shifted / total
-    np.square(shifted, out=shifted)
-    var = np.maximum(w @ shifted / total - residual**2, 0.0)
-    return Moments(len(X), total, X[0] + (offset + residual), var)
+    w = np.ones(len(X)) if weight is None else handy(weight)
+    # Who uses what overflowed has to look. Threads do not inherit this setting.
+    with np.errstate(over="ignore", invalid="ignore"):
+        # Distances to a row: the mean of a constant column is then exact and its variance exactly 0. One of great weight is
+        # not far from the mean.
+        origin = X[w.argmax()]
+        shifted = np.subtract(X, origin, dtype=float)
+        offset = w @ shifted / w.sum()
+        shifted -= offset
+        residual = w @ shifted / w.sum()
+        np.square(shifted, out=shifted)
+        var = np.maximum(w @ shifted / w.sum() - residual**2, 0.0)
+        return Moments(len(X), total, origin + (offset + residual), marked(var, X))
+
+
+def total_weight(X, weight):
+    """Sum of the weights (n,), infinity if it overflows, or the number of rows of X."""
+    with np.errstate(over="ignore"):
+        return float(X.shape[0] if weight is None else weight.sum())
+
+
+def handy(weight):
+    """The weights (n,) times a power of two: their products with squares keep clear of the bounds of float64."""
+    return np.ldexp(weight, -np.frexp(weight.max())[1])
+
+
+def marked(var, X, among=True):
+    """Variances (d,) of the columns of X, and LOST where one of those `among` varies by less than they can tell."""
+    small = np.flatnonzero((var < LEAST_VAR) & among)
+    if len(small):
+        extremes = [of(axis=0) for of in (X[:, small].min, X[:, small].max)]
+        least, most = [np.ravel(row.toarray()) if sparse.issparse(row) else row for row in extremes]
+        var[small] = np.where(least < most, LOST, 0.0)
+    return var
 
 
 class Units(NamedTuple):

@@ -117,10 +117,10 @@ class Passes:
         for chunk in self:
             with np.errstate(over="ignore", invalid="ignore"):
                 value = function(chunk, *args)
-            # After the first pass nobody looks at every number again, unless a result is no number.
-            if not is_finite(value):
-                self._named(chunk.number, self.check, chunk.X, chunk.y, chunk.w, False, True)
-            total = value if total is None else add(total, value)
+                # After the first pass nobody looks at every number again, unless a result is no number.
+                if not is_finite(value):
+                    self._named(chunk.number, self.check, chunk.X, chunk.y, chunk.w, False, True)
+                total = value if total is None else add(total, value)
         return total
 
     def __iter__(self):

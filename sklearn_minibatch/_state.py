@@ -6,12 +6,12 @@ is in it too, so that another one can say why it does not load.
 
 import warnings
 
-from ._preconditioner import Diagonal, Factored, Identity, Nystrom
+from ._preconditioner import Diagonal, Factored, Identity, Nystrom, Spectral
 from ._scaler import Moments
 from ._stream import Curvature
 from ._version import __version__
 
-KINDS = {kind.__name__: kind for kind in (Curvature, Diagonal, Factored, Identity, Moments, Nystrom)}
+KINDS = {kind.__name__: kind for kind in (Curvature, Diagonal, Factored, Identity, Moments, Nystrom, Spectral)}
 
 
 def packed(attributes):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from ._preconditioner import DENSE_FEATURES, Factored, Identity, factored, n_buckets
+from ._preconditioner import DENSE_FEATURES, Factored, Identity, Spectral, factored, n_buckets
 from ._rows import centred, count_sketch
 from ._targets import divide, dot
 
@@ -58,8 +58,8 @@ def unseen(first, choice):
 def curvature_of_fit(P, moments, units):
     """The curvature after a fit: rows whose Gram matrix is P stand for its rows."""
     rows = None
-    if isinstance(P, Factored):
-        rows = np.sqrt(moments.weight) * np.tril(P.L).T * (P.D[:, 0] * units.x_scale)
+    if isinstance(P, (Factored, Spectral)):
+        rows = np.sqrt(moments.weight) * P.root * units.x_scale
         rows = np.hstack([rows, np.zeros((len(rows), 1))])
     return Curvature(moments.mean, rows, (), 0, moments.weight, P, units.x_scale, 0.0)
 

@@ -6,9 +6,9 @@ import numpy as np
 from scipy import sparse
 
 from ._blocks import row_blocks
-from ._preconditioner import DENSE_FEATURES, factored, n_buckets
+from ._preconditioner import DENSE_FEATURES, n_buckets, root
 from ._rows import count_sketch
-from ._scaler import Moments, column_moments, merge
+from ._scaler import Moments, column_moments, handy, marked, merge
 
 
 class Chunk(NamedTuple):
@@ -34,7 +34,7 @@ def joined(a, b):
 
 
 class Sketch(NamedTuple):
-    """Sums of a few rows s [x - origin, 1] each, s = sqrt(w), with random signs; the older ones as their Gram matrix."""
+    """Sums of a few rows s [x - origin, 1] each, s = sqrt(w / W), with random signs; the older ones as their Gram matrix."""
 
     origin: np.ndarray  # (d,)
     gram: np.ndarray | None  # (d + 1, d + 1)
@@ -47,9 +47,13 @@ class Sketch(NamedTuple):
         sums[:, :-1] -= sums[:, -1:] * shift
         return Sketch(origin, None if self.gram is None else moved(self.gram, shift), sums)
 
-    def merged(self, other):
-        """The sketch of the rows of both."""
-        other = other.moved(self.origin)
+    def times(self, share):
+        """The same where all weights have become so much smaller."""
+        return Sketch(self.origin, None if self.gram is None else share * self.gram, np.sqrt(share) * self.sums)
+
+    def merged(self, other, share):
+        """The sketch of the rows of both, `share` being that of `other` in the weight."""
+        self, other = self.times(1 - share), other.times(share).moved(self.origin)
         grams = [one.gram for one in (self, other) if one.gram is not None]
         return Sketch(self.origin, sum(grams) if grams else None, np.vstack([self.sums, other.sums])).folded()
 
@@ -82,26 +86,27 @@ class Summary(NamedTuple):
     def scaled_sketch(self, units):
         """Rows whose Gram matrix is close to Z'WZ / W."""
         _, gram, sums = self.sketch.moved(units.x_mean)
-        rows = sums[:, :-1] / (units.x_scale * np.sqrt(self.x.weight))
+        rows = sums[:, :-1] / units.x_scale
         if gram is None:
             return rows
-        gram = gram[:-1, :-1] / self.x.weight / np.outer(units.x_scale, units.x_scale)
-        root = factored(gram, 0.0)
-        return np.vstack([np.tril(root.L).T * root.D[:, 0], rows])
+        return np.vstack([root(gram[:-1, :-1] / units.x_scale / units.x_scale[:, None]), rows])
 
     def gradient_at_zero(self, units):
         """-Z'Wy / W and the weighted mean square of y, in the units given."""
         x_mean, y_mean = self.x.mean - units.x_mean, self.y.mean - units.y_mean
         product = self.covariance + np.outer(x_mean, y_mean)
-        return -product / (units.x_scale[:, None] * units.y_scale), (self.y.var + y_mean**2) / units.y_scale**2
+        square = self.y.var / units.y_scale / units.y_scale + (y_mean / units.y_scale) ** 2
+        return -product / units.x_scale[:, None] / units.y_scale, square
 
 
 def merged(a, b):
     """The `Summary` of the rows of `a` and `b` together."""
+    if b.x.weight > a.x.weight:
+        a, b = b, a  # As in `merge`.
     share = b.x.weight / (a.x.weight + b.x.weight)
     between = np.outer(b.x.mean - a.x.mean, b.y.mean - a.y.mean)
     covariance = a.covariance + share * (b.covariance - a.covariance + (1 - share) * between)
-    sketch = None if a.sketch is None else a.sketch.merged(b.sketch)
+    sketch = None if a.sketch is None else a.sketch.merged(b.sketch, share)
     return Summary(merge(a.x, b.x), merge(a.y, b.y), covariance, sketch)
 
 
@@ -123,28 +128,31 @@ def summary(chunk, seed):
     # As if all chunks before were as long as this one.
     n_before = (chunk.number - 1) * len(w)
     of = sparse_summary if sparse.issparse(chunk.X) else dense_summary
-    x, covariance, sketch = of(chunk.X, w, w[:, None] * (chunk.y - y.mean), n_before, rng)
+    x, covariance, sketch = of(chunk.X, w, chunk.y - y.mean, n_before, rng)
     return Summary(x, y, covariance, sketch)
 
 
 def sparse_summary(X, w, r, n_before, rng):
-    """Moments of the columns of X, X'r / W, and the sketch about 0."""
+    """Moments of the columns of X, their covariance with r, and the sketch about 0."""
     x, (n_rows, d) = column_moments(X, w), X.shape
-    covariance = X.T @ r / x.weight
+    share = handy(w) / handy(w).sum()
+    # The mean of r is 0 but for rounding, which counts where the columns or y are far from 0.
+    covariance = X.T @ (share[:, None] * r) - np.outer(x.mean, share @ r)
     if d > DENSE_FEATURES:
         return x, covariance, None
     S = count_sketch(n_rows, -(-n_rows // rows_per_sum(d, n_before)), rng)
-    S.data *= np.sqrt(w)
+    S.data *= np.sqrt(share)
     sums = np.column_stack([(S @ X).toarray(), S.sum(axis=1)])
     return x, covariance, Sketch(np.zeros(d), None, sums).folded()
 
 
 def dense_summary(X, w, r, n_before, rng):
-    """The same, sketched about an origin near the rows, block by block while they are in cache."""
+    """The same with a sketch about an origin near the rows, block by block while they are in cache."""
     n_rows, d = X.shape
     # Sums of squares about it lose no digits, and those of a constant column are exactly 0.
-    origin = np.median(X[:15], axis=0)
-    targets = np.column_stack([w, r])
+    origin = np.median(X[:15], axis=0) if w.min() == w.max() else X[w.argmax()]
+    weight, w = float(w.sum()), handy(w)
+    targets = w[:, None] * np.column_stack([np.ones(n_rows), r])
     products, squares, sums = np.zeros((d + 1, targets.shape[1])), np.zeros(d), []
     blocks = row_blocks(n_rows, d + 1)
     buffer = np.empty((blocks[0].stop, d + 1))
@@ -157,10 +165,12 @@ def dense_summary(X, w, r, n_before, rng):
         if d <= DENSE_FEATURES:
             T *= (np.sqrt(w[rows]) * rng.choice([-1.0, 1.0], len(T)))[:, None]
             sums.append(summed(T, rows_per_sum(d, n_before + rows.start)))
-    weight = products[d, 0]
-    offset = products[:d, 0] / weight
-    x = Moments(n_rows, float(weight), origin + offset, np.maximum(squares / weight - offset**2, 0.0))
-    return x, products[:d, 1:] / weight, Sketch(origin, None, np.vstack(sums)).folded() if sums else None
+    products /= w.sum()
+    offset = products[:d, 0]
+    var = marked(np.maximum(squares / w.sum() - offset**2, 0.0), X)
+    x = Moments(n_rows, weight, origin + offset, var)
+    covariance = products[:d, 1:] - np.outer(offset, products[d, 1:])
+    return x, covariance, Sketch(origin, None, np.vstack(sums) / np.sqrt(w.sum())).folded() if sums else None
 
 
 def summed(T, rows_per_sum):

@@ -16,6 +16,9 @@ from ._targets import divide, dot
 MEMORY, LINEAR_MEMORY = 10, 2
 # Squares of such numbers do not overflow.
 HUGE = 1e100
+# Noise in the gradient that is worth more than this is no rounding error.
+MOST_NOISE = 1e-6
+EPS = np.finfo(float).eps
 
 
 class Solution(NamedTuple):
@@ -37,12 +40,13 @@ def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, monitor):
     """Minimise F over beta, (d, t), from `beta`.
 
     It has converged when `distance` is at most `tol`: the RMS distance between its predictions and those of the
-    minimiser. `monitor` is told where an epoch begins, and `monitor(found, beta, b, loss, distance)` after it, with the
-    `Solution` so far, stops the fit by returning True. The mini-batches come in random order if `rng` is given.
+    minimiser; or when rounding errors hide what is left of that distance. `monitor` is told where an epoch begins, and
+    `monitor(found, beta, b, loss, distance)` after it, with the `Solution` so far, stops the fit by returning True. The
+    mini-batches come in random order if `rng` is given.
     """
     g, loss = gradient_and_loss(rows, beta, alpha)
-    Pg = P.solve(g)
-    distance = distance_to_minimiser(g, Pg, [])
+    distance, Pg = distance_to_minimiser(g, P, [])
+    checked, rounding, exhausted = distance, 0 * distance, False
     memory = MEMORY if batch_size < rows.n_rows else LINEAR_MEMORY
     decreases, directions, n_steps = [], [], 0
     for _ in range(max_iter):
@@ -60,22 +64,35 @@ def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, monitor):
         beta, g, loss = beta + t * p, g + t * Hp, loss - t**2 * pHp / 2
         directions = [*directions[1 - memory :], (p, Hp, pHp)]
         decreases = [*decreases[1 - MEMORY :], t**2 * pHp / 2]
-        Pg = P.solve(g)
-        distance = distance_to_minimiser(g, Pg, decreases)
-        if near(distance, tol) and not landing:
+        distance, Pg = distance_to_minimiser(g, P, decreases)
+        if not landing and near(distance, worth_a_check(tol, checked, rounding)):
             # g has gathered rounding errors; only one from the data may say that this is the minimiser.
-            g, loss = gradient_and_loss(rows, beta, alpha)
-            Pg = P.solve(g)
-            distance = distance_to_minimiser(g, Pg, decreases)
+            before, (g, loss) = g, gradient_and_loss(rows, beta, alpha)
+            rounding, _ = distance_to_minimiser(g - before, P, [])
+            last, (distance, Pg) = checked, distance_to_minimiser(g, P, decreases)
+            # What no longer shrinks, and is no more than the errors that g had gathered, is noise.
+            noise = (distance > last / 2) & (distance < np.minimum(2 * rounding, MOST_NOISE))
+            exhausted = bool(noise.any()) and near(np.where(noise, 0.0, distance), tol)
+            checked = distance
+            if not near(distance, tol) or np.any(rounding > distance / 10):
+                directions = []  # They are no longer conjugate to the digits that are left.
         found = Solution(beta, n_steps, lr, distance, False)
-        if monitor(found, *found.last, loss, distance) or landing:
+        if monitor(found, *found.last, loss, distance) or landing or exhausted:
             break
-    return found._replace(converged=landing or near(distance, tol))
+    return found._replace(converged=landing or exhausted or near(distance, tol))
 
 
 def near(distance, tol):
     """Whether every target is within `tol`; never, if that is None."""
     return tol is not None and bool(np.all(distance <= tol))
+
+
+def worth_a_check(tol, checked, rounding):
+    """The distance (t,) at which to compute g anew: `tol`, or where it may consist of rounding errors.
+
+    `checked` and `rounding` are the distance, and what of it was rounding errors, when g last came from the data.
+    """
+    return np.maximum(np.maximum(EPS, tol or 0), np.maximum(np.sqrt(EPS) * checked, np.minimum(checked, rounding) / 10))
 
 
 def gradient_and_loss(rows, beta, alpha):
@@ -103,16 +120,17 @@ def conjugate(v, directions, rows, alpha):
     return p, Hp, dot(p, Hp)
 
 
-def distance_to_minimiser(g, Pg, decreases):
-    """RMS distance (t,) of the predictions to the minimiser's: sqrt(2 (F - F*)), estimated.
+def distance_to_minimiser(g, P, decreases):
+    """RMS distance (t,) of the predictions to the minimiser's: sqrt(2 (F - F*)), estimated; and P^-1 g.
 
-    With e the error of beta, 2 (F - F*) = e'He = g'H^-1 g. It is taken as g'P^-1 g, given Pg = P^-1 g, or, where P is a poor
-    likeness of H, as what the last decreases of F leave to come if they go on shrinking at their rate.
+    With e the error of beta, 2 (F - F*) = e'He = g'H^-1 g. It is taken as g'P^-1 g, or, where P is a poor likeness of
+    H, as what the last decreases of F leave to come if they go on shrinking at their rate.
     """
+    Pg = P.solve(g)
     square = np.maximum(dot(g, Pg), 0)
     if len(decreases) > 1:
         rate = divide(decreases[-1], decreases[0]) ** (1 / (len(decreases) - 1))
         rate = np.minimum(rate, 0.99)
         # Twice what such a series would sum to: its rate is a guess.
         square = np.maximum(square, 4 * decreases[-1] * rate / (1 - rate))
-    return np.sqrt(square)
+    return np.sqrt(square), Pg
