@@ -24,7 +24,7 @@ from ._learning_rate import largest_eigenvalue, stable_rate
 from ._monitor import Monitor, held_out
 from ._preconditioner import Diagonal, n_buckets, preconditioner
 from ._rows import in_memory
-from ._scaler import Moments, Units, column_moments, merge, no_moments, to_original, to_scaled
+from ._scaler import Moments, Units, check_magnitude, column_moments, merge, no_moments, to_original, to_scaled
 from ._sgd import DIVERGED, Plan, iterate, loss, one_epoch, sgd
 from ._source import Passes, is_dask, is_source, mapped
 from ._state import packed, unpacked
@@ -43,6 +43,8 @@ from ._svrg import svrg
 
 # Batch sizes that "auto" stands for: large enough for NumPy, small enough for many steps.
 SVRG_BATCH, SGD_BATCH, STREAM_BATCH = 512, 32, 256
+# What weights may add up to: their products with squares of numbers must not leave float64.
+LEAST_WEIGHT, MOST_WEIGHT = 1e-100, 1e100
 
 Rows: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
 Floats: TypeAlias = NDArray[np.floating]
@@ -303,6 +305,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             self._checked = None
             rng = check_random_state(self.random_state)
             moments, y_moments, rows_in, held, chunks = self._taken_in(X, y, sample_weight, rng)
+            _check_magnitudes(moments, y_moments)
             units = self._units(moments, y_moments)
             rows = rows_in(units)
             monitor = Monitor(units, held, self.tol, self.n_iter_no_change, self.verbose, task)
@@ -451,6 +454,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             order = rng.permutation(len(y)) if self.shuffle and len(y) > 1 else None
             moments = merge(self._moments, column_moments(X, w))
             y_moments = merge(self._y_moments, column_moments(y, w))
+            _check_magnitudes(moments, y_moments)
             step = self._stream_svrg if self.solver == "svrg" else self._stream_sgd
             last, mean = step(X, y, w, order, moments, y_moments, rng)
             self._publish(last, mean, moments, y_moments)
@@ -532,7 +536,13 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
             return predict_lazily(self._bare().predict, X, None if self._single_target else len(self.coef_))
         X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
-        return X @ self.coef_.T + self.intercept_
+        with np.errstate(over="ignore", invalid="ignore"):
+            predictions = X @ self.coef_.T + self.intercept_
+        if not np.isfinite(predictions).all():
+            warnings.warn(
+                "Some predictions are not finite: these rows of X are too large for the coefficients.", UserWarning, stacklevel=2
+            )
+        return predictions
 
     def _validated(self, X, y, sample_weight, reset) -> tuple[Any, np.ndarray, np.ndarray | None]:
         """Rows of positive weight as float arrays, X (n, d), y (n, t), and their weights (n,) or None."""
@@ -574,6 +584,11 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         if sample_weight is None:
             return X, y, None, single_target
         w = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        if w.any() and not LEAST_WEIGHT <= w.sum() <= MOST_WEIGHT:
+            raise ValueError(
+                f"The sample weights add up to {w.sum():.3g}. Their overall scale is of no account: multiply them by a constant "
+                f"that brings the sum between {LEAST_WEIGHT:.0e} and {MOST_WEIGHT:.0e}."
+            )
         if not w.all():
             kept = np.flatnonzero(w)
             X, y, w = X[kept], y[kept], w[kept]
@@ -627,6 +642,11 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
     def _publish(self, last, mean, moments, y_moments):
         """Keep what `partial_fit` goes on from, and show it in the shapes and under the names of scikit-learn."""
+        if not all(np.isfinite(part).all() for part in (*last, *mean)):
+            raise ValueError(
+                "The coefficients have left the range of floating-point numbers: the values of X, or their units next to those "
+                "of y, lie too many orders of magnitude apart. Divide columns of X by constants, or take a larger alpha."
+            )
         self._last, self._mean, self._moments, self._y_moments = last, mean, moments, y_moments
         self.coef_, self.intercept_ = self._in_shape(*mean)
 
@@ -669,6 +689,11 @@ class TakenIn(NamedTuple):
     chunks: Passes | None
 
 
+def _check_magnitudes(moments, y_moments):
+    check_magnitude(moments, "X: column")
+    check_magnitude(y_moments, "y: target")
+
+
 def _spread(moments):
     """Standard deviations; the root mean square of a constant target, and 1 if that is 0."""
     square = np.where(moments.var > 0, moments.var, moments.mean**2)
@@ -679,12 +704,18 @@ def _spread(moments):
 def _all_or_nothing(estimator):
     """An estimator that raises inside is left with the attributes it had: they are replaced, never changed in place.
 
-    What scikit-learn keeps on an estimator for its callbacks is therefore put there before.
+    What scikit-learn keeps on an estimator for its callbacks is therefore put there before. A generator of random numbers that
+    is a parameter is put back as well. Numbers that overflow on the way raise no warning: what comes out is looked at.
     """
     before = vars(estimator).copy()
+    generator = estimator.random_state
+    drawn = generator.get_state() if isinstance(generator, np.random.RandomState) else None
     try:
-        yield
+        with np.errstate(all="ignore"):
+            yield
     except BaseException:
         vars(estimator).clear()
         vars(estimator).update(before)
+        if drawn is not None:
+            generator.set_state(drawn)
         raise

@@ -59,6 +59,8 @@ def n_buckets(n_features):
 
 def factored(gram, penalty):
     """P = gram + diag(penalty) for a (d, d) Gram matrix of rows or of a sketch of rows; `penalty` (d,) or a number."""
+    if not np.all(np.isfinite(gram)):
+        raise ValueError("The rows are too large: sums of their products overflow. Divide the columns of X by a constant.")
     d = len(gram)
     P = gram + penalty * np.eye(d)
     D = np.sqrt(np.maximum(np.diag(P), np.finfo(float).tiny))

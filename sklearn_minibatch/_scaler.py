@@ -11,6 +11,10 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 from ._blocks import in_threads, large_blocks, row_blocks
 
 
+# Squares of such numbers can be added up over many rows.
+LARGEST = 1e151
+
+
 @dataclass(frozen=True)
 class Moments:
     """Weighted mean and population variance of the columns of the rows seen so far."""
@@ -77,6 +81,17 @@ def _dense_moments(X, weight):
     np.square(shifted, out=shifted)
     var = np.maximum(w @ shifted / total - residual**2, 0.0)
     return Moments(len(X), total, X[0] + (offset + residual), var)
+
+
+def check_magnitude(moments, what):
+    """Raise ValueError where a column of X, or a target, is so large that sums of squares may leave float64."""
+    square = moments.var + moments.mean**2
+    too_large = np.flatnonzero(~(square <= LARGEST**2))
+    if len(too_large):
+        raise ValueError(
+            f"{what} {too_large[0]} is too large: the root mean square of its values is beyond {LARGEST:.0e}, and sums of "
+            "their squares would overflow. Divide it by a constant."
+        )
 
 
 class Units(NamedTuple):
