@@ -24,7 +24,7 @@ from ._learning_rate import largest_eigenvalue, stable_rate
 from ._monitor import Monitor, held_out
 from ._preconditioner import Diagonal, n_buckets, preconditioner
 from ._rows import in_memory
-from ._scaler import Moments, Units, check_magnitude, column_moments, merge, no_moments, to_original, to_scaled
+from ._scaler import Moments, Units, check_magnitude, column_moments, merge, no_moments, power_of_2, to_original, to_scaled
 from ._sgd import DIVERGED, Plan, iterate, loss, one_epoch, sgd
 from ._source import Passes, is_dask, is_source, mapped
 from ._state import packed, unpacked
@@ -506,7 +506,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         before = iterate(to_scaled(*self._last, units), to_scaled(*self._mean, units), self.t_)
         plan = self._plan(batch_size)
         at, next_lr = one_epoch(rows, before, lr * self._lr_factor, self.n_iter_ + 1, plan, None)
-        square = y_moments.var + y_moments.mean**2
+        square = (y_moments.var + y_moments.mean**2) / units.y_scale**2
         bound = max(loss(rows, before, self.alpha).sum(), square.sum() / 2)
         if not loss(rows, at, self.alpha).sum() <= DIVERGED * bound:
             raise ValueError(
@@ -605,7 +605,11 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         return X[~out], y[~out], None if w is None else w[~out], held
 
     def _units(self, moments, y_moments):
-        """The scaled units to fit in. The textbook solver leaves y, and columns it is told not to scale, as they are."""
+        """The scaled units to fit in.
+
+        The textbook solver leaves columns that it is told not to scale as they are. It divides all targets by one power of 2,
+        which changes no digit of what it does, and keeps the squares of its residuals within the range of numbers.
+        """
         d, t = len(moments.mean), len(y_moments.mean)
         textbook = self.solver == "sgd"
         centred = self.fit_intercept and (self.standardize or not textbook)
@@ -613,7 +617,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             moments.mean if centred else np.zeros(d),
             moments.scale if self.standardize else np.ones(d),
             y_moments.mean if self.fit_intercept and not textbook else np.zeros(t),
-            np.ones(t) if textbook else _spread(y_moments),
+            np.full(t, power_of_2(_spread(y_moments))) if textbook else _spread(y_moments),
         )
 
     def _start(self, *shape) -> Parameters:
@@ -695,9 +699,9 @@ def _check_magnitudes(moments, y_moments):
 
 
 def _spread(moments):
-    """Standard deviations; the root mean square of a constant target, and 1 if that is 0."""
-    square = np.where(moments.var > 0, moments.var, moments.mean**2)
-    return np.sqrt(np.where(square > 0, square, 1.0))
+    """Standard deviations; the size of a constant target, and 1 if that is 0."""
+    spread = np.where(moments.var > 0, np.sqrt(moments.var), np.abs(moments.mean))
+    return np.where(spread > 0, spread, 1.0)
 
 
 @contextmanager

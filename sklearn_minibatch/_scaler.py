@@ -1,6 +1,6 @@
 """Weighted moments of columns, and the change of units between scaled and original coefficients."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from typing import NamedTuple
 
@@ -53,6 +53,20 @@ def merge(a, b):
 
 def column_moments(X, weight=None, n_jobs=1):
     """Moments of the columns of `X`, (n, d) dense or CSR, with row weights (n,) or none."""
+    if weight is not None:
+        # Products with numbers next to 0 must not become 0; a power of 2 changes no digit.
+        unit = power_of_2(weight)
+        found = _moments(X, weight / unit, n_jobs)
+        return replace(found, weight=found.weight * unit)
+    return _moments(X, None, n_jobs)
+
+
+def power_of_2(values):
+    """The least power of 2 above all of the values."""
+    return float(np.ldexp(1.0, np.frexp(np.max(values))[1]))
+
+
+def _moments(X, weight, n_jobs):
     n_rows = X.shape[0]
     if sparse.issparse(X):
         total = float(n_rows) if weight is None else float(weight.sum())

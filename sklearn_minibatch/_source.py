@@ -71,7 +71,7 @@ def forget(array):
 
 def mapped(X, y, sample_weight):
     """`MappedRows` where X is an array mapped from a file, too large to be loaded; else None."""
-    if not isinstance(X, np.memmap) or X.ndim != 2 or X.size <= 4 * CHUNK_ELEMENTS:
+    if y is None or not isinstance(X, np.memmap) or X.ndim != 2 or X.size <= 4 * CHUNK_ELEMENTS:
         return None
     y, w = [None if a is None else a if isinstance(a, np.ndarray) else np.asarray(a) for a in (y, sample_weight)]
     for name, array in (("y", y), ("sample_weight", w)):

@@ -32,6 +32,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import InvalidParameterError
 
 from sklearn_minibatch import ChunkSource, LossHistoryDisplay, MiniBatchRidgeSGD
+from sklearn_minibatch._sgd import DIVERGED
 
 VALID = {
     "alpha": [0, 0.0, 1e-300, 1e-12, 1e-4, 1, np.float64(0.1), 1e12, 1e300, 1.7e308],
@@ -174,11 +175,7 @@ def read_only(rng, X):
 def cast(*dtypes):
     """To one of the dtypes, whatever becomes of the numbers."""
 
-    def function(rng, X):
-        with np.errstate(all="ignore"):
-            return X.astype(pick(rng, dtypes))
-
-    return function
+    return lambda rng, X: X.astype(pick(rng, dtypes))
 
 
 ROWS = [
@@ -208,7 +205,7 @@ TARGETS = [
     lambda rng, y: pick(rng, [y[:-1], np.append(y, y), y[:, None, None], None, "y", 1.0, np.empty(0)]),
 ]
 WEIGHTS = [
-    *[lambda rng, n: None] * 8,
+    *[lambda rng, n: None] * 14,
     *[lambda rng, n: rng.exponential(size=n)] * 2,
     lambda rng, n: rng.integers(0, 3, n),
     lambda rng, n: (rng.random(n) < 0.5).astype(float),
@@ -280,6 +277,7 @@ class Call(NamedTuple):
     passes: list | None = None
 
 
+@np.errstate(all="ignore")
 def draw_call(rng, shape, fitted):
     learning = ["fit", "partial_fit", "fit", "partial_fit", "fit a source"]
     others = ["predict", "score", "set_params", "clone", "pickle"]
@@ -308,6 +306,12 @@ def display(model):
     mpl.use("Agg")
     found = LossHistoryDisplay.from_estimator(model, optimum="lowest", log=True)
     mpl.pyplot.close(found.figure_)
+
+
+def as_floats(values):
+    """An array of (n, columns)."""
+    values = values.toarray() if sparse.issparse(values) else np.asarray(values)
+    return values.astype(values.dtype if values.dtype == np.float32 else float).reshape(len(values), -1)
 
 
 def fingerprint(value):
@@ -425,11 +429,33 @@ class Fuzz:
             self.fault(call, "predictions that are not finite, without a word")
         if call.name == "pickle" and vars(result).keys() != vars(model).keys():
             self.fault(call, "another model came out of the pickle")
+        if call.name == "fit" and call.inputs[1] is not None and not warned:
+            self.check_loss(model, *call.inputs)
         if call.name == "fit" and not isinstance(call.inputs[0], (list, tuple)) and call.inputs[1] is not None:
             with recorded() as said:
                 predictions = model.predict(call.inputs[0])
             if not np.isfinite(predictions).all() and not said:
                 self.fault(call, "predictions for the rows of a fit that are not finite, without a word")
+
+    def check_loss(self, model, X, y, w):
+        """Without a warning, no fit is worse than a constant, up to rounding; one by noisy steps, not much worse."""
+        if model.early_stopping or model.warm_start:
+            return
+        X, y = as_floats(X), as_floats(y)
+        w = np.ones(len(y)) if w is None else np.broadcast_to(np.asarray(w, dtype=float), len(y))
+        with np.errstate(all="ignore"):
+            share = (w / w.max() / (w / w.max()).sum())[:, None]
+            y, X, share = y[w > 0], X[w > 0], share[w > 0]
+            coef, intercept = np.atleast_2d(model.coef_).T, np.ravel(model.intercept_)
+            centred = model.fit_intercept and model.solver == "svrg"
+            limit = y - (share * y).sum(axis=0) if centred else y
+            unit = np.abs(y).max() or 1.0
+            got = np.sqrt((share * ((X @ coef + intercept - y) / unit) ** 2).sum())
+            limit = np.sqrt((share * (limit / unit) ** 2).sum()) * (1 if model.solver == "svrg" else np.sqrt(DIVERGED))
+            eps = np.finfo(np.float32 if X.dtype == np.float32 else float).eps
+            rounding = 1e3 * eps * ((np.abs(X) @ np.abs(coef) + np.abs(intercept) + np.abs(y)) / unit).max()
+        if not got <= limit * (1 + 1e-6) + rounding:
+            self.faults.append(f"case {self.number}, fit: worse than a constant: {got} > {limit} + {rounding}")
 
     def fault(self, call, what):
         self.faults.append(f"case {self.number}, {call.name}: {what}")
