@@ -24,7 +24,7 @@ from ._learning_rate import largest_eigenvalue, stable_rate
 from ._monitor import Monitor, held_out
 from ._preconditioner import Diagonal, n_buckets, preconditioner
 from ._rows import in_memory
-from ._scaler import Moments, Units, check_magnitude, column_moments, merge, no_moments, power_of_2, to_original, to_scaled
+from ._scaler import Moments, Units, check_magnitudes, column_moments, merge, no_moments, power_of_2, to_original, to_scaled
 from ._sgd import DIVERGED, Plan, iterate, loss, one_epoch, sgd
 from ._source import Passes, is_dask, is_source, mapped
 from ._state import packed, unpacked
@@ -305,7 +305,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             self._checked = None
             rng = check_random_state(self.random_state)
             moments, y_moments, rows_in, held, chunks = self._taken_in(X, y, sample_weight, rng)
-            _check_magnitudes(moments, y_moments)
+            check_magnitudes(moments, y_moments)
             units = self._units(moments, y_moments)
             rows = rows_in(units)
             monitor = Monitor(units, held, self.tol, self.n_iter_no_change, self.verbose, task)
@@ -454,7 +454,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             order = rng.permutation(len(y)) if self.shuffle and len(y) > 1 else None
             moments = merge(self._moments, column_moments(X, w))
             y_moments = merge(self._y_moments, column_moments(y, w))
-            _check_magnitudes(moments, y_moments)
+            check_magnitudes(moments, y_moments)
             step = self._stream_svrg if self.solver == "svrg" else self._stream_sgd
             last, mean = step(X, y, w, order, moments, y_moments, rng)
             self._publish(last, mean, moments, y_moments)
@@ -691,11 +691,6 @@ class TakenIn(NamedTuple):
     rows_in: Callable
     held: tuple | None
     chunks: Passes | None
-
-
-def _check_magnitudes(moments, y_moments):
-    check_magnitude(moments, "X: column")
-    check_magnitude(y_moments, "y: target")
 
 
 def _spread(moments):

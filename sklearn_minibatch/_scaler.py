@@ -97,14 +97,20 @@ def _dense_moments(X, weight):
     return Moments(len(X), total, X[0] + (offset + residual), var)
 
 
-def check_magnitude(moments, what):
-    """Raise ValueError where a column of X, or a target, is so large that sums of squares may leave float64."""
-    square = moments.var + moments.mean**2
-    too_large = np.flatnonzero(~(square <= LARGEST**2))
-    if len(too_large):
+def check_magnitudes(x, y):
+    """Raise ValueError where columns of X, or targets, leave the range in which squares can be added up."""
+    for name, moments in (("X: column", x), ("y: target", y)):
+        too_large = np.flatnonzero(~(moments.var + moments.mean**2 <= LARGEST**2))
+        if len(too_large):
+            raise ValueError(
+                f"{name} {too_large[0]} is too large: the root mean square of its values is beyond {LARGEST:.0e}, and sums of "
+                "their squares would overflow. Divide it by a constant."
+            )
+    too_small = np.flatnonzero((y.var + y.mean**2 < 1 / LARGEST**2) & ((y.var > 0) | (y.mean != 0)))
+    if len(too_small):
         raise ValueError(
-            f"{what} {too_large[0]} is too large: the root mean square of its values is beyond {LARGEST:.0e}, and sums of "
-            "their squares would overflow. Divide it by a constant."
+            f"y: target {too_small[0]} is too small: the root mean square of its values is below {1 / LARGEST:.0e}, and "
+            "their squares would vanish. Multiply it by a constant."
         )
 
 
