@@ -484,7 +484,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         w = np.ones(len(y)) if w is None else w
         curvature = unseen(moments, self.preconditioner) if self._curvature is None else self._curvature
         curvature = with_rows(curvature, X, w, self._moments.n_rows, rng)
-        if is_stale(curvature, moments):
+        if is_stale(curvature, self._moments, moments):
             curvature = refreshed(curvature, moments, units, self.alpha, rng)
         batch_size = STREAM_BATCH if self.batch_size == "auto" else self.batch_size
         lr = None if self.lr == "auto" else self.lr

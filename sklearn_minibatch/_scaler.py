@@ -25,14 +25,18 @@ class Moments:
     var: np.ndarray
 
     @cached_property
-    def scale(self):
-        """Standard deviations, with 1 for a column that rounding cannot tell from a constant.
+    def constant(self):
+        """Whether rounding cannot tell a column from a constant.
 
         The bound is that of Chan, Golub and LeVeque (1983), in the form of scikit-learn's StandardScaler.
         """
         eps = np.finfo(float).eps
-        constant = self.var <= self.n_rows * eps * self.var + (self.n_rows * eps * self.mean) ** 2
-        return np.where(constant, 1.0, np.sqrt(self.var))
+        return self.var <= self.n_rows * eps * self.var + (self.n_rows * eps * self.mean) ** 2
+
+    @cached_property
+    def scale(self):
+        """Standard deviations, with 1 for a constant column."""
+        return np.where(self.constant, 1.0, np.sqrt(self.var))
 
 
 def no_moments(n_columns):

@@ -60,6 +60,8 @@ def curvature_of_fit(P, moments, units):
     rows = None
     if isinstance(P, Factored):
         rows = np.sqrt(moments.weight) * np.tril(P.L).T * (P.D[:, 0] * units.x_scale)
+        # Of a constant column P knows the penalty only, in units that will not be its own.
+        rows[:, moments.constant] = 0.0
         rows = np.hstack([rows, np.zeros((len(rows), 1))])
     return Curvature(moments.mean, rows, (), 0, moments.weight, P, units.x_scale, 0.0)
 
@@ -99,10 +101,14 @@ def sketched(curvature, rng):
     return curvature._replace(sketch=sketch, waiting=(), n_waiting=0)
 
 
-def is_stale(curvature, moments):
-    """Whether the rows or the scale of a column have doubled since the last refresh."""
+def is_stale(curvature, before, moments):
+    """Whether the rows or the scale of a column have doubled since the last refresh, or a column is no longer constant.
+
+    The scale of a constant column says nothing of what it will be. `before` are the moments without the last chunk.
+    """
     ratio = moments.scale / curvature.scale
-    return moments.weight >= 2 * curvature.weight or ratio.max() > 2 or ratio.min() < 0.5
+    awake = before.constant & ~moments.constant
+    return moments.weight >= 2 * curvature.weight or ratio.max() > 2 or ratio.min() < 0.5 or awake.any()
 
 
 def refreshed(curvature, moments, units, alpha, rng):

@@ -7,7 +7,7 @@ from scipy import sparse
 
 from ._blocks import row_blocks
 from ._preconditioner import DENSE_FEATURES, factored, n_buckets
-from ._rows import count_sketch
+from ._rows import centred_where_full, count_sketch
 from ._scaler import Moments, column_moments, merge
 
 
@@ -130,7 +130,7 @@ def summary(chunk, seed):
 def sparse_summary(X, w, r, n_before, rng):
     """Moments of the columns of X, X'r / W, and the sketch about 0."""
     x, (n_rows, d) = column_moments(X, w), X.shape
-    covariance = X.T @ r / x.weight
+    covariance = centred_where_full(X, x.mean)[0].T @ r / x.weight
     if d > DENSE_FEATURES:
         return x, covariance, None
     S = count_sketch(n_rows, -(-n_rows // rows_per_sum(d, n_before)), rng)
