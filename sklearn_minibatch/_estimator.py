@@ -540,7 +540,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             predictions = X @ self.coef_.T + self.intercept_
         if not np.isfinite(predictions).all():
             warnings.warn(
-                "Some predictions are not finite: these rows of X are too large for the coefficients.", UserWarning, stacklevel=2
+                "Some predictions are not finite: there, X is too large for the coefficients.", UserWarning, stacklevel=2
             )
         return predictions
 
@@ -586,8 +586,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         w = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         if w.any() and not LEAST_WEIGHT <= w.sum() <= MOST_WEIGHT:
             raise ValueError(
-                f"The sample weights add up to {w.sum():.3g}. Their overall scale is of no account: multiply them by a constant "
-                f"that brings the sum between {LEAST_WEIGHT:.0e} and {MOST_WEIGHT:.0e}."
+                f"The sample weights add up to {w.sum():.3g}. Their scale is of no account: multiply them by a constant that "
+                f"brings the sum between {LEAST_WEIGHT:.0e} and {MOST_WEIGHT:.0e}."
             )
         if not w.all():
             kept = np.flatnonzero(w)
@@ -648,8 +648,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         """Keep what `partial_fit` goes on from, and show it in the shapes and under the names of scikit-learn."""
         if not all(np.isfinite(part).all() for part in (*last, *mean)):
             raise ValueError(
-                "The coefficients have left the range of floating-point numbers: the values of X, or their units next to those "
-                "of y, lie too many orders of magnitude apart. Divide columns of X by constants, or take a larger alpha."
+                "The coefficients have left the range of floating-point numbers: the values of X, or their units next to "
+                "those of y, lie too many orders of magnitude apart. Divide columns by constants, or take a larger alpha."
             )
         self._last, self._mean, self._moments, self._y_moments = last, mean, moments, y_moments
         self.coef_, self.intercept_ = self._in_shape(*mean)

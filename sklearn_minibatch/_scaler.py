@@ -10,7 +10,6 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from ._blocks import in_threads, large_blocks, row_blocks
 
-
 # Squares of such numbers can be added up over many rows.
 LARGEST = 1e151
 
@@ -24,7 +23,7 @@ class Moments:
     mean: np.ndarray
     var: np.ndarray
 
-    @cached_property
+    @property
     def constant(self):
         """Whether rounding cannot tell a column from a constant.
 

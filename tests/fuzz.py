@@ -29,7 +29,6 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import InvalidParameterError
 
 from sklearn_minibatch import ChunkSource, LossHistoryDisplay, MiniBatchRidgeSGD
 from sklearn_minibatch._sgd import DIVERGED
@@ -143,8 +142,8 @@ def sparse_rows(rng, X):
     if kind is not sparse.csr_array or not X.size or chance(rng, 0.5):
         return kind(X)
     n, d = X.shape
-    rows, count = np.sort(rng.integers(n, size=2 * n)), 2 * n
-    found = sparse.csr_array((rng.standard_normal(count), rng.integers(d, size=count), np.searchsorted(rows, np.arange(n + 1))))
+    starts = np.searchsorted(np.sort(rng.integers(n, size=2 * n)), np.arange(n + 1))
+    found = sparse.csr_array((rng.standard_normal(2 * n), rng.integers(d, size=2 * n), starts))
     found.resize(X.shape)
     if chance(rng, 0.5):
         found.indices, found.indptr = found.indices.astype(np.int64), found.indptr.astype(np.int64)
@@ -160,10 +159,12 @@ def frame(rng, X):
 
 def mapped(rng, X):
     """X in a file that must not be written."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115  (goes with the array)
-    file.write(X.tobytes() or b"\0")
-    file.flush()
-    return np.memmap(file, dtype=X.dtype, mode="r", shape=X.shape) if X.size else X
+    if not X.size:
+        return X
+    with tempfile.TemporaryFile() as file:
+        file.write(X.tobytes())
+        file.flush()
+        return np.memmap(file, dtype=X.dtype, mode="r", shape=X.shape)
 
 
 def read_only(rng, X):
@@ -299,7 +300,11 @@ def draw_call(rng, shape, fitted):
     if name == "set_params":
         params = {"no_such": 1} if chance(rng, 0.1) else parameters(rng)
         return Call(name, (), lambda model: model.set_params(**params))
-    return Call(name, (), {"clone": clone, "pickle": lambda model: pickle.loads(pickle.dumps(model)), "display": display}[name])
+    return Call(name, (), {"clone": clone, "pickle": pickled, "display": display}[name])
+
+
+def pickled(model):
+    return pickle.loads(pickle.dumps(model))
 
 
 def display(model):
@@ -330,7 +335,7 @@ def state(model):
 
 @contextmanager
 def recorded():
-    """The warnings inside, as (category, owner, message): the owner is the room of the innermost of our and scikit-learn's frames."""
+    """The warnings inside, as (category, owner, message)."""
     found = []
 
     def show(message, category, *_):
@@ -343,6 +348,7 @@ def recorded():
 
 
 def owner(filenames):
+    """This package or scikit-learn, whichever has the innermost frame."""
     found = "another package"
     for name in filenames:
         parts = Path(name).parts
@@ -467,7 +473,8 @@ class Fuzz:
 
     def table(self):
         """What came of all cases, in Markdown."""
-        rows = [("calls", sum(self.calls.values())), *((f"results of `{name}`", n) for name, n in sorted(self.results.items()))]
+        rows = [("calls", sum(self.calls.values()))]
+        rows += [(f"results: {name}", n) for name, n in sorted(self.results.items())]
         rows += [(f"exceptions: {name}", n) for name, n in sorted(self.exceptions.items())]
         rows += [(f"warnings: {name}", n) for name, n in sorted(self.warnings.items())]
         rows.append(("faults", len(self.faults)))
