@@ -160,6 +160,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     -----
     Weights act as repetitions: a weight of 2 is the row twice, 0 the row left out, and their overall scale is of no account.
 
+    Squares have to be numbers. Columns and targets with a root mean square beyond 1e151, targets with one below 1e-151, and
+    weights that add up to less than 1e-100 or more than 1e100 are refused by name.
+
     The variance-reduced step is that of Johnson and Zhang (2013), "Accelerating stochastic gradient descent using predictive
     variance reduction"; the sketch that of Charikar, Chen and Farach-Colton (2002).
 
@@ -528,7 +531,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-            ``X @ coef_.T + intercept_``; lazy, if X is a Dask collection.
+            ``X @ coef_.T + intercept_``; lazy, if X is a Dask collection. A warning says so if some are not finite.
         """
         check_is_fitted(self)
         if is_dask(X):
