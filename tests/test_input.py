@@ -299,7 +299,7 @@ class TestMagnitudes:
     @METHODS
     @pytest.mark.parametrize("total", [1e-300, 1e300])
     def test_weights_that_cannot_be_multiplied(self, method, total):
-        with pytest.raises(ValueError, match="add up to 1e.3.*multiply them by a constant"):
+        with pytest.raises(ValueError, match=r"add up to 1e.3.*multiply them by a constant"):
             getattr(MiniBatchRidgeSGD(), method)(X, Y, sample_weight=np.full(60, total / 60))
 
     @SOLVERS

@@ -427,7 +427,7 @@ def test_empty_chunks_are_passed_over():
     assert distance(model, X, y) <= model.tol
 
 
-@pytest.mark.parametrize(("chunk", "message"), [((None, None), "NoneType"), ((3.0, 1.0), "float"), (({"a": 1}, [1.0]), "dict")])
+@pytest.mark.parametrize(("chunk", "message"), [((None, None), "None"), ((3.0, 1.0), "float"), (({"a": 1}, [1.0]), "dict")])
 def test_a_chunk_that_is_no_table_is_named(chunk, message):
     X, y = table()
     with pytest.raises((TypeError, ValueError), match=rf"Chunk 2 of pass 1: .*{message}"):

@@ -383,8 +383,10 @@ def test_writing_to_the_published_attributes_does_no_harm(solver):
 
 @pytest.mark.parametrize("start", ["fit", "partial_fit"])
 @pytest.mark.parametrize("exponent", [-20, 20])
-def test_units_of_a_column_that_was_constant_for_a_while(start, exponent):
+@pytest.mark.parametrize("spread", [0.1, 3.0])
+def test_units_of_a_column_that_was_constant_for_a_while(start, exponent, spread):
     X, y = regression(400, 3)
+    X[:, 1] *= spread
     X[:200, 1] = 0.5
     scale = np.array([1.0, 2.0**exponent, 1.0])
     one, two = (MiniBatchRidgeSGD(random_state=0) for _ in range(2))
