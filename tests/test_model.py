@@ -302,8 +302,8 @@ def call(model, method, X, y, w):
 TestTraining = Training.TestCase
 # No shrinking: of so many steps it takes longer than reading them.
 TestTraining.settings = settings(
-    max_examples=60,
-    stateful_step_count=25,
+    max_examples=120,
+    stateful_step_count=30,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
