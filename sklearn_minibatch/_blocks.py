@@ -3,6 +3,8 @@
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
+import numpy as np
+
 # Numbers in a small block: half of a megabyte in float64.
 CACHE_ELEMENTS = 2**16
 # Large blocks: at most so many, of at least so many numbers.
@@ -27,5 +29,12 @@ def in_threads(function, blocks, n_jobs):
     """[function(block) for block in blocks], in at most `n_jobs` threads."""
     if min(n_jobs, len(blocks)) == 1:
         return [function(block) for block in blocks]
+    # Threads do not inherit what NumPy is told to do about an overflow.
+    settings = np.geterr()
+
+    def in_thread(block):
+        with np.errstate(**settings):
+            return function(block)
+
     with ThreadPoolExecutor(n_jobs) as pool:
-        return list(pool.map(function, blocks))
+        return list(pool.map(in_thread, blocks))

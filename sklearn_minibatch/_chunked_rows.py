@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from ._blocks import row_blocks
-from ._rows import in_memory
+from ._rows import centred_where_full, in_memory
 from ._summary import joined
 from ._targets import dot
 
@@ -98,9 +98,10 @@ def products(chunk, units, beta, mean_weight):
     w = None if chunk.w is None else chunk.w / mean_weight
     y = np.zeros((1, 1)) if units.y_mean is None else (chunk.y - units.y_mean) / units.y_scale
     if sparse.issparse(X):
-        r = X @ u - units.x_mean @ u - y
+        X, x_mean = centred_where_full(X, units.x_mean)
+        r = X @ u - x_mean @ u - y
         total, square = weighted_products(X, r, w)
-        total -= np.outer(units.x_mean, r.sum(axis=0))
+        total -= np.outer(x_mean, r.sum(axis=0))
         return total / units.x_scale[:, None], square
     total, square = np.zeros(u.shape), np.zeros(u.shape[1])
     buffer = None

@@ -23,7 +23,18 @@ from ._learning_rate import largest_eigenvalue, stable_rate
 from ._monitor import Monitor, held_out
 from ._preconditioner import Diagonal, n_buckets, preconditioner
 from ._rows import in_memory
-from ._scaler import LEAST_VAR, Moments, Units, column_moments, merge, no_moments, to_original, to_scaled
+from ._scaler import (
+    Moments,
+    Units,
+    check_moments,
+    column_moments,
+    merge,
+    no_moments,
+    power_of_2,
+    spread,
+    to_original,
+    to_scaled,
+)
 from ._sgd import DIVERGED, Plan, iterate, loss, one_epoch, sgd
 from ._source import Passes, is_dask, is_source, mapped
 from ._state import read, written
@@ -44,8 +55,6 @@ from ._svrg import svrg
 SVRG_BATCH, SGD_BATCH, STREAM_BATCH = 512, 32, 512
 # Fewer mini-batches than this make a direction no better than that of one full-batch step, which needs no pass.
 FEW_BATCHES = 8
-# Smaller sums of weights may have lost digits.
-TINY_WEIGHT = LEAST_VAR / np.finfo(float).eps
 
 # What every fitted model holds, and `partial_fit` goes on from.
 FITTED = (
@@ -171,8 +180,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     alike: those with the least norm in the units of the penalty are found, to which ever smaller `alpha` would lead (with
     `warm_start`, those nearest to the start).
 
-    A column whose variance underflows float64 (it varies by less than 1e-154) is taken for constant, with a warning; one whose
-    variance overflows is refused.
+    A column whose variance underflows float64 (it varies by less than 1e-154) is taken for constant, with a warning. Columns
+    with a root mean square beyond 1e151, and targets with such a standard deviation, are refused by name.
 
     The variance-reduced step is that of Johnson and Zhang (2013), "Accelerating stochastic gradient descent using predictive
     variance reduction"; the sketch that of Charikar, Chen and Farach-Colton (2002).
@@ -319,11 +328,12 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             on by `partial_fit`, or by `fit` with ``warm_start=True``. Before the end of the first epoch it is as it was.
         """
         task = Task(self, "fit", self.max_iter, X, y, sample_weight)
-        with _AllOrNothing(self) as attempt, task:
+        with np.errstate(all="ignore"), _AllOrNothing(self) as attempt, task:
+            # Numbers that overflow on the way raise no warning: what comes out is looked at.
             self._checked = None
             rng = check_random_state(self.random_state)
             moments, y_moments, rows_in, held, chunks = self._taken_in(X, y, sample_weight, rng)
-            self._check_moments(moments, y_moments)
+            check_moments(moments, y_moments)
             units = self._units(moments, y_moments)
             rows = rows_in(units)
             monitor = Monitor(units, held, self.tol, self.n_iter_no_change, self.verbose, task)
@@ -481,7 +491,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             the chunks, tells of an interrupt that came just after the end.
         """
         task = Task(self, "partial_fit", 0, X, y, sample_weight)
-        with _AllOrNothing(self), task:
+        with np.errstate(all="ignore"), _AllOrNothing(self), task:
             first = not hasattr(self, "coef_")
             self._check_parameters()
             X, y, w = self._validated(X, y, sample_weight, reset=first)
@@ -491,7 +501,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             order = rng.permutation(len(y)) if self.shuffle and len(y) > 1 else np.arange(len(y))
             moments = merge(self._moments, column_moments(X, w))
             y_moments = merge(self._y_moments, column_moments(y, w))
-            self._check_moments(moments, y_moments)
+            check_moments(moments, y_moments)
             step = self._stream_svrg if self.solver == "svrg" else self._stream_sgd
             last, mean = step(X, y, w, order, moments, y_moments, rng)
             self._publish(last, mean, moments, y_moments)
@@ -521,7 +531,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         w = np.ones(len(y)) if w is None else w
         curvature = unseen(moments, self.preconditioner) if self._curvature is None else self._curvature
         curvature = with_rows(curvature, X, w, self._moments.n_rows, rng)
-        if is_stale(curvature, moments):
+        if is_stale(curvature, self._moments, moments):
             curvature = refreshed(curvature, moments, units, self.alpha, rng)
         batch_size = self.batch_size
         if batch_size == "auto":
@@ -546,7 +556,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         before = iterate(to_scaled(*self._last, units), to_scaled(*self._mean, units), self.t_)
         plan = self._plan(batch_size)
         at, next_lr = one_epoch(rows, before, lr * self._lr_factor, self.n_iter_ + 1, plan, None)
-        square = y_moments.var + y_moments.mean**2
+        square = (y_moments.var + y_moments.mean**2) / units.y_scale**2
         bound = max(loss(rows, before, self.alpha).sum(), square.sum() / 2)
         if not loss(rows, at, self.alpha).sum() <= DIVERGED * bound:
             raise ValueError(
@@ -568,7 +578,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-            ``X @ coef_.T + intercept_``; lazy, if X is a Dask collection.
+            ``X @ coef_.T + intercept_``; lazy, if X is a Dask collection. A warning says so if some are not finite.
         """
         check_is_fitted(self)
         if is_dask(X):
@@ -577,7 +587,12 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             return predict_lazily(self._bare().predict, X, None if self._single_target else len(self.coef_))
         with np.errstate(over="ignore", invalid="ignore"):
             X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
-        return X @ self.coef_.T + self.intercept_
+            predictions = X @ self.coef_.T + self.intercept_
+        if not np.isfinite(predictions).all():
+            warnings.warn(
+                "Some predictions are not finite: there, X is too large for the coefficients.", UserWarning, stacklevel=2
+            )
+        return predictions
 
     def _validated(self, X, y, sample_weight, reset) -> tuple[Any, np.ndarray, np.ndarray | None]:
         """Rows of positive weight as float arrays, X (n, d), y (n, t), and their weights (n,) or None."""
@@ -613,9 +628,11 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
                 reset=reset,
                 ensure_all_finite=finite,
             )
-        if sparse.issparse(X) and not X.has_canonical_format:
-            X = X.copy()
-            X.sum_duplicates()
+        if sparse.issparse(X):
+            X = sparse.csr_array(X)
+            if not X.has_canonical_format:
+                X = X.copy()
+                X.sum_duplicates()
         single_target = y.ndim == 1
         y = y.astype(float, copy=False).reshape(len(y), -1)
         if sample_weight is None:
@@ -636,26 +653,12 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         held = X[out], y[out], w_all[out], baseline
         return X[~out], y[~out], None if w is None else w[~out], held
 
-    def _check_moments(self, moments, y_moments):
-        """Raise where float64 does not hold the moments, warn where it takes a column that varies for a constant."""
-        if not TINY_WEIGHT <= moments.weight < np.inf:
-            raise ValueError(
-                f"The sample weights sum to {moments.weight:.3g}, which is too {'much' if moments.weight > 1 else 'little'} "
-                "for float64. Multiply them by a constant; only their ratios count."
-            )
-        for name, of in (("X", moments), ("y", y_moments)):
-            failed = ~np.isfinite(of.var)
-            if failed.any():
-                raise ValueError(f"{_columns(failed, name)}: the variance overflows float64. Multiply by a small constant.")
-            if of.is_lost.any():
-                warnings.warn(
-                    f"{_columns(of.is_lost, name)}: the variance underflows float64; what varies by less than 1e-154 is taken "
-                    "for constant. Multiply by a large constant.",
-                    stacklevel=4,
-                )
-
     def _units(self, moments, y_moments):
-        """The scaled units to fit in. The textbook solver leaves y, and columns it is told not to scale, as they are."""
+        """The scaled units to fit in.
+
+        The textbook solver leaves columns that it is told not to scale as they are. It divides all targets by one power of 2,
+        which changes no digit of what it does, and keeps the squares of its residuals within the range of numbers.
+        """
         d, t = len(moments.mean), len(y_moments.mean)
         textbook = self.solver == "sgd"
         centred = self.fit_intercept and (self.standardize or not textbook)
@@ -663,7 +666,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             moments.mean if centred else np.zeros(d),
             moments.scale if self.standardize else np.ones(d),
             y_moments.mean if self.fit_intercept and not textbook else np.zeros(t),
-            np.ones(t) if textbook else _spread(y_moments),
+            np.full(t, power_of_2(spread(y_moments))) if textbook else spread(y_moments),
         )
 
     def _start(self, *shape) -> Parameters:
@@ -693,6 +696,11 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
     def _publish(self, last, mean, moments, y_moments):
         """Keep what `partial_fit` goes on from, and show it in the shapes and under the names of scikit-learn."""
+        if not all(np.isfinite(part).all() for part in (*last, *mean)):
+            raise ValueError(
+                "The coefficients have left the range of floating-point numbers: the values of X, or their units next to "
+                "those of y, lie too many orders of magnitude apart. Divide columns by constants, or take a larger alpha."
+            )
         self._last, self._mean, self._moments, self._y_moments = last, mean, moments, y_moments
         self.coef_, self.intercept_ = self._in_shape(*mean)
 
@@ -735,27 +743,18 @@ class TakenIn(NamedTuple):
     chunks: Passes | None
 
 
-def _columns(mask, name):
-    """The columns in `mask` (d,), in words; no more than five of them."""
-    numbers = [str(j) for j in np.flatnonzero(mask)]
-    return f"Column {', '.join(numbers[:5])}{', ...' if len(numbers) > 5 else ''} of {name}"
-
-
-def _spread(moments):
-    """Standard deviations; the size of a constant target, and 1 if that is 0."""
-    size = np.where(moments.var >= LEAST_VAR, np.sqrt(moments.var), np.abs(moments.mean))
-    return np.where(size > 0, size, 1.0)
-
-
 class _AllOrNothing:
     """Leaves an estimator that raises inside with the attributes it had: they are replaced, never changed in place.
 
-    What scikit-learn keeps on an estimator for its callbacks is therefore put there before.
+    What scikit-learn keeps on an estimator for its callbacks is therefore put there before. A generator of random numbers that
+    is a parameter is put back as well.
     """
 
     def __init__(self, estimator):
         self.estimator, self.before = estimator, vars(estimator).copy()
         self.publish = lambda: False
+        self.generator = estimator.random_state if isinstance(estimator.random_state, np.random.RandomState) else None
+        self.drawn = None if self.generator is None else self.generator.get_state()
 
     def if_interrupted(self, publish):
         """After a KeyboardInterrupt call `publish`, and undo nothing if that returns True."""
@@ -774,3 +773,5 @@ class _AllOrNothing:
             # A second interrupt may have come while publishing. One assignment cannot be interrupted halfway.
             if not keep:
                 self.estimator.__dict__ = self.before
+                if self.generator is not None:
+                    self.generator.set_state(self.drawn)

@@ -113,7 +113,7 @@ def svrg_epoch(Z, batch_size, g, alpha, solve, lr, rng):
     if batch_size >= Z.shape[0]:
         return -lr * solve(g)
     # In a block alpha v is taken at its entry: harmless while the sum of its steps, lr k P^-1 alpha v, is below v.
-    together = min(batches_per_block(batch_size, Z.shape[1]), max(1, int(0.5 / lr)))
+    together = min(batches_per_block(batch_size, Z.shape[1]), max(1, int(min(0.5 / lr, 64))))
     starts = np.arange(0, Z.shape[0], together * batch_size)
     if rng is not None:
         rng.shuffle(starts)

@@ -3,21 +3,24 @@
 import numpy as np
 
 from ._kernels import batch_sizes
+from ._targets import norm
 
 POWER_ITERATIONS = 12
 SAMPLED_ROWS = 4096
+# Between this and its inverse, a curvature has an inverse.
+TINY = float(np.finfo(float).tiny)
 
 
 def largest_eigenvalue(batches, alpha, solve, rng):
     """Largest eigenvalue of P^-1 (Z_B' Z_B / |B| + alpha I) over the mini-batches Z_B, by power iteration."""
-    largest = 0.0
+    largest = TINY
     for Z in batches:
         v = rng.standard_normal((Z.shape[1], 1))
         for _ in range(POWER_ITERATIONS):
-            v /= max(np.linalg.norm(v), np.finfo(float).tiny)
+            v /= max(norm(v), TINY)
             v = solve(Z.T @ (Z @ v.astype(Z.dtype, copy=False)) / Z.shape[0] + alpha * v)
-        largest = max(largest, float(np.linalg.norm(v)))
-    return largest
+        largest = max(largest, float(norm(v)))
+    return min(largest, 1 / TINY)
 
 
 def stable_rate(rows, batch_size, alpha, rng):

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import lapack
 
+from ._targets import norm
+
 # Beyond this many columns a dense d x d matrix costs more than it saves.
 DENSE_FEATURES = 3000
 NYSTROM_RANK = 100
@@ -90,6 +92,12 @@ def n_buckets(n_features):
     return max(1000, (8 if n_features <= 1000 else 4) * n_features)
 
 
+def check_finite(products):
+    """Raise ValueError where sums of products of rows have overflowed."""
+    if not np.isfinite(products).all():
+        raise ValueError("X is too large: sums of products of its columns overflow. Divide the columns by constants.")
+
+
 def factored(gram, penalty):
     """P = gram + diag(penalty) for a (d, d) Gram matrix of rows or of a sketch of rows; `penalty` (d,) or a number."""
     d = len(gram)
@@ -97,8 +105,7 @@ def factored(gram, penalty):
     D = np.sqrt(np.maximum(np.diag(P), np.finfo(float).tiny))
     P /= D * D[:, None]
     # Reference LAPACK would refuse it with any jitter.
-    if not np.isfinite(P).all():
-        return Factored(np.full((d, d), np.nan), D[:, None])
+    check_finite(P)
     jitter = 10 * d * np.finfo(float).eps
     while True:
         L, failed = lapack.dpotrf(P + jitter * np.eye(d), lower=1)
@@ -140,10 +147,14 @@ def nystrom(curvature, n_features, rank, alpha, rng):
     """
     omega = np.linalg.qr(rng.standard_normal((n_features, rank)))[0]
     Y = curvature(omega)
-    shift = np.finfo(float).eps * np.linalg.norm(Y) + np.finfo(float).tiny
-    Y += shift * omega
-    C = np.linalg.cholesky(omega.T @ Y)
-    B = np.linalg.solve(C, Y.T)
+    check_finite(Y)
+    shift = np.finfo(float).eps * norm(Y) + np.finfo(float).tiny
+    while True:
+        C, failed = lapack.dpotrf(omega.T @ (Y + shift * omega), lower=1)
+        if not failed:
+            break
+        shift *= 10
+    B = np.linalg.solve(C, (Y + shift * omega).T)
     U, singular, _ = np.linalg.svd(B.T, full_matrices=False)
     eigenvalues = np.maximum(singular**2 - shift, 0.0)
     floor = rank * np.finfo(float).eps * eigenvalues[0] + np.finfo(float).tiny

@@ -1,5 +1,6 @@
 """Weighted moments of columns, and the change of units between scaled and original coefficients."""
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import NamedTuple
@@ -13,8 +14,12 @@ from ._blocks import in_threads, large_blocks, row_blocks
 # The least variance that keeps its digits. A column that varies by less has the variance LOST, never that of a constant.
 LEAST_VAR = np.finfo(float).tiny
 LOST = 2.0**-1064
+# Smaller sums of weights may have lost digits.
+TINY_WEIGHT = LEAST_VAR / np.finfo(float).eps
 # Rounding errors are bounded as if so many rows were summed one by one. Moments of blocks are merged, so it is rarely more.
 SUMMED_ROWS = 2**20
+# Squares of such numbers can be added up over many rows.
+LARGEST = 1e151
 
 
 @dataclass(frozen=True)
@@ -33,13 +38,17 @@ class Moments:
 
     @cached_property
     def scale(self):
-        """Standard deviations, with 1 for a column that rounding cannot tell from a constant.
+        """Standard deviations, with 1 for a constant column."""
+        return np.where(self.is_constant, 1.0, np.sqrt(self.var))
+
+    @property
+    def is_constant(self):
+        """Mask (d,) of the columns that rounding cannot tell from a constant.
 
         The bound is that of Chan, Golub and LeVeque (1983), in the form of scikit-learn's StandardScaler.
         """
         error = min(self.n_rows, SUMMED_ROWS) * np.finfo(float).eps
-        constant = self.var <= error * self.var + (error * self.mean) ** 2
-        return np.where(constant | self.is_lost, 1.0, np.sqrt(self.var))
+        return (self.var <= error * self.var + (error * self.mean) ** 2) | self.is_lost
 
     @property
     def is_lost(self):
@@ -125,6 +134,45 @@ def marked(var, X, among=True):
         least, most = [np.ravel(row.toarray()) if sparse.issparse(row) else row for row in extremes]
         var[small] = np.where(least < most, LOST, 0.0)
     return var
+
+
+def power_of_2(values):
+    """The least power of 2 above all of the values."""
+    return float(np.ldexp(1.0, np.frexp(np.max(values))[1]))
+
+
+def spread(moments):
+    """Standard deviations; the size of a constant target, and 1 if that is 0."""
+    size = np.where(moments.var >= LEAST_VAR, np.sqrt(moments.var), np.abs(moments.mean))
+    return np.where(size > 0, size, 1.0)
+
+
+def check_moments(x, y):
+    """Raise ValueError where float64 cannot go on from the moments of X and y; warn where they take a column for constant."""
+    if not TINY_WEIGHT <= x.weight < np.inf:
+        raise ValueError(
+            f"The sample weights sum to {x.weight:.3g}, which is too {'much' if x.weight > 1 else 'little'} for float64. "
+            "Multiply them by a constant; only their ratios count."
+        )
+    for name, of, square in (("X", x, x.var + x.mean**2), ("y", y, y.var)):
+        too_large = ~(square <= LARGEST**2)
+        if too_large.any():
+            raise ValueError(
+                f"{columns(too_large, name)}: too large, beyond about {LARGEST:.0e}; sums of squares would overflow. "
+                "Divide by a constant."
+            )
+        if of.is_lost.any():
+            warnings.warn(
+                f"{columns(of.is_lost, name)}: the variance underflows float64; what varies by less than 1e-154 is taken for "
+                "constant. Multiply by a large constant.",
+                stacklevel=4,
+            )
+
+
+def columns(mask, name):
+    """The columns in `mask` (d,), in words; no more than five of them."""
+    numbers = [str(j) for j in np.flatnonzero(mask)]
+    return f"Column {', '.join(numbers[:5])}{', ...' if len(numbers) > 5 else ''} of {name}"
 
 
 class Units(NamedTuple):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from scipy import sparse
+from sklearn.utils.validation import _num_samples
 
 from ._summary import Chunk
 
@@ -70,7 +71,7 @@ def forget(array):
 
 def mapped(X, y, sample_weight):
     """`MappedRows` where X is an array mapped from a file, too large to be loaded; else None."""
-    if not isinstance(X, np.memmap) or X.ndim != 2 or X.size <= 4 * CHUNK_ELEMENTS:
+    if y is None or not isinstance(X, np.memmap) or X.ndim != 2 or X.size <= 4 * CHUNK_ELEMENTS:
         return None
     y, w = [None if a is None else a if isinstance(a, np.ndarray) else np.asarray(a) for a in (y, sample_weight)]
     for name, array in (("y", y), ("sample_weight", w)):
@@ -142,15 +143,16 @@ class Passes:
     def _named(self, number, function, *args):
         try:
             return function(*args)
-        except ValueError as error:
-            raise ValueError(f"Chunk {number} of pass {self.n_passes}: {error}") from error
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"Chunk {number} of pass {self.n_passes}: {error}") from error
 
     def _chunk(self, number, raw, n_before):
         """The chunk, and the number of its rows with those of weight 0."""
         if not isinstance(raw, (tuple, list)) or len(raw) not in (2, 3):
             raise ValueError(f"expected a tuple (X, y) or (X, y, sample_weight), got {type(raw).__name__}.")
         X, y, w = (*raw, None)[:3]
-        n_read = X.shape[0] if hasattr(X, "shape") else len(X)
+        n_read = _num_samples(X)
         if n_read == 0:
             return Chunk(number, X, np.empty((0, 1)), None), 0
         X, y, w = self.check(X, y, w, self.n_targets is None, self.n_rows is None)

@@ -60,6 +60,8 @@ def curvature_of_fit(P, moments, units):
     rows = None
     if isinstance(P, (Factored, Spectral)):
         rows = np.sqrt(moments.weight) * P.root * units.x_scale
+        # Of a constant column P knows the penalty only, in units that will not be its own.
+        rows[:, moments.is_constant] = 0.0
         rows = np.hstack([rows, np.zeros((len(rows), 1))])
     return Curvature(moments.mean, rows, (), 0, moments.weight, P, units.x_scale, 0.0)
 
@@ -99,10 +101,14 @@ def sketched(curvature, rng):
     return curvature._replace(sketch=sketch, waiting=(), n_waiting=0)
 
 
-def is_stale(curvature, moments):
-    """Whether the rows or the scale of a column have doubled since the last refresh."""
+def is_stale(curvature, before, moments):
+    """Whether the rows or the scale of a column have doubled since the last refresh, or a column is no longer constant.
+
+    The scale of a constant column says nothing of what it will be. `before` are the moments without the last chunk.
+    """
     ratio = moments.scale / curvature.scale
-    return moments.weight >= 2 * curvature.weight or ratio.max() > 2 or ratio.min() < 0.5
+    awake = before.is_constant & ~moments.is_constant
+    return moments.weight >= 2 * curvature.weight or ratio.max() > 2 or ratio.min() < 0.5 or awake.any()
 
 
 def refreshed(curvature, moments, units, alpha, rng):
@@ -130,11 +136,11 @@ def stream_chunk(X, y, w, order, slopes, curvature, seen, units, alpha, batch_si
         rows = order[start : start + batch_size]
         T, v, s = centred(X, rows, units.x_mean), y[rows] - units.y_mean, w[rows, None]
         weight = s.sum()
-        seen += weight
-        g = T.T @ (s * (T @ coef - v)) / weight + penalty * coef
+        seen, s = seen + weight, s / weight
+        g = T.T @ (s * (T @ coef - v)) + penalty * coef
         step = curvature.P.solve(g / scale) / scale
         T_step = T @ step
-        bend = dot(s * T_step, T_step) / weight + dot(penalty * step, step)
+        bend = dot(s * T_step, T_step) + dot(penalty * step, step)
         length = STEP * weight / seen if lr is None else lr
         coef = coef - np.minimum(length, divide(dot(g, step), bend)) * step
         mean = mean + (coef - mean) * (2 * weight / (seen + weight))

@@ -7,7 +7,7 @@ from scipy import sparse
 
 from ._blocks import row_blocks
 from ._preconditioner import DENSE_FEATURES, n_buckets, root
-from ._rows import count_sketch
+from ._rows import centred_where_full, count_sketch
 from ._scaler import Moments, column_moments, handy, marked, merge
 
 
@@ -133,17 +133,18 @@ def summary(chunk, seed):
 
 
 def sparse_summary(X, w, r, n_before, rng):
-    """Moments of the columns of X, their covariance with r, and the sketch about 0."""
+    """Moments of the columns of X, their covariance with r, and the sketch, about 0 in columns with zeros."""
     x, (n_rows, d) = column_moments(X, w), X.shape
     share = handy(w) / handy(w).sum()
     # The mean of r is 0 but for rounding, which counts where the columns or y are far from 0.
-    covariance = X.T @ (share[:, None] * r) - np.outer(x.mean, share @ r)
+    T, mean = centred_where_full(X, x.mean)
+    covariance = T.T @ (share[:, None] * r) - np.outer(mean, share @ r)
     if d > DENSE_FEATURES:
         return x, covariance, None
     S = count_sketch(n_rows, -(-n_rows // rows_per_sum(d, n_before)), rng)
     S.data *= np.sqrt(share)
-    sums = np.column_stack([(S @ X).toarray(), S.sum(axis=1)])
-    return x, covariance, Sketch(np.zeros(d), None, sums).folded()
+    sums = np.column_stack([(S @ T).toarray(), S.sum(axis=1)])
+    return x, covariance, Sketch(x.mean - mean, None, sums).folded()
 
 
 def dense_summary(X, w, r, n_before, rng):

@@ -60,7 +60,7 @@ def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, monitor):
         p, Hp, pHp = conjugate(v, directions, rows, alpha)
         t = -divide(dot(g, p), pHp)
         if np.all(t < 0.1):
-            lr /= 4
+            lr = lower(lr)
         beta, g, loss = beta + t * p, g + t * Hp, loss - t**2 * pHp / 2
         directions = [*directions[1 - memory :], (p, Hp, pHp)]
         decreases = [*decreases[1 - MEMORY :], t**2 * pHp / 2]
@@ -107,7 +107,12 @@ def safeguarded(v, lr, g, Pg):
         failed = ~((dot(g, v) < 0) & (np.abs(v).max(axis=0) < HUGE)) & g.any(axis=0)
     if not failed.any():
         return v, lr
-    return np.where(failed, -Pg, v), lr / 4
+    return np.where(failed, -Pg, v), lower(lr)
+
+
+def lower(lr):
+    """A quarter of the learning rate, but not 0."""
+    return max(lr / 4, np.finfo(float).tiny)
 
 
 def conjugate(v, directions, rows, alpha):

@@ -1,6 +1,7 @@
 """Arithmetic on (d, t) arrays, one column per target."""
 
 import numpy as np
+from scipy import linalg
 
 
 def dot(a, b):
@@ -11,3 +12,8 @@ def dot(a, b):
 def divide(a, b):
     """a / b, and 0 where b is 0: a target that is already solved stays as it is."""
     return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
+
+
+def norm(a):
+    """Square root of the sum of squares of all elements, which may be too large or too small to be squared."""
+    return linalg.norm(np.ravel(a), check_finite=False)

@@ -268,3 +268,120 @@ class TestExtremes:
     def test_extreme_units(self, scale):
         assert distance_to_ridge(MiniBatchRidgeSGD(random_state=0).fit(scale * X, Y), scale * X, Y) <= 1e-6
         assert distance_to_ridge(MiniBatchRidgeSGD(random_state=0).fit(X, scale * Y), X, scale * Y) <= 1e-6
+
+
+class TestMagnitudes:
+    """Numbers whose squares leave float64 are refused by name; whatever can be computed is computed."""
+
+    @SOLVERS
+    @METHODS
+    @pytest.mark.parametrize(
+        ("where", "by", "message"),
+        [("X", 1e200, "Column 1 of X: too large"), ("y", 1e200, "Column 0 of y: too large")],
+    )
+    def test_refused_by_name(self, where, by, message, method, solver):
+        model = fitted(solver=solver, lr=0.01, tol=None, max_iter=3)
+        before = state(model)
+        scale = np.array([1.0, by, 1.0]) if where == "X" else 1.0
+        with pytest.raises(ValueError, match=message):
+            getattr(model, method)(scale * X, Y if where == "X" else by * Y)
+        assert state(model) == before
+
+    @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
+    def test_refused_in_chunks(self, kind):
+        with pytest.raises(ValueError, match="Column 2 of X: too large"):
+            MiniBatchRidgeSGD().fit([(kind(X), Y), (kind(X * [1, 1, 1e300]), Y)])
+
+    @METHODS
+    @pytest.mark.parametrize("weight", [1e-300, 1e307])
+    def test_weights_that_cannot_be_added_up(self, method, weight):
+        with pytest.raises(ValueError, match=r"weights sum to .* Multiply them by a constant"):
+            getattr(MiniBatchRidgeSGD(), method)(X, Y, sample_weight=np.full(60, weight))
+
+    @SOLVERS
+    def test_small_weights_of_small_numbers_are_weights(self, solver):
+        """Sums of their products would be 0."""
+        weights = np.linspace(1, 2, 60)
+        one, two = (MiniBatchRidgeSGD(solver=solver, random_state=0, tol=None, max_iter=20) for _ in range(2))
+        one.fit(2.0**-400 * X, Y, sample_weight=2.0**-320 * weights)
+        two.fit(X, Y, sample_weight=weights)
+        np.testing.assert_array_equal(2.0**-400 * one.coef_, two.coef_)
+        assert one.scaler_.n_samples_seen_ == 2.0**-320 * two.scaler_.n_samples_seen_
+
+    @METHODS
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("exponent", [-400, 160, 400])
+    def test_units_of_the_target_change_no_digit_of_textbook_steps(self, exponent, dtype, method):
+        one, two = (MiniBatchRidgeSGD(solver="sgd", random_state=0, max_iter=10, tol=None) for _ in range(2))
+        getattr(one, method)(X.astype(dtype), 2.0**exponent * Y)
+        getattr(two, method)(X.astype(dtype), Y)
+        np.testing.assert_array_equal(one.coef_, 2.0**exponent * two.coef_)
+        np.testing.assert_array_equal(one.loss_history_, 4.0**exponent * two.loss_history_)
+
+    def test_coefficients_that_cannot_be_represented(self):
+        raised = pytest.raises(ValueError, match="too many orders of magnitude apart")
+        with raised, pytest.warns(UserWarning, match="underflows"):
+            MiniBatchRidgeSGD(alpha=0, standardize=False).fit(1e-160 * X, 1e149 * Y)
+
+    def test_products_that_overflow_are_no_endless_loop(self):
+        rows = np.float32(1e30) * X.astype(np.float32)
+        with pytest.raises(ValueError, match="sums of products of its columns overflow"):
+            MiniBatchRidgeSGD(standardize=False, preconditioner=2).fit(rows, Y)
+
+    def test_predictions_that_overflow_say_so(self):
+        model = MiniBatchRidgeSGD().fit(1e-100 * X, Y)
+        with pytest.warns(UserWarning, match="not finite"):
+            predictions = model.predict([[0, 0, 0], [1e300, 0, 0]])
+        assert np.isfinite(predictions[0])
+        assert not np.isfinite(predictions[1])
+
+    @pytest.mark.parametrize("rank", [1, 2])
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_nystrom_of_collinear_columns(self, rank, dtype):
+        for seed in range(30):
+            rows = np.outer(regression(7, 1, seed=seed)[0], [1.0, -2.0, 3.0, 1.0, 1.0]).astype(dtype)
+            model = MiniBatchRidgeSGD(preconditioner=rank, random_state=seed).fit(rows, rows[:, 0])
+            assert model.converged_
+
+    def test_nystrom_of_numbers_that_cannot_be_squared_twice(self):
+        model = MiniBatchRidgeSGD(preconditioner=1, fit_intercept=False).fit([[1e-100, 1e130, 1e40]], [2.0])
+        np.testing.assert_allclose(model.predict([[1e-100, 1e130, 1e40]]), 2)
+
+    @pytest.mark.parametrize("lr", [5e-324, 1e-300, 1e300])
+    def test_no_learning_rate_is_too_small_or_too_large(self, lr):
+        model = MiniBatchRidgeSGD(lr=lr, batch_size=1, tol=None, max_iter=40, random_state=0).fit(X, Y)
+        assert model.score(X, Y) >= 0
+        assert model.lr_ > 0
+
+    def test_columns_without_curvature(self):
+        model = MiniBatchRidgeSGD(alpha=0, preconditioner=None, batch_size=2).fit(np.ones((5, 2)), np.arange(5.0))
+        np.testing.assert_allclose(model.predict(np.ones((5, 2))), 2)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_failure_puts_random_numbers_back(method):
+    model = MiniBatchRidgeSGD(random_state=np.random.RandomState(0)).fit(X, Y)
+    before = state(model)
+    for _ in range(3):
+        with pytest.raises(ValueError, match="too large"):
+            getattr(model, method)(1e200 * X, Y)
+    with pytest.raises(ValueError, match="Chunk 2"):
+        model.fit([(X, Y), (X, -np.inf * Y)])
+    assert state(model) == before
+
+
+@pytest.mark.parametrize("params", [{}, {"batch_size": 16}, {"solver": "sgd", "tol": None, "max_iter": 20}], ids=str)
+@pytest.mark.parametrize("chunked", [True, False])
+def test_sparse_columns_without_zeros_lose_no_digits(params, chunked):
+    """A constant, and one far away: their products are larger than what they are to tell."""
+    rows = np.where(X > 0, X, 0.0)
+    rows[:, 1] = 1e15
+    rows[:, 2] = X[:, 2] + 1e8
+    # The same numbers about 0, as dense rows.
+    near = rows - [0.0, 1e15, 1e8]
+    one, two = (MiniBatchRidgeSGD(random_state=0, **params) for _ in range(2))
+    found = sparse.csr_array(rows)
+    one.fit([(found[:30], Y[:30]), (found[30:], Y[30:])]) if chunked else one.fit(found, Y)
+    two.fit([(near[:30], Y[:30]), (near[30:], Y[30:])]) if chunked else two.fit(near, Y)
+    np.testing.assert_allclose(one.coef_, two.coef_, rtol=0, atol=1e-5)
+    assert abs(one.coef_[1]) < 1e-20

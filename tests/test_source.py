@@ -425,3 +425,17 @@ def test_empty_chunks_are_passed_over():
     X, y = table()
     model = MiniBatchRidgeSGD(ALPHA).fit([(X[:0], y[:0]), (X, y), (X[:0], y[:0])])
     assert distance(model, X, y) <= model.tol
+
+
+@pytest.mark.parametrize(("chunk", "message"), [((None, None), "None"), ((3.0, 1.0), "float"), (({"a": 1}, [1.0]), "dict")])
+def test_a_chunk_that_is_no_table_is_named(chunk, message):
+    X, y = table()
+    with pytest.raises((TypeError, ValueError), match=rf"Chunk 2 of pass 1: .*{message}"):
+        MiniBatchRidgeSGD().fit([(X, y), chunk])
+
+
+def test_a_mapped_array_without_targets(tmp_path, monkeypatch):
+    monkeypatch.setattr("sklearn_minibatch._source.CHUNK_ELEMENTS", 10)
+    np.save(tmp_path / "X.npy", table()[0])
+    with pytest.raises(ValueError, match="requires y"):
+        MiniBatchRidgeSGD().fit(np.load(tmp_path / "X.npy", mmap_mode="r"))

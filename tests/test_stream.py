@@ -379,3 +379,28 @@ def test_writing_to_the_published_attributes_does_no_harm(solver):
     for model in models:
         model.partial_fit(X[50:], y[50:])
     np.testing.assert_array_equal(models[0].coef_, models[1].coef_)
+
+
+@pytest.mark.parametrize("start", ["fit", "partial_fit"])
+@pytest.mark.parametrize("exponent", [-20, 20])
+@pytest.mark.parametrize("spread", [0.1, 3.0])
+def test_units_of_a_column_that_was_constant_for_a_while(start, exponent, spread):
+    X, y = regression(400, 3)
+    X[:, 1] *= spread
+    X[:200, 1] = 0.5
+    scale = np.array([1.0, 2.0**exponent, 1.0])
+    one, two = (MiniBatchRidgeSGD(random_state=0) for _ in range(2))
+    for model, rows in ((one, X), (two, X * scale)):
+        getattr(model, start)(rows[:200], y[:200])
+        learn(model, rows[200:], y[200:], chunk=20)
+    np.testing.assert_array_equal(two.coef_ * scale, one.coef_)
+
+
+@pytest.mark.parametrize("exponent", [0, 33])
+def test_the_rate_for_sparse_rows_with_a_constant_column(exponent):
+    scale = np.array([1.0, 1.0, 2.0**exponent])
+    model = MiniBatchRidgeSGD(solver="sgd", random_state=0)
+    model.partial_fit(np.array([[-3.75, 0, -4.75]]) * scale, [0.0])
+    model.partial_fit(sparse.csr_array(np.array([[3, 1.125, -4.75]]) * scale), [4.0])
+    # The row is (1, 1, 0) in standard deviations.
+    assert model.lr_ == pytest.approx(1 / (3 + model.alpha))

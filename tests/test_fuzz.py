@@ -1,0 +1,93 @@
+"""A few hundred cases of `python -m tests.fuzz`, and that it sees what it is there to see."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sklearn_minibatch import MiniBatchRidgeSGD
+
+from .fuzz import Fuzz
+
+
+def cases(numbers, seed=0):
+    fuzz = Fuzz(seed)
+    for number in numbers:
+        fuzz.run(number)
+    return fuzz
+
+
+@pytest.mark.parametrize("first", range(0, 800, 200))
+def test_nothing_but_results_and_documented_exceptions(first):
+    fuzz = cases(range(first, first + 200))
+    assert fuzz.faults == []
+    assert sum(fuzz.calls.values()) == sum(fuzz.results.values()) + sum(fuzz.exceptions.values()) > 300
+    assert min(fuzz.results[name] for name in ("fit", "partial_fit", "fit a source")) > 10
+
+
+def writes(model, X, y, **_):
+    if isinstance(X, np.ndarray) and X.flags.writeable and X.size and X.dtype == float:
+        X.flat[0] += 1.5
+
+
+def forgets(model, X, y, **_):
+    model.spoilt_ = 1
+    raise ValueError("There is something wrong with X.")
+
+
+def mumbles(model, X, y, **_):
+    raise ValueError("no")
+
+
+def stumbles(model, X, y, **_):
+    return [][0]
+
+
+def overflows(model, X, y, **_):
+    np.float64(1e308) * np.arange(100.0)
+
+
+def disappears(model, X, y, **_):
+    model.coef_ = model.coef_ * np.nan
+
+
+def guesses(model, X, y, **_):
+    model.coef_ = model.coef_ + 1e6
+
+
+def never_ends(model, X, y, **_):
+    model.n_iter_ = model.max_iter + 1
+
+
+FAULTS = {
+    writes: "an input was written",
+    forgets: "changed the model",
+    mumbles: "ValueError: no",
+    stumbles: "IndexError",
+    overflows: "RuntimeWarning",
+    disappears: "not finite",
+    guesses: "worse than a constant",
+    never_ends: "epochs, max_iter=",
+}
+
+
+@pytest.mark.parametrize(("fault", "words"), FAULTS.items())
+def test_faults_are_seen(monkeypatch, fault, words):
+    honest = MiniBatchRidgeSGD.fit
+
+    def fit(self, X, y=None, sample_weight=None):
+        honest(self, X, y, sample_weight)
+        fault(self, X, y)
+        return self
+
+    monkeypatch.setattr(MiniBatchRidgeSGD, "fit", fit)
+    assert any(words in found for found in cases(range(40)).faults)
+
+
+def test_the_command_runs_one_case_and_prints_a_table():
+    command = [sys.executable, "-m", "tests.fuzz", "--only", "7"]
+    said = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True).stdout
+    assert "| faults | 0 |" in said
+    assert "fit: " in said
