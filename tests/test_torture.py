@@ -148,10 +148,10 @@ def test_columns_too_wide_for_a_variance_are_refused(value, to_rows, solver):
     wide[::2, 2], wide[1::2, 2] = value, -value
     for call in ("fit", "partial_fit"):
         model = MiniBatchRidgeSGD(solver=solver)
-        with pytest.raises(ValueError, match=r"Column 2 of X: too large, beyond about 1e.151; sums of squares would overflow"):
+        with pytest.raises(ValueError, match=r"Column 2 of X: too large, beyond about 1e\+151; sums of squares would overflow"):
             getattr(model, call)(to_rows(wide), Y)
         assert not hasattr(model, "coef_")
-        with pytest.raises(ValueError, match=r"Column 0 of y: the variance overflows"):
+        with pytest.raises(ValueError, match=r"Column 0 of y: too large"):
             getattr(model, call)(to_rows(X), wide[:, 2])
     with pytest.raises(ValueError, match="Column 2 of X: the variance overflows"):
         MiniBatchRidgeSGD(solver=solver).fit([(to_rows(wide[:20]), Y[:20]), (to_rows(wide[20:]), Y[20:])])
