@@ -122,9 +122,10 @@ def test_weight_two_is_the_row_twice_with_early_stopping(n):
     repeated = clone(model).fit(np.repeat(X, w, axis=0), np.repeat(y, w))
     np.testing.assert_allclose(weighted.scaler_.mean_, repeated.scaler_.mean_, rtol=1e-12)
     assert weighted.scaler_.n_samples_seen_ == repeated.scaler_.n_samples_seen_ < w.sum()
-    close = 1e-6 if n == 100 else 1e-3
+    # Models whose R^2 differ by 1e-3 predict about sqrt(1e-3) apart.
+    close, near = (1e-6, 2e-5) if n == 100 else (1e-3, 0.1)
     np.testing.assert_allclose(max(weighted.validation_scores_), max(repeated.validation_scores_), atol=close)
-    np.testing.assert_allclose(weighted.predict(X) / y.std(), repeated.predict(X) / y.std(), atol=20 * close)
+    np.testing.assert_allclose(weighted.predict(X) / y.std(), repeated.predict(X) / y.std(), atol=near)
 
 
 @ANY
