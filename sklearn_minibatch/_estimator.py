@@ -4,27 +4,26 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, Literal, NamedTuple, Self, TypeAlias, TypeVar
+from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 import numpy as np
-from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from sklearn.base import BaseEstimator, RegressorMixin, _fit_context, clone
+from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_feature_names, _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._callbacks import CallbackSupportMixin, Task
 from ._chunked_rows import ChunkedRows
+from ._intake import bare, taken_in, validated
 from ._learning_rate import largest_eigenvalue, stable_rate
-from ._monitor import Monitor, held_out
+from ._monitor import Monitor
 from ._preconditioner import Diagonal, n_buckets, preconditioner
 from ._rows import in_memory
 from ._scaler import (
-    Moments,
     Units,
     check_moments,
     column_moments,
@@ -36,7 +35,7 @@ from ._scaler import (
     to_scaled,
 )
 from ._sgd import DIVERGED, Plan, iterate, loss, one_epoch, sgd
-from ._source import Passes, is_dask, is_source, mapped
+from ._source import is_dask
 from ._state import read, written
 from ._stream import (
     STEP,
@@ -48,7 +47,6 @@ from ._stream import (
     unseen,
     with_rows,
 )
-from ._summary import merged, summary
 from ._svrg import svrg
 
 # Batch sizes that "auto" stands for: large enough for NumPy, small enough for many steps.
@@ -332,7 +330,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             # Numbers that overflow on the way raise no warning: what comes out is looked at.
             self._checked = None
             rng = check_random_state(self.random_state)
-            moments, y_moments, rows_in, held, chunks = self._taken_in(X, y, sample_weight, rng)
+            moments, y_moments, rows_in, held, chunks = taken_in(self, X, y, sample_weight, rng)
             check_moments(moments, y_moments)
             units = self._units(moments, y_moments)
             rows = rows_in(units)
@@ -371,59 +369,6 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         if chunks is not None:
             self.n_passes_ = chunks.n_passes
         return True
-
-    def _taken_in(self, X, y, sample_weight, rng):
-        """The rows as `fit` needs them; the one place that asks where they are."""
-        if is_dask(X):
-            return self._in_chunks(self._partitions(X, y, sample_weight), rng)
-        source = mapped(X, y, sample_weight)
-        if source is None and y is None and is_source(X):
-            if sample_weight is not None:
-                raise ValueError("With a source of chunks, put the weights into the chunks: (X, y, sample_weight).")
-            source = X
-        if source is not None:
-            return self._in_chunks(Passes(source, self._checked_chunk), rng)
-        X, y, w = self._validated(X, y, sample_weight, reset=True)
-        X, y, w, held = self._hold_out(X, y, w, rng)
-        n_jobs = effective_n_jobs(self.n_jobs)
-        moments, y_moments = column_moments(X, w, n_jobs), column_moments(y, w)
-        how = {"fit_intercept": self.fit_intercept, "mean_weight": moments.weight / moments.n_rows, "n_jobs": n_jobs}
-        order = rng.permutation(len(y)) if self.shuffle else None
-        rows_in = partial(in_memory, X, y, w, order=order, **how)
-        return TakenIn(moments, y_moments, rows_in, held, None)
-
-    def _partitions(self, X, y, sample_weight):
-        from ._dask import Partitions
-
-        if y is None:
-            raise ValueError("fit(X, y) of a Dask collection X needs y, in the same partitions.")
-        if self.solver == "sgd":
-            raise ValueError(
-                "solver='sgd' takes its steps one after the other, which partitions on a cluster cannot. Use solver='svrg', "
-                "or dask_ml.wrappers.Incremental with this estimator, which hands it from partition to partition."
-            )
-        self._single_target, self.n_features_in_ = np.ndim(y) == 1, X.shape[1]
-        _check_feature_names(self, getattr(X, "_meta", X), reset=True)
-        return Partitions(X, y, sample_weight, self._bare()._checked_chunk)
-
-    def _bare(self):
-        """What workers need to check and to predict rows: no moments, no preconditioner."""
-        names = ("n_features_in_", "feature_names_in_", "coef_", "intercept_")
-        bare = clone(self)
-        vars(bare).update({name: value for name, value in vars(self).items() if name in names})
-        return bare
-
-    def _in_chunks(self, chunks, rng):
-        if self.early_stopping:
-            raise ValueError(
-                "early_stopping=True needs all rows in memory. Set early_stopping=False: the default solver stops at the "
-                "closed form; to choose alpha, keep some chunks out of the source and score them."
-            )
-        first = chunks.reduce(summary, merged, rng.randint(2**31))
-        if first is None:
-            raise ValueError("All sample weights are zero; at least one row must count.")
-        rows_in = partial(ChunkedRows, chunks, first, fit_intercept=self.fit_intercept, shuffle=self.shuffle)
-        return TakenIn(first.x, first.y, rows_in, None, chunks)
 
     def _solve_svrg(self, rows, start, monitor, rng, moments, units):
         P = preconditioner(rows, self.alpha, self.preconditioner, rng)
@@ -494,7 +439,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         with np.errstate(all="ignore"), _AllOrNothing(self), task:
             first = not hasattr(self, "coef_")
             self._check_parameters()
-            X, y, w = self._validated(X, y, sample_weight, reset=first)
+            X, y, w = validated(self, X, y, sample_weight, reset=first)
             if first:
                 self._begin_stream(X, y)
             rng = np.random.default_rng((self._seed, self.n_iter_))
@@ -584,7 +529,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         if is_dask(X):
             from ._dask import predict_lazily
 
-            return predict_lazily(self._bare().predict, X, None if self._single_target else len(self.coef_))
+            return predict_lazily(bare(self).predict, X, None if self._single_target else len(self.coef_))
         with np.errstate(over="ignore", invalid="ignore"):
             X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
             predictions = X @ self.coef_.T + self.intercept_
@@ -593,65 +538,6 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
                 "Some predictions are not finite: there, X is too large for the coefficients.", UserWarning, stacklevel=2
             )
         return predictions
-
-    def _validated(self, X, y, sample_weight, reset) -> tuple[Any, np.ndarray, np.ndarray | None]:
-        """Rows of positive weight as float arrays, X (n, d), y (n, t), and their weights (n,) or None."""
-        X, y, w, single_target = self._as_floats(X, y, sample_weight, reset)
-        if not reset and (single_target, y.shape[1]) != (self._single_target, len(self._mean[1])):
-            raise ValueError(f"y has {y.shape[1]} target(s) in {1 if single_target else 2} dimensions, unlike before.")
-        self._single_target = single_target
-        if len(y) == 0:
-            raise ValueError("All sample weights are zero; at least one row must count.")
-        return X, y, w
-
-    def _checked_chunk(self, X, y, sample_weight, first, finite):
-        """The same of a chunk, which may be left without rows."""
-        weightless = sample_weight is not None and not np.any(sample_weight)
-        X, y, w, single_target = self._as_floats(X, y, None if weightless else sample_weight, first, finite)
-        if first:
-            self._single_target = single_target
-        return (X[:0], y[:0], w) if weightless else (X, y, w)
-
-    def _as_floats(self, X, y, sample_weight, reset, finite=True):
-        """Rows of positive weight as float arrays, X (n, d), y (n, t), their weights, and whether y was (n,)."""
-        # Finite numbers may have no finite sum, by which they are looked at.
-        with np.errstate(over="ignore", invalid="ignore"):
-            X, y = validate_data(
-                self,
-                X,
-                y,
-                accept_sparse="csr",
-                # The centring of sparse rows is a difference of products, which float32 does not carry.
-                dtype=np.float64 if sparse.issparse(X) else [np.float64, np.float32],
-                multi_output=True,
-                y_numeric=True,
-                reset=reset,
-                ensure_all_finite=finite,
-            )
-        if sparse.issparse(X):
-            X = sparse.csr_array(X)
-            if not X.has_canonical_format:
-                X = X.copy()
-                X.sum_duplicates()
-        single_target = y.ndim == 1
-        y = y.astype(float, copy=False).reshape(len(y), -1)
-        if sample_weight is None:
-            return X, y, None, single_target
-        w = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        if not w.all():
-            kept = np.flatnonzero(w)
-            X, y, w = X[kept], y[kept], w[kept]
-        return X, y, w, single_target
-
-    def _hold_out(self, X, y, w, rng) -> tuple[Any, np.ndarray, np.ndarray | None, tuple | None]:
-        """Rows to fit, and with early stopping what the monitor needs of those held out."""
-        if not self.early_stopping:
-            return X, y, w, None
-        out = held_out(X, y, self.validation_fraction, rng)
-        w_all = np.ones(len(y)) if w is None else w
-        baseline = np.average(y[~out], axis=0, weights=w_all[~out])
-        held = X[out], y[out], w_all[out], baseline
-        return X[~out], y[~out], None if w is None else w[~out], held
 
     def _units(self, moments, y_moments):
         """The scaled units to fit in.
@@ -731,16 +617,6 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=5,
             )
-
-
-class TakenIn(NamedTuple):
-    """Moments of X and y, a function from units to rows, rows held out, and the chunks where there are some."""
-
-    x: Moments
-    y: Moments
-    rows_in: Callable
-    held: tuple | None
-    chunks: Passes | None
 
 
 class _AllOrNothing:

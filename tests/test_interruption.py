@@ -149,6 +149,14 @@ def test_a_callback_that_raises_keyboard_interrupt_keeps_the_epoch_that_has_ende
     assert state(model, {*OWN, "_skl_callbacks"}) == state(shorter, OWN)
 
 
+@pytest.fixture
+def keyboard_interrupts():
+    """As at a terminal: a process in the background of a shell script starts with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     ("params", "copies", "seconds"),
     [
@@ -158,12 +166,12 @@ def test_a_callback_that_raises_keyboard_interrupt_keeps_the_epoch_that_has_ende
     ],
     ids=["svrg", "sgd", "threads"],
 )
-def test_a_signal_at_any_moment(rows, params, copies, seconds):
+def test_a_signal_at_any_moment(rows, params, copies, seconds, keyboard_interrupts):
     """Ctrl-C, at a moment that nothing in the test depends on."""
     X, y = np.tile(rows[0], (copies, 1)), np.tile(rows[1], copies)
     main = threading.main_thread().ident
     for moment in seconds:
-        model = MiniBatchRidgeSGD(tol=None, max_iter=10**9, random_state=0, **params)
+        model = MiniBatchRidgeSGD(tol=None, max_iter=200_000, random_state=0, **params)
         timer = threading.Timer(moment, signal.pthread_kill, (main, signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
             timer.start() or model.fit(X, y)

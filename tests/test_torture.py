@@ -148,7 +148,7 @@ def test_columns_too_wide_for_a_variance_are_refused(value, to_rows, solver):
     wide[::2, 2], wide[1::2, 2] = value, -value
     for call in ("fit", "partial_fit"):
         model = MiniBatchRidgeSGD(solver=solver)
-        with pytest.raises(ValueError, match=r"Column 2 of X: too large, beyond about 1e\+151; sums of squares would overflow"):
+        with pytest.raises(ValueError, match=r"Column 2 of X: too large, beyond about 1e\+151"):
             getattr(model, call)(to_rows(wide), Y)
         assert not hasattr(model, "coef_")
         with pytest.raises(ValueError, match=r"Column 0 of y: too large"):
