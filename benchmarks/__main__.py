@@ -2,7 +2,7 @@
 
 compare  time to accuracy against the peers: results.csv, results.md and pictures
 targets  the targets that the package is held to: targets.md and a picture
-page     puts the tables of the last runs into docs/benchmarks.md
+page     puts the tables of the last runs, those of python -m benchmarks.scale too, into the pages of docs
 """
 
 import argparse
@@ -30,7 +30,7 @@ def main():
     options = parser.parse_args()
     timing.use(options.clock)
     if options.what == "page":
-        report.page(options.out.with_suffix(".md"), options.out)
+        report.pages(options.out.parent, options.out)
     elif options.what == "targets":
         chosen = [target for target in TARGETS if options.only in target.__name__]
         report.targets(chosen, SIZES[options.size], options.out)

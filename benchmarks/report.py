@@ -140,12 +140,22 @@ def draw_errors(lines, title, path):
     plt.close(figure)
 
 
-def page(path, out):
-    """Put the tables that were written to `out` between their markers in a page."""
-    text = path.read_text()
-    for name in ("targets", "results"):
-        begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
-        before, rest = text.split(begin)
-        generated = (out / f"{name}.md").read_text().replace("](error", f"]({out.name}/error")
-        text = before + begin + generated + end + rest.split(end)[1]
-    path.write_text(text)
+# Where the tables of the last runs go.
+PAGES = {
+    "benchmarks.md": ("targets", "results"),
+    "larger_than_memory.md": ("files",),
+    "dask.md": ("dask",),
+    "scale.md": ("model", "stragglers"),
+}
+
+
+def pages(docs, out):
+    """Put the tables that were written to `out` between their markers in the pages."""
+    for page, names in PAGES.items():
+        text = (docs / page).read_text()
+        for name in names:
+            begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
+            before, rest = text.split(begin)
+            generated = (out / f"{name}.md").read_text().replace("](error", f"]({out.name}/error")
+            text = before + begin + generated + end + rest.split(end)[1]
+        (docs / page).write_text(text)

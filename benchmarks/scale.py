@@ -21,19 +21,12 @@ from sklearn_minibatch._chunked_rows import products
 from sklearn_minibatch._scaler import Units
 from sklearn_minibatch._summary import Chunk
 
-from .machine import machine
+from .machine import machine, versions
+from .report import markdown
 from .timing import duration, interleaved, timed, use
 
 COLUMNS = 50
 ALPHA = 1e-6
-
-
-def markdown(heads, rows):
-    """Print a table."""
-    print("", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads), sep="\n")
-    for row in rows:
-        print("| " + " | ".join(str(cell) for cell in row) + " |")
-    sys.stdout.flush()
 
 
 def some_rows(n, seed, weights):
@@ -155,7 +148,7 @@ def files(tiny):
         write_rows(raw, n_long)
         table += [file_row(kind, raw, n_long) for kind in ("raw", "mapped")]
     heads = ["file", "rows", "GB", "passes", "a plain read", "a pass of fit", "ratio", "million rows a second", "peak memory"]
-    markdown(heads, table)
+    return markdown(heads, table)
 
 
 def file_row(kind, path, n_rows):
@@ -281,9 +274,9 @@ def error(coef, intercept, X, y):
 def dask_clusters(tiny):
     """One worker, then two."""
     n_rows, n_parts = (16_000, 4) if tiny else (1_600_000, 16)
-    print(f"\n{n_rows:,} rows of {COLUMNS} columns in {n_parts} partitions")
     table = [row for n_workers in (1, 2) for row in on_cluster(n_workers, n_rows, n_parts)]
-    markdown(["fit", "graphs computed", "bytes moved", "seconds", "distance to closed form"], table)
+    heads = ["fit", "graphs computed", "bytes moved", "seconds", "distance to closed form"]
+    return f"{n_rows:,} rows of {COLUMNS} columns in {n_parts} partitions:\n\n{markdown(heads, table)}"
 
 
 def round_seconds(n_rows, d, n_workers, n_parts, rate, overhead, latency):
@@ -316,10 +309,12 @@ def model(tiny):
             table.append(
                 (f"{n_rows:,}", n_parts, estimator.n_passes_, duration(said), duration(a_round), f"{a_round / said:.1f}")
             )
-    print(f"\nrate {rate / 1e9:.1f} GB/s a worker, {duration(overhead)} a partition, {duration(latency)} a round")
-    markdown(["rows", "partitions", "rounds", "a round by the model", "a round measured", "ratio"], table)
+    constants = f"B = {rate / 1e9:.1f} GB/s a worker, a = {duration(overhead)} a partition, l = {duration(latency)} a round:"
+    checked = markdown(["rows", "partitions", "rounds", "a round by the model", "a round measured", "ratio"], table)
     cases = [(n, k) for n in (10**9, 10**12) for k in (1, 10, 100, 1000)]
-    markdown(["rows", "machines", "TB", "a round", "eight rounds"], [far(n, k, rate, overhead, latency) for n, k in cases])
+    more = [far(n, k, rate, overhead, latency) for n, k in cases]
+    said = markdown(["rows", "machines", "TB", "a round", "eight rounds"], more)
+    return f"{constants}\n\n{checked}\n\nThe same for 100 columns on machines of 16 cores:\n\n{said}"
 
 
 def far(n_rows, n_machines, rate, overhead, latency, d=100, cores=16):
@@ -334,7 +329,7 @@ def products_rate(n_rows, d):
     X, y = some_rows(n_rows, 0, np.ones(d))
     units, p = Units(X.mean(axis=0), X.std(axis=0), None, np.ones(1)), np.ones((d, 1))
     chunk = Chunk(1, X, y[:, None], None)
-    ((median,), _) = interleaved([lambda: products(chunk, units, p)], 5)
+    ((median,), _) = interleaved([lambda: products(chunk, units, p, 1.0)], 5)
     return X.nbytes / median
 
 
@@ -376,7 +371,7 @@ def stragglers(tiny):
             ]
             table.append((per_worker, name, *[f"{time:.2f}" for time in times]))
     heads = ["partitions a worker", "of size", "equal workers", "speeds vary by 30 %", "one of 64 workers 5 times slower"]
-    markdown(heads, table)
+    return markdown(heads, table)
 
 
 def a_round(rng, n_workers, per_worker, even, spread, slow):
@@ -397,13 +392,16 @@ def main():
     parts = {"files": files, "dask": dask_clusters, "model": model, "stragglers": stragglers}
     parser.add_argument("what", nargs="*", choices=[[], *parts], default=[])
     parser.add_argument("--tiny", action="store_true", help="a smoke run")
+    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"), help="folder to write to")
     parser.add_argument("--one-fit", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one_fit:
         return one_fit(options.one_fit[0], Path(options.one_fit[1]))
-    print(machine())
+    options.out.mkdir(parents=True, exist_ok=True)
     for what in options.what or parts:
-        parts[what](options.tiny)
+        text = f"{parts[what](options.tiny)}\n\n{machine()}: {versions()}.\n"
+        print(text, flush=True)
+        (options.out / f"{what}.md").write_text(text)
     return None
 
 

@@ -460,6 +460,8 @@ class Fuzz:
             limit = np.sqrt((share * (limit / unit) ** 2).sum()) * (1 if model.solver == "svrg" else np.sqrt(DIVERGED))
             eps = np.finfo(np.float32 if X.dtype == np.float32 else float).eps
             rounding = 1e3 * eps * ((np.abs(X) @ np.abs(coef) + np.abs(intercept) + np.abs(y)) / unit).max()
+            # Coefficients are multiples of the smallest number.
+            rounding += np.abs(X).sum(axis=1).max() * (np.finfo(float).smallest_subnormal / unit)
         if not got <= limit * (1 + 1e-6) + rounding:
             self.faults.append(f"case {self.number}, fit: worse than a constant: {got} > {limit} + {rounding}")
 
