@@ -29,22 +29,31 @@ def timed(run):
         return result, now() - start
 
 
+def rounds(runs, repeats, warm_up=True):
+    """Seconds (repeats, len(runs)) of calls that take turns, after one round that is not counted."""
+    return np.array([[timed(run)[1] for run in runs] for _ in range(repeats + warm_up)][-repeats:])
+
+
+def median_and_least(seconds):
+    """(2, k) of (repeats, k)."""
+    return np.array([np.median(seconds, axis=0), np.min(seconds, axis=0)])
+
+
 def interleaved(runs, repeats, warm_up=True):
-    """Median and least seconds (2, len(runs)) of calls that take turns, after one round that is not counted."""
-    rounds = [[timed(run)[1] for run in runs] for _ in range(repeats + warm_up)][-repeats:]
-    return np.array([np.median(rounds, axis=0), np.min(rounds, axis=0)])
+    """Median and least seconds (2, len(runs)) of calls that take turns."""
+    return median_and_least(rounds(runs, repeats, warm_up))
 
 
 def epoch_seconds(fits, few, many, repeats, beside=()):
     """As `interleaved`, of one epoch of each `fit(max_iter)`, then of each call of `beside`.
 
-    (fit of `many` epochs - fit of `few`) / (many - few): what a fit does once, such as checking and standardising,
-    cancels.
+    (fit of `many` epochs - fit of `few`) / (many - few), of the same round: what a fit does once, such as checking and
+    standardising, cancels.
     """
     runs = [lambda fit=fit, k=k: fit(k) for k in (few, many) for fit in fits]
-    times = interleaved([*runs, *beside], repeats)
-    few_epochs, many_epochs, others = np.split(times, [len(fits), 2 * len(fits)], axis=1)
-    return np.hstack([(many_epochs - few_epochs) / (many - few), others])
+    seconds = rounds([*runs, *beside], repeats)
+    few_epochs, many_epochs, others = np.split(seconds, [len(fits), 2 * len(fits)], axis=1)
+    return median_and_least(np.hstack([(many_epochs - few_epochs) / (many - few), others]))
 
 
 def duration(seconds):

@@ -54,7 +54,7 @@ def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, monitor):
         # The last epoch is one full-batch step, which costs little and takes most of what is left.
         landing = near(distance, tol)
         size = rows.n_rows if landing else batch_size
-        v = -lr * Pg if size >= rows.n_rows else rows.epoch(size, g, alpha, P.solve, lr, rng)
+        v = -Pg if size >= rows.n_rows else rows.epoch(size, g, alpha, P.solve, lr, rng)
         n_steps += -(-rows.n_rows // size)
         v, lr = safeguarded(v, lr, g, Pg)
         p, Hp, pHp = conjugate(v, directions, rows, alpha)
