@@ -97,30 +97,26 @@ def epochs(size):
         lr = 0.1 / d
         for batch_size, at_least in ((1, 1), (32, 1.5), (256, 4), (1024, 4)):
             fits = textbook(problem, batch_size, lr), sgd_regressor(problem, lr)
-            seconds = epoch_seconds(fits, 1, 7, size.repeats)
+            seconds = epoch_seconds(fits, 2, 12, size.repeats)
             yield times_faster(f"sgd epoch, {len(problem.y)} x {d}, batch {batch_size}, SGDRegressor", at_least, seconds)
 
 
 def numpy_loop(problem, lr, alpha=1e-4):
-    """Epochs, by their number, of the loop that one would write, a row at a time."""
-
-    def fit(max_iter):
-        rng, X, y = np.random.default_rng(0), problem.X, problem.y
-        beta, b = np.zeros(X.shape[1]), 0.0
-        for i in (i for _ in range(max_iter) for i in rng.permutation(len(y))):
-            r = X[i] @ beta + b - y[i]
-            beta -= lr * (r * X[i] + alpha * beta)
-            b -= lr * r
-
-    return fit
+    """An epoch of the loop that one would write, a row at a time."""
+    X, y = problem.X, problem.y
+    beta, b = np.zeros(X.shape[1]), 0.0
+    for i in np.random.default_rng(0).permutation(len(y)):
+        r = X[i] @ beta + b - y[i]
+        beta -= lr * (r * X[i] + alpha * beta)
+        b -= lr * r
 
 
 def loop(size):
     """Epoch of solver "sgd", batch 1, against a plain NumPy loop."""
     for d in (10, 50, 100):
         problem = conditioned(size.rows(100_000), d)
-        fits = textbook(problem, 1, 0.1 / d), numpy_loop(problem, 0.1 / d)
-        seconds = epoch_seconds(fits, 1, 4, min(size.repeats, 3))
+        plain = partial(numpy_loop, problem, 0.1 / d)
+        seconds = epoch_seconds([textbook(problem, 1, 0.1 / d)], 2, 12, size.repeats, beside=[plain])
         yield times_faster(f"sgd epoch, {len(problem.y)} x {d}, batch 1, NumPy loop", 15, seconds)
 
 
