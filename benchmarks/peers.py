@@ -53,7 +53,8 @@ def dense_only(problem, name):
 
 
 def minibatch(problem, tol):
-    model = MiniBatchRidgeSGD(alpha=problem.alpha, standardize=problem.standardize, tol=tol, random_state=0)
+    scaling = {"alpha": problem.alpha, "standardize": problem.standardize}
+    model = MiniBatchRidgeSGD(**scaling, tol=tol, max_iter=MOST_ITERATIONS, random_state=0)
     model.fit(problem.X, problem.y)
     return Fitted(model.predict, model.n_iter_)
 

@@ -5,8 +5,10 @@ from itertools import pairwise
 
 import numpy as np
 
-# Numbers in a small block: half of a megabyte in float64.
+# Numbers that fit a core's own cache with room to spare: half of a megabyte in float64.
 CACHE_ELEMENTS = 2**16
+# Numbers in a block of a pass: few enough for the cache that cores share, so many that threads rarely wait for one another.
+PASS_ELEMENTS = 2**18
 # Large blocks: at most so many, of at least so many numbers.
 MOST_BLOCKS = 8
 LEAST_ELEMENTS = 2**20
@@ -14,7 +16,7 @@ LEAST_ELEMENTS = 2**20
 
 def row_blocks(n_rows, n_columns, first=0):
     """Slices that cover `n_rows` rows from `first` on, each small enough to be read twice from cache."""
-    step = max(1, CACHE_ELEMENTS // max(1, n_columns))
+    step = max(1, PASS_ELEMENTS // max(1, n_columns))
     return [slice(start, min(start + step, first + n_rows)) for start in range(first, first + n_rows, step)]
 
 

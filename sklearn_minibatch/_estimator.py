@@ -50,7 +50,7 @@ from ._stream import (
 from ._svrg import svrg
 
 # Batch sizes that "auto" stands for: large enough for NumPy, small enough for many steps.
-SVRG_BATCH, SGD_BATCH, STREAM_BATCH = 512, 32, 512
+SVRG_BATCH, SGD_BATCH, STREAM_BATCH = 2048, 32, 512
 # Fewer mini-batches than this make a direction no better than that of one full-batch step, which needs no pass.
 FEW_BATCHES = 8
 
@@ -90,7 +90,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         "svrg": preconditioned, variance-reduced mini-batch steps, combined by conjugate gradients; lands on the closed
         form. "sgd": the textbook algorithm, for comparison and teaching.
     batch_size : int or "auto", default="auto"
-        Rows per mini-batch; more than there are means all of them. "auto" takes, for "svrg", 512 or twice as many as there
+        Rows per mini-batch; more than there are means all of them. "auto" takes, for "svrg", 2048 or twice as many as there
         are columns, or all where those would be fewer than 8 mini-batches or where the rows are sparse; for "sgd", 32. In
         `partial_fit`, 512 for "svrg" with a preconditioner, else 32.
     lr : float or "auto", default="auto"
