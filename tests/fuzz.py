@@ -323,7 +323,7 @@ def fingerprint(value):
     """Bytes that change when the input does."""
     if sparse.issparse(value):
         value = value.tocoo()
-        return repr(value.shape).encode() + b"".join(np.asarray(part).tobytes() for part in (value.data, *value.coords))
+        return repr(value.shape).encode() + b"".join(np.asarray(part).tobytes() for part in (value.data, value.row, value.col))
     if isinstance(value, (pd.DataFrame, pd.Series)):
         return pickle.dumps((value.to_numpy(), list(value.axes[-1])))
     return value.tobytes() if isinstance(value, np.ndarray) and value.dtype != object else pickle.dumps(value)
