@@ -26,8 +26,8 @@ def provenance():
 
 
 def targets(chosen, size, out):
-    """Measure, print each row as it comes, and write them all to a table."""
-    marks, rows = {True: "yes", False: "**no**", None: "-"}, []
+    """Measure, print each row as it comes, and write them all to a table; rows of other targets stay in it."""
+    marks, rows, path = {True: "yes", False: "**no**", None: "-"}, [], out / "targets.md"
     for target in chosen:
         start = time.perf_counter()
         for row in target(size):
@@ -35,9 +35,13 @@ def targets(chosen, size, out):
             print(f"| {row.what} | {row.target} | {row.measured} | {marks[row.ok]} |", flush=True)
         print(f"  ({target.__name__}: {time.perf_counter() - start:.0f} s)", flush=True)
     out.mkdir(parents=True, exist_ok=True)
-    cells = [(row.what, row.target, row.measured, marks[row.ok]) for row in rows]
-    table = markdown(["what", "target", "measured", "ok?"], cells)
-    (out / "targets.md").write_text(f"{table}\n\n{provenance()}\n")
+    lines = path.read_text().splitlines() if path.exists() else []
+    before = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")][2:]
+    cells = {each[0]: each for each in before} | {
+        row.what: (row.what, row.target, row.measured, marks[row.ok]) for row in rows
+    }
+    table = markdown(["what", "target", "measured", "ok?"], cells.values())
+    path.write_text(f"{table}\n\n{provenance()}\n")
     draw_growth([row.points for row in rows if row.points], out)
 
 
