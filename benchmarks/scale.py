@@ -88,7 +88,8 @@ def chunks_of(kind, path):
     def parquet():
         import pyarrow.dataset as ds
 
-        for batch in ds.dataset(path).to_batches(batch_size=50_000, batch_readahead=1, fragment_readahead=1):
+        rows = ds.dataset(path, format=ds.ParquetFileFormat(pre_buffer=False))
+        for batch in rows.to_batches(batch_size=50_000, batch_readahead=1, fragment_readahead=1, use_threads=False):
             rows = np.column_stack([column.to_numpy() for column in batch.columns])
             yield rows[:, 1:], rows[:, 0]
 

@@ -172,7 +172,7 @@ def parquet(path, X, y):
     frame = frame_of(X, y)
     for k, start in enumerate(range(0, len(frame), 2500)):
         pq.write_table(pa.Table.from_pandas(frame[start : start + 2500]), path / f"part-{k}.parquet", row_group_size=600)
-    data = ds.dataset(path, format="parquet")
+    data = ds.dataset(path, format=ds.ParquetFileFormat(pre_buffer=False))
 
     def chunks():
         for batch in data.to_batches(batch_size=600):
@@ -292,44 +292,54 @@ PEAK = """
 import json, sys
 from pathlib import Path
 import numpy as np
+import pyarrow.dataset as ds
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
 
-path, n, d, mapped = sys.argv[1], int(sys.argv[2]), 16, sys.argv[3] == "mapped"
+path, n, d, how = sys.argv[1], int(sys.argv[2]), 16, sys.argv[3]
 
 def peak():
     # ru_maxrss would count what the parent held.
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) // 1024
 
-def chunks():
+def source():
     with open(path, "rb") as file:
         while len(rows := np.fromfile(file, count=20_000 * (d + 1))):
             rows = rows.reshape(-1, d + 1)
             yield rows[:, 1:], rows[:, 0]
 
+def parquet():
+    data = ds.dataset(path, format=ds.ParquetFileFormat(pre_buffer=False))
+    for batch in data.to_batches(batch_size=20_000, batch_readahead=1, fragment_readahead=1, use_threads=False):
+        rows = np.column_stack(batch.columns)
+        yield rows[:, 1:], rows[:, 0]
+
 small = np.random.default_rng(0).normal(size=(3000, d))
 MiniBatchRidgeSGD().fit(ChunkSource(lambda: iter([(small, small[:, 0])])))
 before = peak()
-if mapped:
+if how == "mapped":
     rows = np.memmap(path, mode="r", shape=(n, d + 1), dtype=float)
     model = MiniBatchRidgeSGD().fit(rows[:, 1:], rows[:, 0])
 else:
-    model = MiniBatchRidgeSGD().fit(ChunkSource(chunks))
+    model = MiniBatchRidgeSGD().fit(ChunkSource({"source": source, "parquet": parquet}[how]))
 print(json.dumps({"passes": model.n_passes_, "grown": peak() - before}))
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("how", ["source", "mapped"])
+@pytest.mark.parametrize("how", ["source", "mapped", "parquet"])
 def test_peak_memory_does_not_grow_with_the_file(tmp_path, how):
     d, grown = 16, []
+    schema = pa.schema([(f"x{j}", pa.float64()) for j in range(d + 1)])
     rows = np.random.default_rng(0).normal(size=(100_000, d + 1))
     for n in (600_000, 1_800_000):  # 82 and 245 MB
         path = tmp_path / "rows"
-        with path.open("wb") as file:
+        with path.open("wb") as file, pq.ParquetWriter(path.with_suffix(".parquet"), schema) as writer:
             for k in range(n // len(rows)):
                 rows[:, 0] = rows[:, 1:] @ np.arange(d) + k
                 rows.tofile(file)
+                writer.write_table(pa.table(list(rows.T), schema=schema), row_group_size=20_000)
+        path = path.with_suffix(".parquet") if how == "parquet" else path
         script = [sys.executable, "-c", textwrap.dedent(PEAK), str(path), str(n), how]
         out = subprocess.run(script, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
         report = json.loads(out.stdout)
