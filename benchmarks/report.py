@@ -147,7 +147,7 @@ def draw_errors(lines, title, path):
 # Where the tables of the last runs go.
 PAGES = {
     "benchmarks.md": ("targets", "results"),
-    "larger_than_memory.md": ("files",),
+    "larger_than_memory.md": ("files", "disk"),
     "dask.md": ("dask",),
     "scale.md": ("model", "stragglers"),
 }

@@ -1,6 +1,7 @@
-"""Rows that do not fit in memory, or on one machine: python -m benchmarks.scale [files | dask | model | stragglers] [--tiny]
+"""Rows that do not fit in memory, or on one machine: python -m benchmarks.scale [PART ...] [--tiny]
 
 files       seconds per pass of fit against a plain read of the file, and peak memory
+disk        the same by the clock, of a file a third larger than this machine's memory
 dask        one and two worker processes against memory and against dask-ml
 model       the cost model of docs/scale.md against measured rounds, and what it says for more
 stragglers  a simulation of rounds on workers of unequal speed, with partitions of unequal size
@@ -8,10 +9,13 @@ stragglers  a simulation of rounds on workers of unequal speed, with partitions 
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +23,7 @@ import numpy as np
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
 from sklearn_minibatch._chunked_rows import products
 from sklearn_minibatch._scaler import Units
-from sklearn_minibatch._summary import Chunk
+from sklearn_minibatch._summary import Chunk, summary
 
 from .machine import machine, versions
 from .report import markdown
@@ -27,6 +31,7 @@ from .timing import duration, interleaved, timed, use
 
 COLUMNS = 50
 ALPHA = 1e-6
+WEIGHTS = np.random.default_rng(1).normal(size=COLUMNS)
 
 
 def some_rows(n, seed, weights):
@@ -38,7 +43,7 @@ def some_rows(n, seed, weights):
 
 def write_rows(path, n_rows):
     """A plain file of rows [y, x_1, ..., x_d] in float64, made of one block with other noise."""
-    X, y = some_rows(50_000, 0, np.random.default_rng(1).normal(size=COLUMNS))
+    X, y = some_rows(50_000, 0, WEIGHTS)
     block = np.column_stack([y, X])
     with path.open("wb") as file:
         for k in range(n_rows // len(block)):
@@ -96,11 +101,8 @@ def chunks_of(kind, path):
     return ChunkSource({"raw": raw, "hdf5": hdf5, "parquet": parquet}[kind])
 
 
-def one_fit(kind, path):
-    """In a process of its own: seconds of a plain read, and of a fit, its passes, and what it added to the peak memory.
-
-    Seconds are those of the processor, in the system too: the machine may be busy. The file is in the system's cache.
-    """
+def one_fit(kind, path, clock):
+    """In a process of its own: seconds of a plain read, and of a fit, its passes, and what it added to the peak memory."""
     small = some_rows(5000, 0, np.ones(COLUMNS))
     MiniBatchRidgeSGD(ALPHA).fit(ChunkSource(lambda: iter([small])))
     before, model = peak_memory(), MiniBatchRidgeSGD(ALPHA, random_state=0)
@@ -115,7 +117,7 @@ def one_fit(kind, path):
         rows = np.memmap(path, mode="r", dtype=float).reshape(-1, COLUMNS + 1)
         return model.fit(rows[:, 1:], rows[:, 0])
 
-    use("cpu")
+    use(clock)
     read()
     reading, fitting = timed(read)[1], timed(fit)[1]
     print(json.dumps({"read": reading, "fit": fitting, "passes": model.n_passes_, "grown": peak_memory() - before}))
@@ -135,8 +137,14 @@ def plain_read(path):
             pass
 
 
+FILE_HEADS = ["file", "rows", "GB", "passes", "a plain read", "a pass of fit", "ratio", "million rows a second", "peak memory"]
+
+
 def files(tiny):
-    """Reading and fitting, for a short and a long file."""
+    """Reading and fitting, for a short and a long file that the system has in its cache.
+
+    Seconds are those of the processor, in the system too: the machine may be busy.
+    """
     n_short, n_long = (200_000, 300_000) if tiny else (2_500_000, 12_500_000)
     table = []
     with tempfile.TemporaryDirectory() as folder:
@@ -148,12 +156,22 @@ def files(tiny):
         table += [file_row(kind, path, n_short) for kind, path in runs]
         write_rows(raw, n_long)
         table += [file_row(kind, raw, n_long) for kind in ("raw", "mapped")]
-    heads = ["file", "rows", "GB", "passes", "a plain read", "a pass of fit", "ratio", "million rows a second", "peak memory"]
-    return markdown(heads, table)
+    return markdown(FILE_HEADS, table)
 
 
-def file_row(kind, path, n_rows):
-    command = [sys.executable, "-m", "benchmarks.scale", "--one-fit", kind, str(path)]
+def disk(tiny):
+    """Reading and fitting a file that the system cannot keep in its cache."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    n_rows = 200_000 if tiny else memory * 4 // 3 // (8 * (COLUMNS + 1)) // 50_000 * 50_000
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        raw = Path(folder) / "rows"
+        write_rows(raw, n_rows)
+        table = [file_row(kind, raw, n_rows, "wall") for kind in ("raw", "mapped")]
+    return f"On {memory / 1e9:.0f} GB of memory:\n\n{markdown(FILE_HEADS, table)}"
+
+
+def file_row(kind, path, n_rows, clock="cpu"):
+    command = [sys.executable, "-m", "benchmarks.scale", "--one-fit", kind, str(path), clock]
     report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     a_pass = report["fit"] / report["passes"]
     return (
@@ -192,22 +210,28 @@ class Traffic:
         return psutil.net_io_counters(pernic=True)["lo"].bytes_sent
 
 
-def on_cluster(n_workers, n_rows, n_parts, in_memory):
-    """Fits on as many worker processes of one thread, the rows already in their memory."""
-    import dask
-    import dask.array as da
-    from distributed import Client, LocalCluster, wait
+@contextmanager
+def cluster_of(n_workers):
+    """A cluster of as many processes of one thread, as the default scheduler."""
+    from distributed import Client, LocalCluster
 
     options = {"n_workers": n_workers, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
-    weights = np.random.default_rng(1).normal(size=COLUMNS)
-    parts = [dask.delayed(some_rows, nout=2)(n_rows // n_parts, seed, weights) for seed in range(n_parts)]
     with LocalCluster(**options) as cluster, Client(cluster):
-        X = da.concatenate([da.from_delayed(x, (n_rows // n_parts, COLUMNS), float) for x, _ in parts])
-        y = da.concatenate([da.from_delayed(v, (n_rows // n_parts,), float) for _, v in parts])
-        X, y = dask.persist(X, y)
-        wait([X, y])
-        table = [measured(name, fit, X, y, in_memory) for name, fit in peers(n_workers)]
-    return table
+        yield
+
+
+def partitions(n_rows, n_parts):
+    """Rows and targets in the memory of the workers."""
+    import dask
+    import dask.array as da
+    from distributed import wait
+
+    parts = [dask.delayed(some_rows, nout=2)(n_rows // n_parts, seed, WEIGHTS) for seed in range(n_parts)]
+    X = da.concatenate([da.from_delayed(x, (n_rows // n_parts, COLUMNS), float) for x, _ in parts])
+    y = da.concatenate([da.from_delayed(v, (n_rows // n_parts,), float) for _, v in parts])
+    X, y = dask.persist(X, y)
+    wait([X, y])
+    return X, y
 
 
 def peers(n_workers):
@@ -274,16 +298,18 @@ def error(coef, intercept, X, y):
 def dask_clusters(tiny):
     """One worker, then two."""
     n_rows, n_parts = (16_000, 4) if tiny else (1_600_000, 16)
-    weights = np.random.default_rng(1).normal(size=COLUMNS)
     # Made here once more: rows gathered from a cluster leave copies behind, by which its work is no longer shared evenly.
-    rows = [some_rows(n_rows // n_parts, seed, weights) for seed in range(n_parts)]
+    rows = [some_rows(n_rows // n_parts, seed, WEIGHTS) for seed in range(n_parts)]
     in_memory = np.concatenate([X for X, _ in rows]), np.concatenate([y for _, y in rows])
     del rows
     model = MiniBatchRidgeSGD(ALPHA, random_state=0)
     seconds = np.median([timed(lambda: model.fit(*in_memory))[1] for _ in range(5)])
     off = error(model.coef_, model.intercept_, *in_memory)
     table = [("in memory, one process", "", "", duration(seconds), f"{off:.0e}")]
-    table += [row for n_workers in (1, 2) for row in on_cluster(n_workers, n_rows, n_parts, in_memory)]
+    for n_workers in (1, 2):
+        with cluster_of(n_workers):
+            X, y = partitions(n_rows, n_parts)
+            table += [measured(name, fit, X, y, in_memory) for name, fit in peers(n_workers)]
     heads = ["fit", "graphs computed", "bytes moved", "seconds", "distance to closed form"]
     return f"{n_rows:,} rows of {COLUMNS} columns in {n_parts} partitions, medians of five fits:\n\n{markdown(heads, table)}"
 
@@ -293,53 +319,49 @@ def round_seconds(n_rows, d, n_workers, n_parts, rate, overhead, latency):
     return 8 * n_rows * d / (rate * n_workers) + overhead * n_parts + latency
 
 
+def fit_seconds(rounds, *sizes, rates, **costs):
+    """All rounds of a fit: the first has a rate of its own."""
+    first, other = [round_seconds(*sizes, rate=rate, **costs) for rate in rates]
+    return first + (rounds - 1) * other
+
+
 def model(tiny):
     """Constants from small runs, checked on others, then carried on."""
-    import dask
-    import dask.array as da
-    from distributed import Client, LocalCluster
-
-    rate = products_rate(20_000 if tiny else 400_000, COLUMNS)
     sizes = [(20_000, 4), (40_000, 8)] if tiny else [(200_000, 16), (800_000, 16), (1_600_000, 64), (3_200_000, 16)]
-    table, weights = [], np.random.default_rng(1).normal(size=COLUMNS)
-    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
-    with LocalCluster(**options) as cluster, Client(cluster):
+    rates, table = rates_of_passes(20_000 if tiny else 400_000, COLUMNS), []
+    with cluster_of(2):
         latency, overhead = empty_rounds()
+        costs = {"rates": rates, "overhead": overhead, "latency": latency}
         for n_rows, n_parts in sizes:
-            parts = [dask.delayed(some_rows, nout=2)(n_rows // n_parts, seed, weights) for seed in range(n_parts)]
-            X = da.concatenate([da.from_delayed(x, (n_rows // n_parts, COLUMNS), float) for x, _ in parts])
-            y = da.concatenate([da.from_delayed(v, (n_rows // n_parts,), float) for _, v in parts])
-            X, y = dask.persist(X, y)
             estimator = MiniBatchRidgeSGD(ALPHA, random_state=0)
-            start = time.perf_counter()
-            estimator.fit(X, y)
-            a_round = (time.perf_counter() - start) / estimator.n_passes_
-            said = round_seconds(n_rows, COLUMNS, 2, n_parts, rate, overhead, latency)
-            table.append(
-                (f"{n_rows:,}", n_parts, estimator.n_passes_, duration(said), duration(a_round), f"{a_round / said:.1f}")
-            )
-    constants = f"B = {rate / 1e9:.1f} GB/s a worker, a = {duration(overhead)} a partition, l = {duration(latency)} a round:"
-    checked = markdown(["rows", "partitions", "rounds", "a round by the model", "a round measured", "ratio"], table)
+            ((measured,), _) = interleaved([partial(estimator.fit, *partitions(n_rows, n_parts))], 3)
+            said = fit_seconds(estimator.n_passes_, n_rows, COLUMNS, 2, n_parts, **costs)
+            shown = duration(said), duration(measured), f"{measured / said:.1f}"
+            table.append((f"{n_rows:,}", n_parts, estimator.n_passes_, *shown))
+    constants = (
+        f"B = {rates[1] / 1e9:.1f} GB/s a worker ({rates[0] / 1e9:.1f} in the first round), "
+        f"a = {duration(overhead)} a partition, l = {duration(latency)} a round:"
+    )
+    checked = markdown(["rows", "partitions", "rounds", "a fit by the model", "a fit measured", "ratio"], table)
     cases = [(n, k) for n in (10**9, 10**12) for k in (1, 10, 100, 1000)]
-    more = [far(n, k, rate, overhead, latency) for n, k in cases]
-    said = markdown(["rows", "machines", "TB", "a round", "eight rounds"], more)
+    said = markdown(["rows", "machines", "TB", "eight rounds"], [far(n, k, **costs) for n, k in cases])
     return f"{constants}\n\n{checked}\n\nThe same for 100 columns on machines of 16 cores:\n\n{said}"
 
 
-def far(n_rows, n_machines, rate, overhead, latency, d=100, cores=16):
+def far(n_rows, n_machines, d=100, cores=16, **costs):
     """One partition to a core."""
     n_workers = n_machines * cores
-    a_round = round_seconds(n_rows, d, n_workers, n_workers, rate, overhead, latency)
-    return f"{n_rows:.0e}", n_machines, f"{8 * n_rows * d / 1e12:.1f}", duration(a_round), duration(8 * a_round)
+    seconds = fit_seconds(8, n_rows, d, n_workers, n_workers, **costs)
+    return f"{n_rows:.0e}", n_machines, f"{8 * n_rows * d / 1e12:.1f}", duration(seconds)
 
 
-def products_rate(n_rows, d):
-    """Bytes of rows that the products of a pass take in per second."""
+def rates_of_passes(n_rows, d):
+    """Bytes of rows that the first pass and each other one take in per second."""
     X, y = some_rows(n_rows, 0, np.ones(d))
     units, p = Units(X.mean(axis=0), X.std(axis=0), None, np.ones(1)), np.ones((d, 1))
     chunk = Chunk(1, X, y[:, None], None)
-    ((median,), _) = interleaved([lambda: products(chunk, units, p, 1.0)], 5)
-    return X.nbytes / median
+    (medians, _) = interleaved([lambda: summary(chunk, 0), lambda: products(chunk, units, p, 1.0)], 5)
+    return X.nbytes / medians
 
 
 def empty_rounds():
@@ -398,14 +420,15 @@ def a_round(rng, n_workers, per_worker, even, spread, slow):
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.split("\n")[0])
-    parts = {"files": files, "dask": dask_clusters, "model": model, "stragglers": stragglers}
+    parts = {"files": files, "disk": disk, "dask": dask_clusters, "model": model, "stragglers": stragglers}
     parser.add_argument("what", nargs="*", choices=[[], *parts], default=[])
     parser.add_argument("--tiny", action="store_true", help="a smoke run")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"), help="folder to write to")
-    parser.add_argument("--one-fit", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--one-fit", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one_fit:
-        return one_fit(options.one_fit[0], Path(options.one_fit[1]))
+        kind, path, clock = options.one_fit
+        return one_fit(kind, Path(path), clock)
     options.out.mkdir(parents=True, exist_ok=True)
     for what in options.what or parts:
         text = f"{parts[what](options.tiny)}\n\n{machine()}: {versions()}.\n"
