@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from ._blocks import row_blocks
-from ._rows import centred_where_full, in_memory
+from ._rows import centred_where_full, in_memory, relative_weights
 from ._summary import joined
 from ._targets import dot
 
@@ -16,9 +16,11 @@ from ._targets import dot
 class ChunkedRows:
     """Rows behind `chunks`, in scaled units."""
 
-    def __init__(self, chunks, first, units, fit_intercept, shuffle):
-        self.chunks, self.first = chunks, first
-        self.units, self.fit_intercept, self.shuffle = units, fit_intercept, shuffle
+    # A step over all rows needs no pass of its own.
+    passes_are_dear = True
+
+    def __init__(self, chunks, first, units, fit_intercept):
+        self.chunks, self.first, self.units, self.fit_intercept = chunks, first, units, fit_intercept
         self.n_rows, self.n_features = first.x.n_rows, len(first.x.mean)
         self.mean_weight = first.x.weight / first.x.n_rows
         self.dtype = np.dtype(float)
@@ -38,7 +40,7 @@ class ChunkedRows:
         total, square = self.chunks.reduce(products, add, units, beta, self.mean_weight)
         return total / self.n_rows, square / self.n_rows
 
-    def affords_dense(self, d):
+    def affords_dense(self):
         """Whether a dense (d, d) preconditioner is worth its time: it saves passes."""
         return True
 
@@ -95,7 +97,7 @@ def standardized(chunk, frame, order=None):
 def products(chunk, units, beta, mean_weight):
     """Z'Wr and r'Wr, per target, in units of the mean weight; r = Z beta - y, without y where the units have none."""
     X, u = chunk.X, beta / units.x_scale[:, None]
-    w = None if chunk.w is None else chunk.w / mean_weight
+    w = relative_weights(chunk.w, len(chunk.y), mean_weight)
     y = np.zeros((1, 1)) if units.y_mean is None else (chunk.y - units.y_mean) / units.y_scale
     if sparse.issparse(X):
         X, x_mean = centred_where_full(X, units.x_mean)
@@ -162,7 +164,8 @@ def whole_batches(chunks, batch_size):
     for chunk in chunks:
         chunk = chunk if rest is None else joined(rest, chunk)
         cut = len(chunk.y) // batch_size * batch_size
-        rest = None if cut == len(chunk.y) else chunk.part(slice(cut, None))
+        # A copy: the source may use its arrays again for the next chunk.
+        rest = None if cut == len(chunk.y) else chunk.part(np.arange(cut, len(chunk.y)))
         if cut:
             yield chunk.part(slice(cut))
     if rest is not None:

@@ -17,15 +17,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._callbacks import CallbackSupportMixin, Task
-from ._chunked_rows import ChunkedRows
-from ._intake import bare, taken_in, validated
+from ._intake import bare, check_moments, taken_in, validated
 from ._learning_rate import largest_eigenvalue, stable_rate
 from ._monitor import Monitor
-from ._preconditioner import Diagonal, n_buckets, preconditioner
+from ._preconditioner import Diagonal, Identity, preconditioner
 from ._rows import in_memory
 from ._scaler import (
     Units,
-    check_moments,
     column_moments,
     merge,
     no_moments,
@@ -48,6 +46,7 @@ from ._stream import (
     with_rows,
 )
 from ._svrg import svrg
+from ._undo import AllOrNothing
 
 # Batch sizes that "auto" stands for: large enough for NumPy, small enough for many steps.
 SVRG_BATCH, SGD_BATCH, STREAM_BATCH = 2048, 32, 512
@@ -57,7 +56,8 @@ FEW_BATCHES = 8
 # What every fitted model holds, and `partial_fit` goes on from.
 FITTED = (
     *("coef_", "intercept_", "loss_history_", "distance_history_", "n_iter_", "t_", "lr_", "batch_size_", "converged_"),
-    *("n_features_in_", "_single_target", "_last", "_mean", "_moments", "_y_moments", "_curvature", "_lr_factor", "_seed"),
+    *("n_features_in_", "_single_target", "_last", "_predicting", "_moments", "_y_moments", "_curvature"),
+    *("_lr_factor", "_stable_lr", "_seed"),
 )
 
 Rows: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
@@ -91,11 +91,12 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         form. "sgd": the textbook algorithm, for comparison and teaching.
     batch_size : int or "auto", default="auto"
         Rows per mini-batch; more than there are means all of them. "auto" takes, for "svrg", 2048 or twice as many as there
-        are columns, or all where those would be fewer than 8 mini-batches or where the rows are sparse; for "sgd", 32. In
-        `partial_fit`, 512 for "svrg" with a preconditioner, else 32.
+        are columns, or all rows where those would be fewer than 8 mini-batches, where rows come in chunks, or where the
+        preconditioner is diagonal; for "sgd", 32. In `partial_fit`, 512 for "svrg" with a preconditioner, else 32.
     lr : float or "auto", default="auto"
-        Learning rate. "auto" takes 1 / (largest curvature of a mini-batch); in `partial_fit` with "svrg", a step that
-        falls like 1/t. With "svrg" it is cut where it proves too large.
+        Learning rate. "auto" takes 1 / (largest curvature of a mini-batch); in `partial_fit`, with "svrg" a step that falls
+        like 1/t, with "sgd" the least of those rates over the chunks so far. In `fit` with "svrg" it is cut where it proves
+        too large, and steps over all rows do not use it.
     lr_schedule : {"constant", "inverse_time", "compound"}, default="constant"
         For "sgd". In epoch e = 1, 2, ...: the rate is `lr`; ``lr / (1 + lr_decay * e)``; or is divided by
         ``1 + lr_decay * e`` again before every mini-batch. A call of `partial_fit` is an epoch.
@@ -103,11 +104,13 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         For the last two schedules.
     preconditioner : int, "auto" or None, default="auto"
         For "svrg". An int is the rank of a randomised Nystrom approximation of the Hessian. "auto" takes the Hessian of a
-        random sketch of the rows for up to 3000 columns, and rank 100 above. None does without.
+        random sketch of the rows for up to 3000 columns, and rank 100 above; for sparse rows with so many columns that a
+        (d, d) matrix costs more than it saves, the diagonal. None does without. `partial_fit`, where it is not None, takes
+        the sketch for up to 3000 columns, and does without above.
     average : bool, default=False
         For "sgd": predict with a running average of the iterates in which step t has weight proportional to t.
     max_iter : int, default=100
-        Most passes of mini-batches over the rows (epochs) in `fit`.
+        Largest number of epochs, passes of mini-batches over the rows, in `fit`.
     tol : float or None, default=1e-6
         "svrg" has converged when its predictions are, by its estimate, within `tol` standard deviations of y (root mean
         square) of those of the closed form, or so near that rounding errors hide the rest. "sgd" has when F has not fallen by
@@ -137,11 +140,11 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        Coefficients in original units.
+        Coefficients in original units, in float64.
     intercept_ : float or ndarray of shape (n_targets,)
         Intercept in original units.
     scaler_ : StandardScaler
-        Weighted mean, variance and scale of the columns, over all rows seen.
+        Weighted mean, variance and scale of the columns, over all rows trained on.
     loss_history_ : ndarray of shape (n_epochs,)
         F after each epoch of `fit`, summed over the targets; empty after `partial_fit` alone.
     distance_history_ : ndarray of shape (n_epochs,)
@@ -210,7 +213,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     _checked: list[Any] | None
     _single_target: bool
     _last: Parameters
-    _mean: Parameters
+    _predicting: Parameters
 
     _parameter_constraints = {
         "alpha": [Interval(Real, 0, None, closed="left")],
@@ -303,8 +306,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
-            Rows; CSR matrices and float32 and float64 arrays are used as they are. A large `numpy.memmap` is read in
-            chunks. Dask arrays and dataframes, together with `y`, stay on their workers. With `y` left out, a
+            Rows; CSR matrices of float64, and arrays of float32 and float64, are used as they are. A large `numpy.memmap` is
+            read in chunks. Dask arrays and dataframes, together with `y`, stay on their workers. With `y` left out, a
             :class:`ChunkSource`, or another object that can be iterated again and again over chunks ``(X, y)`` or
             ``(X, y, sample_weight)``.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
@@ -321,12 +324,14 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         ------
         ValueError
             If X, y or the weights are not as above; the estimator is then as it was.
+        TypeError
+            If chunks are no tables; the estimator is then as it was.
         KeyboardInterrupt
             If interrupted. The estimator then holds the last complete epoch, with `converged_` False: it predicts, and goes
             on by `partial_fit`, or by `fit` with ``warm_start=True``. Before the end of the first epoch it is as it was.
         """
         task = Task(self, "fit", self.max_iter, X, y, sample_weight)
-        with np.errstate(all="ignore"), _AllOrNothing(self) as attempt, task:
+        with np.errstate(all="ignore"), AllOrNothing(self) as attempt, task:
             # Numbers that overflow on the way raise no warning: what comes out is looked at.
             self._checked = None
             rng = check_random_state(self.random_state)
@@ -334,7 +339,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             check_moments(moments, y_moments)
             units = self._units(moments, y_moments)
             rows = rows_in(units)
-            monitor = Monitor(units, held, self.tol, self.n_iter_no_change, self.verbose, task)
+            monitor = Monitor(units, held, self.tol, self.n_iter_no_change, self.verbose, task, self._attributes)
             start = to_scaled(*self._start(len(moments.mean), len(y_moments.mean)), units)
             publish = partial(self._publish_fit, monitor, moments, y_moments, chunks, rng)
             attempt.if_interrupted(publish)
@@ -350,15 +355,14 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         if monitor.stand is None:
             return False
         found, n_epochs, best = monitor.stand
-        last = mean = to_original(*found.last, monitor.units)
+        last, predicting = [to_original(*each, monitor.units) for each in (found.last, found.predicting)]
+        if best is not None:
+            last = predicting = best
+        self._publish(last, predicting, moments, y_moments)
         if self.solver == "svrg":
             self.lr_ = float(found.lr)
         else:
-            mean = to_original(*found.at.predicting, monitor.units)
             self._lr_factor = found.lr / self.lr_
-        if best is not None:
-            last = mean = best
-        self._publish(last, mean, moments, y_moments)
         self.loss_history_, self.distance_history_ = (history[:n_epochs] for history in monitor.histories())
         self.n_iter_, self.t_, self.converged_ = n_epochs, found.n_steps, found.converged
         self._seed = rng.randint(2**31)
@@ -380,7 +384,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             # Where nothing bends, as with constant columns and alpha=0, any rate will do.
             lr = 1 / largest if largest > np.finfo(float).tiny else 1.0
         steps_rng = rng if self.shuffle else None
-        self.batch_size_, self._lr_factor, self._curvature = batch_size, 1.0, curvature_of_fit(P, moments, units)
+        self._curvature, self._lr_factor, self._stable_lr = curvature_of_fit(P, moments, units), 1.0, np.inf
+        self.batch_size_ = batch_size
         found = svrg(rows, start[0], self.alpha, batch_size, lr, P, self.max_iter, self.tol, steps_rng, monitor)
         distance = np.max(found.distance)
         how_far = f"the predictions are about {distance:.1e} std(y) from those of the closed form"
@@ -389,13 +394,14 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
     def _solve_sgd(self, rows, start, monitor, rng):
         batch_size = min(SGD_BATCH if self.batch_size == "auto" else self.batch_size, rows.n_rows)
-        stable = stable_rate(rows, batch_size, self.alpha, rng)
-        lr = stable if self.lr == "auto" else float(self.lr)
+        self._stable_lr = stable_rate(rows, batch_size, self.alpha, rng) if self.lr == "auto" else np.inf
+        lr = self._stable_lr if self.lr == "auto" else float(self.lr)
         at = iterate(start, start, 0)
         steps_rng = rng if self.shuffle else None
         self.batch_size_, self.lr_, self._curvature = batch_size, lr, None
         found = sgd(rows, at, lr, self._plan(batch_size), self.max_iter, self.tol, self.n_iter_no_change, steps_rng, monitor)
         if found.diverged_at is not None:
+            stable = stable_rate(rows, batch_size, self.alpha, rng)
             warnings.warn(
                 f"solver='sgd' diverged with lr={lr:.3g} in epoch {found.diverged_at}; the best iterate before that was kept. "
                 f"With batch_size={batch_size}, steps are stable up to about lr={2 * stable:.3g}.",
@@ -410,7 +416,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     def partial_fit(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Learn from a chunk of rows: one pass of mini-batch steps over it, after which it may be forgotten.
 
-        The scaler runs along with the rows of all calls. May be the first call, follow others, or follow `fit`.
+        The scaler runs along with the rows of all calls. May be the first call, follow others, or follow `fit`. The model, and
+        so a pickle of it, may hold up to 511 of the last rows until they enter the sketch.
 
         Parameters
         ----------
@@ -436,7 +443,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             the chunks, tells of an interrupt that came just after the end.
         """
         task = Task(self, "partial_fit", 0, X, y, sample_weight)
-        with np.errstate(all="ignore"), _AllOrNothing(self), task:
+        with np.errstate(all="ignore"), AllOrNothing(self), task:
             first = not hasattr(self, "coef_")
             self._check_parameters()
             X, y, w = validated(self, X, y, sample_weight, reset=first)
@@ -456,7 +463,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     def _check_parameters(self):
         """Raise for invalid parameters. Scikit-learn spares a fitted estimator this; here only unchanged ones are spared."""
         parameters = [getattr(self, name) for name in self._parameter_constraints]
-        if parameters != getattr(self, "_checked", None):
+        checked = getattr(self, "_checked", None) or [None] * len(parameters)
+        # 32.0 equals 32, but is no batch size.
+        if any(type(new) is not type(old) or new != old for new, old in zip(parameters, checked, strict=True)):
             self._validate_params()
             self._checked = parameters
 
@@ -465,7 +474,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         d, t = X.shape[1], y.shape[1]
         self._moments, self._y_moments = no_moments(d), no_moments(t)
         self._last, self._curvature = (np.zeros((d, t)), np.zeros(t)), None
-        self._mean, self._lr_factor = self._last, 1.0
+        self._predicting, self._lr_factor, self._stable_lr = self._last, 1.0, np.inf
         self._seed = check_random_state(self.random_state).randint(2**31)
         self.loss_history_ = self.distance_history_ = np.empty(0)
         self.n_iter_ = self.t_ = 0
@@ -481,9 +490,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         batch_size = self.batch_size
         if batch_size == "auto":
             # Without a preconditioner it is the number of steps that counts.
-            batch_size = SGD_BATCH if self.preconditioner is None else STREAM_BATCH
+            batch_size = SGD_BATCH if isinstance(curvature.P, Identity) else STREAM_BATCH
         lr = None if self.lr == "auto" else self.lr
-        slopes = Slopes(self._last[0], self._mean[0])
+        slopes = Slopes(self._last[0], self._predicting[0])
         seen = self._moments.weight
         slopes = stream_chunk(X, y, w, order, slopes, curvature, seen, units, self.alpha, batch_size, lr)
         self._curvature = curvature
@@ -496,14 +505,17 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         units = self._units(moments, y_moments)
         batch_size = SGD_BATCH if self.batch_size == "auto" else self.batch_size
         rows = in_memory(X, y, w, units, self.fit_intercept, moments.weight / moments.n_rows, order)
-        stable = stable_rate(rows, batch_size, self.alpha, rng)
-        lr = min(getattr(self, "lr_", 1.0), stable) if self.lr == "auto" else float(self.lr)
-        before = iterate(to_scaled(*self._last, units), to_scaled(*self._mean, units), self.t_)
+        if self.lr == "auto":
+            self._stable_lr = min(self._stable_lr, stable_rate(rows, batch_size, self.alpha, rng))
+        lr = self._stable_lr if self.lr == "auto" else float(self.lr)
+        last, predicting = [to_scaled(*self._without_intercept(*each), units) for each in (self._last, self._predicting)]
+        before = iterate(last, predicting, self.t_)
         plan = self._plan(batch_size)
         at, next_lr = one_epoch(rows, before, lr * self._lr_factor, self.n_iter_ + 1, plan, None)
         square = (y_moments.var + y_moments.mean**2) / units.y_scale**2
         bound = max(loss(rows, before, self.alpha).sum(), square.sum() / 2)
         if not loss(rows, at, self.alpha).sum() <= DIVERGED * bound:
+            stable = stable_rate(rows, batch_size, self.alpha, rng)
             raise ValueError(
                 f"solver='sgd' diverged with lr={lr * self._lr_factor:.3g}; the chunk was not learnt. With "
                 f"batch_size={batch_size}, steps on it are stable up to about lr={2 * stable:.3g}."
@@ -524,6 +536,13 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
             ``X @ coef_.T + intercept_``; lazy, if X is a Dask collection. A warning says so if some are not finite.
+
+        Raises
+        ------
+        NotFittedError
+            If there was no `fit` or `partial_fit`.
+        ValueError
+            If X has other columns, NaN or infinity.
         """
         check_is_fitted(self)
         if is_dask(X):
@@ -559,23 +578,25 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         """Coefficients (d, t) and intercept (t,) to start from."""
         if not (self.warm_start and hasattr(self, "coef_")):
             return np.zeros(shape), np.zeros(shape[1])
-        if self._mean[0].shape != shape:
+        before = self._predicting[0].shape
+        if before != shape:
             raise ValueError(
-                f"warm_start=True, but the last fit had {self._mean[0].shape} (features, targets) and this one has {shape}. "
+                f"warm_start=True, but the last fit had {before} (features, targets) and this one has {shape}. "
                 "Set warm_start=False to start anew."
             )
-        return self._mean
+        return self._without_intercept(*self._predicting)
+
+    def _without_intercept(self, coef, intercept):
+        """The parameters, and an intercept of 0 where none is fitted (any more)."""
+        return coef, intercept if self.fit_intercept else 0 * intercept
 
     def _svrg_batch_size(self, rows, P):
         """Rows per mini-batch; "auto" takes so many that their pass outweighs the step from one batch to the next."""
-        n_rows, d = rows.n_rows, rows.n_features
         if self.batch_size != "auto":
-            return min(self.batch_size, n_rows)
-        # A full-batch step P^-1 g needs no pass of its own, and passes over chunks are dear.
-        if isinstance(P, Diagonal) or isinstance(rows, ChunkedRows) or n_rows <= n_buckets(d):
-            return n_rows
-        batch_size = max(SVRG_BATCH, 2 * d)
-        return batch_size if n_rows >= FEW_BATCHES * batch_size else n_rows
+            return min(self.batch_size, rows.n_rows)
+        batch_size = max(SVRG_BATCH, 2 * rows.n_features)
+        full = isinstance(P, Diagonal) or rows.passes_are_dear or rows.n_rows < FEW_BATCHES * batch_size
+        return rows.n_rows if full else batch_size
 
     def _plan(self, batch_size):
         return Plan(self.alpha, batch_size, self.lr_schedule, self.lr_decay, self.average)
@@ -587,7 +608,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
                 "The coefficients have left the range of floating-point numbers: the values of X, or their units next to "
                 "those of y, lie too many orders of magnitude apart. Divide columns by constants, or take a larger alpha."
             )
-        self._last, self._mean, self._moments, self._y_moments = last, mean, moments, y_moments
+        self._last, self._predicting, self._moments, self._y_moments = last, mean, moments, y_moments
         self.coef_, self.intercept_ = self._in_shape(*mean)
 
     @property
@@ -596,13 +617,19 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         check_is_fitted(self, "_moments")
         moments = self._moments
         scaler = StandardScaler(with_mean=self.fit_intercept, with_std=self.standardize)
-        scaler.mean_, scaler.var_ = moments.mean, moments.var
-        scaler.scale_ = moments.scale if self.standardize else np.ones(len(moments.mean))
+        scaler.mean_, scaler.var_ = moments.mean.copy(), moments.var.copy()
+        scaler.scale_ = moments.scale.copy() if self.standardize else np.ones(len(moments.mean))
         scaler.n_samples_seen_ = moments.n_rows if moments.is_unweighted else moments.weight
         scaler.n_features_in_ = self.n_features_in_
         if hasattr(self, "feature_names_in_"):
             scaler.feature_names_in_ = self.feature_names_in_
         return scaler
+
+    def _attributes(self, coef, intercept, losses, distances):
+        """Attributes as if the fit had ended with these; for callbacks."""
+        coef, intercept = self._in_shape(coef, intercept)
+        history = {"loss_history_": losses, "distance_history_": distances, "n_iter_": len(losses)}
+        return {"coef_": coef, "intercept_": intercept, **history}
 
     def _in_shape(self, coef, intercept):
         """Coefficients (d, t) and intercept (t,) in the shapes of `coef_` and `intercept_`."""
@@ -617,37 +644,3 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=5,
             )
-
-
-class _AllOrNothing:
-    """Leaves an estimator that raises inside with the attributes it had: they are replaced, never changed in place.
-
-    What scikit-learn keeps on an estimator for its callbacks is therefore put there before. A generator of random numbers that
-    is a parameter is put back as well.
-    """
-
-    def __init__(self, estimator):
-        self.estimator, self.before = estimator, vars(estimator).copy()
-        self.publish = lambda: False
-        self.generator = estimator.random_state if isinstance(estimator.random_state, np.random.RandomState) else None
-        self.drawn = None if self.generator is None else self.generator.get_state()
-
-    def if_interrupted(self, publish):
-        """After a KeyboardInterrupt call `publish`, and undo nothing if that returns True."""
-        self.publish = publish
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, error, *_):
-        if error is None:
-            return
-        keep = False
-        try:
-            keep = issubclass(error, KeyboardInterrupt) and self.publish()
-        finally:
-            # A second interrupt may have come while publishing. One assignment cannot be interrupted halfway.
-            if not keep:
-                self.estimator.__dict__ = self.before
-                if self.generator is not None:
-                    self.generator.set_state(self.drawn)

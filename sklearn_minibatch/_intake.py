@@ -4,6 +4,7 @@ The one room that asks where the rows are. Its functions take the estimator for 
 scikit-learn keeps of its input: the number and the names of the columns.
 """
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,9 +16,9 @@ from sklearn.base import clone
 from sklearn.utils.validation import _check_feature_names, _check_sample_weight, validate_data
 
 from ._chunked_rows import ChunkedRows
-from ._monitor import held_out
+from ._held_out import held_out
 from ._rows import in_memory
-from ._scaler import Moments, column_moments
+from ._scaler import LARGEST, TINY_WEIGHT, Moments, column_moments
 from ._source import Passes, is_dask, is_source, mapped
 from ._summary import merged, summary
 
@@ -63,7 +64,7 @@ def in_chunks(estimator, chunks, rng):
     first = chunks.reduce(summary, merged, rng.randint(2**31))
     if first is None:
         raise ValueError("All sample weights are zero; at least one row must count.")
-    rows_in = partial(ChunkedRows, chunks, first, fit_intercept=estimator.fit_intercept, shuffle=estimator.shuffle)
+    rows_in = partial(ChunkedRows, chunks, first, fit_intercept=estimator.fit_intercept)
     return TakenIn(first.x, first.y, rows_in, None, chunks)
 
 
@@ -87,6 +88,7 @@ def bare(estimator):
     """What workers need to check and to predict rows: no moments, no preconditioner."""
     names = ("n_features_in_", "feature_names_in_", "coef_", "intercept_")
     copy = clone(estimator)
+    vars(copy).pop("_skl_callbacks", None)
     vars(copy).update({name: value for name, value in vars(estimator).items() if name in names})
     return copy
 
@@ -94,7 +96,7 @@ def bare(estimator):
 def validated(estimator, X, y, sample_weight, reset) -> tuple[Any, np.ndarray, np.ndarray | None]:
     """Rows of positive weight as float arrays, X (n, d), y (n, t), and their weights (n,) or None."""
     X, y, w, single_target = as_floats(estimator, X, y, sample_weight, reset)
-    if not reset and (single_target, y.shape[1]) != (estimator._single_target, len(estimator._mean[1])):
+    if not reset and (single_target, y.shape[1]) != (estimator._single_target, len(estimator._predicting[1])):
         raise ValueError(f"y has {y.shape[1]} target(s) in {1 if single_target else 2} dimensions, unlike before.")
     estimator._single_target = single_target
     if len(y) == 0:
@@ -152,3 +154,31 @@ def hold_out(estimator, X, y, w, rng) -> tuple[Any, np.ndarray, np.ndarray | Non
     baseline = np.average(y[~out], axis=0, weights=w_all[~out])
     held = X[out], y[out], w_all[out], baseline
     return X[~out], y[~out], None if w is None else w[~out], held
+
+
+def check_moments(x, y):
+    """Raise ValueError where float64 cannot go on from the moments of X and y; warn where they take a column for constant."""
+    if not TINY_WEIGHT <= x.weight < np.inf:
+        raise ValueError(
+            f"The sample weights sum to {x.weight:.3g}, which is too {'much' if x.weight > 1 else 'little'} for float64. "
+            "Multiply them by a constant; only their ratios count."
+        )
+    for name, of, square in (("X", x, x.var + x.mean**2), ("y", y, y.var)):
+        too_large = ~(square <= LARGEST**2)
+        if too_large.any():
+            raise ValueError(
+                f"{columns(too_large, name)}: too large, beyond about {LARGEST:.0e}; sums of squares would overflow. "
+                "Divide by a constant."
+            )
+        if of.is_lost.any():
+            warnings.warn(
+                f"{columns(of.is_lost, name)}: the variance underflows float64; what varies by less than 1e-154 is taken for "
+                "constant. Multiply by a large constant.",
+                stacklevel=4,
+            )
+
+
+def columns(mask, name):
+    """The columns in `mask` (d,), in words; no more than five of them."""
+    numbers = [str(j) for j in np.flatnonzero(mask)]
+    return f"Column {', '.join(numbers[:5])}{', ...' if len(numbers) > 5 else ''} of {name}"

@@ -1,10 +1,10 @@
 """What is watched while a solver runs: the loss history, a validation score, a line per epoch."""
 
 import time
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from ._scaler import to_original
 
@@ -32,10 +32,12 @@ class Monitor:
         Print a line per epoch.
     task : Task
         Tells the callbacks.
+    attributes : callable
+        ``attributes(coef, intercept, losses, distances)`` are those of the estimator, as if the fit ended there.
     """
 
-    def __init__(self, units, validation, tol, patience, verbose, task):
-        self.units, self.validation, self.task = units, validation, task
+    def __init__(self, units, validation, tol, patience, verbose, task, attributes):
+        self.units, self.validation, self.task, self.attributes = units, validation, task, attributes
         self.tol, self.patience, self.verbose = tol, patience, verbose
         self.loss_history, self.distances, self.scores = [], [], []
         self.best, self.best_score, self.idle = None, -np.inf, 0
@@ -61,7 +63,7 @@ class Monitor:
         enough = self.validation is not None and self._validate(beta, b)
         self.keep(found)
         # An epoch that overflowed has no model to show.
-        shown = (lambda: self._attributes(beta, b)) if np.isfinite(self.loss_history[-1]) else None
+        shown = partial(self._attributes, beta, b) if np.isfinite(self.loss_history[-1]) else None
         return self.task.end_epoch(shown) or enough
 
     def histories(self):
@@ -69,10 +71,7 @@ class Monitor:
         return np.array(self.loss_history), np.array(self.distances)
 
     def _attributes(self, beta, b):
-        coef, intercept = self.task.estimator._in_shape(*to_original(beta, b, self.units))
-        losses, distances = self.histories()
-        history = {"loss_history_": losses, "distance_history_": distances, "n_iter_": len(losses)}
-        return {"coef_": coef, "intercept_": intercept, **history}
+        return self.attributes(*to_original(beta, b, self.units), *self.histories())
 
     def _validate(self, beta, b):
         coef, intercept = to_original(beta, b, self.units)
@@ -89,35 +88,3 @@ def r2_against(coef, intercept, X, y, w, baseline):
     error = w @ (X @ coef + intercept - y) ** 2
     spread = np.maximum(w @ (y - baseline) ** 2, np.finfo(float).tiny)
     return float(np.mean(1 - error / spread))
-
-
-def held_out(X, y, fraction, rng):
-    """Mask (n,) of the rows to hold out for validation: about `fraction` of them, at least one, never all.
-
-    Rows are drawn by their content. Equal rows stay on one side, so a validation score is never flattered by copies of
-    training rows, and a row with weight 2 still is the same as the row twice.
-    """
-    multipliers = rng.randint(1, 2**62, size=X.shape[1] + y.shape[1], dtype=np.uint64) | np.uint64(1)
-    keys = _hash(X, multipliers[: X.shape[1]]) + _hash(y, multipliers[X.shape[1] :])
-    distinct, inverse = np.unique(keys, return_inverse=True)
-    if len(distinct) < 2:
-        raise ValueError(
-            f"early_stopping=True needs at least 2 different rows to hold some out, got n_samples={X.shape[0]} with "
-            f"{len(distinct)} different. Set early_stopping=False."
-        )
-    n_out = min(max(1, round(fraction * len(distinct))), len(distinct) - 1)
-    return inverse < n_out
-
-
-def _hash(X, multipliers):
-    """One random 64-bit key per row (multiply and add, modulo 2^64); absent and explicit zeros count alike."""
-    values = (X.data if sparse.issparse(X) else X).astype(np.float64)
-    bits = (values + 0.0).view(np.uint64)
-    bits ^= bits >> np.uint64(32)
-    bits *= np.uint64(0x9E3779B97F4A7C15)
-    bits ^= bits >> np.uint64(29)
-    if not sparse.issparse(X):
-        return bits @ multipliers
-    terms = np.append(bits * multipliers[X.indices], np.uint64(0))
-    cumulated = np.concatenate([[np.uint64(0)], np.cumsum(terms, dtype=np.uint64)])
-    return cumulated[X.indptr[1:]] - cumulated[X.indptr[:-1]]

@@ -167,10 +167,10 @@ def preconditioner(rows, alpha, choice, rng):
     d = rows.n_features
     if choice is None:
         return Identity()
-    if choice == "auto" and not rows.affords_dense(d):
+    if choice == "auto" and not rows.affords_dense():
         return Diagonal(np.maximum(rows.diagonal() + alpha, np.finfo(float).tiny)[:, None])
     if choice == "auto" and d > DENSE_FEATURES:
         choice = rows.n_rows if rows.n_rows <= 5 * NYSTROM_RANK else NYSTROM_RANK
-    if choice != "auto" and choice < d:
-        return nystrom(rows.curvature, d, choice, alpha, rng)
+    if choice != "auto" and (choice < d or d > DENSE_FEATURES):
+        return nystrom(rows.curvature, d, min(choice, d), alpha, rng)
     return of_rows(rows.sketch(n_buckets(d), rng), alpha, rows.dtype)

@@ -5,6 +5,10 @@ Every row i is held times s_i = sqrt(w_i / mean(w)), so that the weighted object
     F(beta, b) = 1/(2n) ||Z beta + s b - y||^2 + alpha/2 ||beta||^2
 
 Both kinds hold the stacked rows A = [Z, s, -y] of the textbook kernels.
+
+The same is asked of these and of rows that come in chunks: `n_rows`, `n_features`, `dtype`; for "svrg" `residual_gradient`,
+`curvature`, `sketch`, `batches`, `epoch`; for "sgd" `mean_square`, `largest_square_norm`, `batches`, `textbook_epoch`; and
+for the choice of P and of the batch size `affords_dense` and `passes_are_dear`.
 """
 
 from functools import cached_property
@@ -23,15 +27,21 @@ GROUP_ROWS = 8
 
 def in_memory(X, y, weight, units, fit_intercept, mean_weight=1.0, order=None, n_jobs=1):
     """Rows of X, (n, d) dense or CSR, targets y (n, t) and weights (n,) or None, in `units` and the given order."""
-    s = np.ones((len(y), 1)) if weight is None else np.sqrt(weight / mean_weight)[:, None]
-    v = (y - units.y_mean) / units.y_scale
-    if weight is not None:
-        v *= s
+    relative = relative_weights(weight, len(y), mean_weight)
+    s = np.ones((len(y), 1)) if relative is None else np.sqrt(relative)[:, None]
+    v = (y - units.y_mean) / units.y_scale * s
     if sparse.issparse(X):
         return SparseRows(X, v, s, units, fit_intercept, order)
     if order is not None:
         v, s = v[order], s[order]
     return DenseRows(X, v, s, units, fit_intercept, order, n_jobs)
+
+
+def relative_weights(weight, n_rows, mean_weight):
+    """Weights (n,) in units of the mean weight; None where all rows have that. Rows without weights have 1."""
+    if weight is None and mean_weight == 1:
+        return None
+    return np.broadcast_to(1.0 if weight is None else weight, n_rows) / mean_weight
 
 
 def centred(X, rows, mean):
@@ -45,6 +55,8 @@ def centred(X, rows, mean):
 
 class DenseRows:
     """A standardised copy of dense rows, in a few large blocks that `n_jobs` threads share out."""
+
+    passes_are_dear = False
 
     def __init__(self, X, y, s, units, fit_intercept, order, n_jobs=1):
         (self.n_rows, self.n_features), self.dtype = X.shape, X.dtype
@@ -73,11 +85,6 @@ class DenseRows:
 
         return chain.from_iterable(in_threads(over_block, self.blocks, self.n_jobs))
 
-    @property
-    def y(self):
-        """Scaled targets (n, t)."""
-        return -self.A[:, self.n_features + 1 :]
-
     def residual_gradient(self, beta):
         """(1/n) Z'r and the mean square of r, per target, r = Z beta - y, in float64."""
         theta = stacked_parameters(beta, np.zeros(beta.shape[1]))
@@ -100,7 +107,7 @@ class DenseRows:
         return sum(self._over_rows(of_rows)) / self.n_rows
 
     def curvature(self, p):
-        """(1/n) Z'Z p, in float64."""
+        """(1/n) Z'Z p, by products in the precision of the rows."""
         p = p.astype(self.Z.dtype, copy=False)
 
         def of_rows(rows):
@@ -140,7 +147,7 @@ class DenseRows:
 
         return sum(in_threads(of_block, range(len(self.blocks)), self.n_jobs))
 
-    def affords_dense(self, d):
+    def affords_dense(self):
         """Whether a dense (d, d) preconditioner is made and applied in the time of a few passes over these rows."""
         return True
 
@@ -184,6 +191,8 @@ class DenseRows:
 class SparseRows:
     """CSR rows, standardised as they are used; only passes of mini-batches take them in the given order."""
 
+    passes_are_dear = False
+
     def __init__(self, X, y, s, units, fit_intercept, order):
         (self.n_rows, self.n_features), self.dtype = X.shape, X.dtype
         X, mean = centred_where_full(X, units.x_mean)
@@ -226,15 +235,15 @@ class SparseRows:
         S = count_sketch(self.n_rows, n_buckets, rng)
         return (self.Z.sketched(S)).astype(float) / np.sqrt(self.n_rows)
 
-    def affords_dense(self, d):
+    def affords_dense(self):
         """Whether a dense (d, d) preconditioner is made and applied in the time of a few passes over these rows."""
-        return d**3 <= 1000 * self.Z.X.nnz
+        return self.n_features**3 <= 1000 * self.Z.X.nnz
 
     def diagonal(self):
         """The diagonal of Z'Z/n."""
         Z = self.Z
         s = Z.s[:, 0]
-        square = Z.X.multiply(Z.X).sum(axis=0) - 2 * Z.mean * (Z.X_transposed @ s) + (s @ s) * Z.mean**2
+        square = Z.X.multiply(Z.X).sum(axis=0) - 2 * Z.mean * (Z.X.T @ s) + (s @ s) * Z.mean**2
         return square / Z.scale**2 / self.n_rows
 
     def batches(self, batch_size, count, rng):
@@ -284,11 +293,6 @@ class StandardizedCSR:
         self.X, self.s, self.mean, self.scale = X, s, mean, scale
         self.shape, self.dtype = X.shape, X.dtype
 
-    @cached_property
-    def X_transposed(self):
-        """X', made once: scipy copies X to transpose it."""
-        return self.X.T
-
     def __len__(self):
         return self.shape[0]
 
@@ -324,7 +328,7 @@ class TransposedCSR:
 
     def __matmul__(self, r):
         A = self.A
-        return (A.X_transposed @ r - np.outer(A.mean, A.s[:, 0] @ r)) / A.scale[:, None]
+        return (A.X.T @ r - np.outer(A.mean, A.s[:, 0] @ r)) / A.scale[:, None]
 
     def dot(self, r):
         """The product with r (n, t)."""

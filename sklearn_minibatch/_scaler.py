@@ -1,6 +1,5 @@
 """Weighted moments of columns, and the change of units between scaled and original coefficients."""
 
-import warnings
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import NamedTuple
@@ -145,34 +144,6 @@ def spread(moments):
     """Standard deviations; the size of a constant target, and 1 if that is 0."""
     size = np.where(moments.var >= LEAST_VAR, np.sqrt(moments.var), np.abs(moments.mean))
     return np.where(size > 0, size, 1.0)
-
-
-def check_moments(x, y):
-    """Raise ValueError where float64 cannot go on from the moments of X and y; warn where they take a column for constant."""
-    if not TINY_WEIGHT <= x.weight < np.inf:
-        raise ValueError(
-            f"The sample weights sum to {x.weight:.3g}, which is too {'much' if x.weight > 1 else 'little'} for float64. "
-            "Multiply them by a constant; only their ratios count."
-        )
-    for name, of, square in (("X", x, x.var + x.mean**2), ("y", y, y.var)):
-        too_large = ~(square <= LARGEST**2)
-        if too_large.any():
-            raise ValueError(
-                f"{columns(too_large, name)}: too large, beyond about {LARGEST:.0e}; sums of squares would overflow. "
-                "Divide by a constant."
-            )
-        if of.is_lost.any():
-            warnings.warn(
-                f"{columns(of.is_lost, name)}: the variance underflows float64; what varies by less than 1e-154 is taken for "
-                "constant. Multiply by a large constant.",
-                stacklevel=4,
-            )
-
-
-def columns(mask, name):
-    """The columns in `mask` (d,), in words; no more than five of them."""
-    numbers = [str(j) for j in np.flatnonzero(mask)]
-    return f"Column {', '.join(numbers[:5])}{', ...' if len(numbers) > 5 else ''} of {name}"
 
 
 class Units(NamedTuple):

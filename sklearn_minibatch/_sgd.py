@@ -66,6 +66,11 @@ class Solution(NamedTuple):
         """beta (d, t) and b (t,)."""
         return self.at.last
 
+    @property
+    def predicting(self):
+        """The averages of both, or both where nothing is averaged."""
+        return self.at.predicting
+
 
 def sgd(rows, at, lr, plan, max_iter, tol, n_iter_no_change, rng, monitor):
     """Minimise F from the iterate `at`.

@@ -65,7 +65,8 @@ def forget(array):
     while isinstance(base, np.ndarray):
         base = base.base
     # In a private map (mode "c") changed pages exist nowhere else.
-    if isinstance(base, mmap.mmap) and array.mode in ("r", "r+") and hasattr(mmap, "MADV_DONTNEED"):
+    is_shared = getattr(array, "mode", None) in ("r", "r+")
+    if isinstance(base, mmap.mmap) and is_shared and hasattr(mmap, "MADV_DONTNEED"):
         base.madvise(mmap.MADV_DONTNEED)
 
 
@@ -73,6 +74,8 @@ def mapped(X, y, sample_weight):
     """`MappedRows` where X is an array mapped from a file, too large to be loaded; else None."""
     if y is None or not isinstance(X, np.memmap) or X.ndim != 2 or X.size <= 4 * CHUNK_ELEMENTS:
         return None
+    if np.ndim(sample_weight) == 0 and sample_weight is not None:
+        sample_weight = np.full(len(X), sample_weight)
     y, w = [None if a is None else a if isinstance(a, np.ndarray) else np.asarray(a) for a in (y, sample_weight)]
     for name, array in (("y", y), ("sample_weight", w)):
         if array is not None and (array.ndim == 0 or len(array) != len(X)):

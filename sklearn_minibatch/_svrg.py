@@ -35,6 +35,11 @@ class Solution(NamedTuple):
         """beta (d, t) and b (t,): y is centred like z, so its intercept is 0 from the start."""
         return self.beta, np.zeros(self.beta.shape[1])
 
+    @property
+    def predicting(self):
+        """The same: nothing is averaged."""
+        return self.last
+
 
 def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, monitor):
     """Minimise F over beta, (d, t), from `beta`.
@@ -59,7 +64,7 @@ def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, monitor):
         v, lr = safeguarded(v, lr, g, Pg)
         p, Hp, pHp = conjugate(v, directions, rows, alpha)
         t = -divide(dot(g, p), pHp)
-        if np.all(t < 0.1):
+        if size < rows.n_rows and np.all(t < 0.1):
             lr = lower(lr)
         beta, g, loss = beta + t * p, g + t * Hp, loss - t**2 * pHp / 2
         directions = [*directions[1 - memory :], (p, Hp, pHp)]

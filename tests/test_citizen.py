@@ -233,6 +233,19 @@ def test_warm_start_after_a_change(data):
     assert distance_to_ridge(model, 3 * X + 1, y - 2) <= 1e-6
 
 
+@pytest.mark.parametrize("solver", ["svrg", "sgd"])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_an_intercept_that_is_no_longer_fitted_is_zero(data, solver, method):
+    X, y = data
+    model = MiniBatchRidgeSGD(solver=solver, warm_start=True, random_state=0, max_iter=3, tol=None).fit(X, y)
+    getattr(model.set_params(fit_intercept=False), method)(X, y)
+    assert model.intercept_ == 0
+    if method == "fit":
+        Z, beta = X / model.scaler_.scale_, model.coef_ * model.scaler_.scale_
+        loss = np.mean((Z @ beta - y) ** 2) / 2 + model.alpha / 2 * beta @ beta
+        np.testing.assert_allclose(model.loss_history_[-1], loss, rtol=1e-9)
+
+
 def test_warm_start_goes_on_where_the_textbook_solver_stood(data):
     X, y = data
     params = {"solver": "sgd", "lr": 0.01, "shuffle": False, "tol": None}

@@ -15,7 +15,7 @@ from dask.distributed import Client, LocalCluster
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import GridSearchCV, HalvingRandomSearchCV
 
-from sklearn_minibatch import MiniBatchRidgeSGD
+from sklearn_minibatch import EpochProgressBar, MiniBatchRidgeSGD
 
 from .test_source import ALPHA, distance, table
 
@@ -110,6 +110,15 @@ def test_processes_and_threads_give_the_same(client):
     with dask.config.set(scheduler="threads"):
         on_threads = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(*collections(X, y, (1000,) * 6))
     np.testing.assert_array_equal(on_processes.coef_, on_threads.coef_)
+
+
+def test_callbacks_stay_with_the_client(client, tmp_path):
+    pytest.importorskip("sklearn.callback")
+    X, y = collections(*table(), (3000, 3000))
+    with (tmp_path / "bar").open("w") as file:
+        model = MiniBatchRidgeSGD(ALPHA, random_state=0).set_callbacks(EpochProgressBar(interval=0, file=file)).fit(X, y)
+        model.predict(X).compute()
+    assert "epoch" in (tmp_path / "bar").read_text()
 
 
 def test_no_scheduler_is_started(monkeypatch):

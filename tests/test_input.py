@@ -128,6 +128,13 @@ def test_an_invalid_parameter_leaves_a_fitted_model_alone(method):
     assert state(model) == before
 
 
+@pytest.mark.parametrize("value", [32.0, np.array([32, 64]), "32"])
+def test_a_changed_parameter_is_checked_again(value):
+    model = MiniBatchRidgeSGD(batch_size=32, random_state=0).partial_fit(X, Y)
+    with pytest.raises(InvalidParameterError, match="'batch_size' parameter"):
+        model.set_params(batch_size=value).partial_fit(X, Y)
+
+
 @pytest.mark.parametrize("shape", [(60, 2), (60, 4)])
 def test_wrong_number_of_columns(shape):
     model = fitted()

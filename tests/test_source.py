@@ -18,6 +18,7 @@ import pytest
 import sqlalchemy
 import zarr
 from scipy import sparse
+from sklearn.base import clone
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
 from sklearn_minibatch._source import CHUNK_ELEMENTS
@@ -105,6 +106,57 @@ def test_weights_targets_and_sparse_rows(kind):
     twice = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(cut(kind(X[repeated]), y[repeated]))
     np.testing.assert_allclose(twice.scaler_.var_, model.scaler_.var_, rtol=1e-10)
     np.testing.assert_allclose(twice.predict(X), model.predict(X), atol=1e-6)
+
+
+@pytest.mark.parametrize("params", [{}, {"batch_size": 64}, {"solver": "sgd", "tol": None, "max_iter": 3}], ids=str)
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
+def test_a_chunk_without_weights_has_weights_of_one(params, kind):
+    X, y = table()
+    w = np.r_[np.random.default_rng(1).uniform(5, 15, 3000), np.ones(3000)]
+    parts = [slice(start, start + 500) for start in range(0, 6000, 500)]
+    some = [(kind(X[rows]), y[rows], w[rows]) if rows.start < 3000 else (kind(X[rows]), y[rows]) for rows in parts]
+    every = [(kind(X[rows]), y[rows], w[rows]) for rows in parts]
+    model, same = [MiniBatchRidgeSGD(ALPHA, random_state=0, **params).fit(chunks) for chunks in (some, every)]
+    np.testing.assert_allclose(model.predict(X), same.predict(X), rtol=1e-9)
+    if "solver" not in params:
+        assert distance(model, X, y, w) <= model.tol
+
+
+@pytest.mark.parametrize("params", [{}, {"batch_size": 64}, {"solver": "sgd", "batch_size": 64}], ids=str)
+def test_a_source_may_use_its_buffer_again(params):
+    X, y = table(n=1000)
+
+    def into_one_buffer():
+        rows, targets = np.empty((100, 8)), np.empty(100)
+        for start in range(0, 1000, 100):
+            rows[:], targets[:] = X[start : start + 100], y[start : start + 100]
+            yield rows, targets
+
+    model = MiniBatchRidgeSGD(ALPHA, max_iter=3, tol=None, random_state=0, **params)
+    fresh = clone(model).fit(cut(X, y, sizes=(100,)))
+    np.testing.assert_array_equal(model.fit(ChunkSource(into_one_buffer)).coef_, fresh.coef_)
+
+
+@pytest.mark.parametrize("kinds", [(np.asarray, sparse.csr_array), (sparse.csr_array, np.asarray)])
+def test_dense_and_sparse_chunks_together(kinds):
+    X, y = table(n=1000)
+    chunks = [(kind(X[rows]), y[rows]) for kind, rows in zip(kinds, (slice(510), slice(510, 1000)), strict=True)]
+    assert distance(MiniBatchRidgeSGD(ALPHA, random_state=0).fit(chunks), X, y) <= 1e-6
+    model = MiniBatchRidgeSGD(ALPHA, solver="sgd", lr=0.01, max_iter=3, tol=None, shuffle=False).fit(chunks)
+    same = clone(model).fit(cut(X, y, sizes=(510, 490)))
+    np.testing.assert_allclose(model.predict(X), same.predict(X), rtol=1e-9)
+
+
+def test_a_rank_beyond_the_columns_that_a_sketch_is_made_for():
+    X = np.random.default_rng(0).normal(size=(200, 3001))
+    model = MiniBatchRidgeSGD(1.0, preconditioner=5000, random_state=0).fit(cut(X, X[:, 0]))
+    assert distance(model, X, X[:, 0]) <= model.tol
+
+
+def test_a_learning_rate_that_is_given_costs_no_pass():
+    X, y = table(n=1000)
+    model = MiniBatchRidgeSGD(ALPHA, solver="sgd", lr=0.01, max_iter=3, tol=None).fit(cut(X, y))
+    assert model.n_passes_ <= 1 + 2 * 3 + 2  # moments, steps and losses, two losses to begin with
 
 
 def test_more_columns_than_a_sketch_is_made_for():
@@ -280,6 +332,15 @@ def test_a_small_mapped_array_is_loaded(tmp_path):
     model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(*map_to_file(tmp_path, X, y))
     assert not hasattr(model, "n_passes_")
     np.testing.assert_array_equal(model.coef_, MiniBatchRidgeSGD(ALPHA, random_state=0).fit(X, y).coef_)
+
+
+def test_mapped_rows_with_other_targets_and_weights(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(CHUNK_ELEMENTS, 5))
+    rows.tofile(tmp_path / "rows")
+    mapped = np.memmap(tmp_path / "rows", mode="r", dtype=float).reshape(-1, 5)
+    model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(mapped[:, :4], np.asarray(mapped[:, 4]), 2.0)
+    same = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(mapped[:, :4], mapped[:, 4], np.full(len(rows), 2.0))
+    np.testing.assert_array_equal(model.coef_, same.coef_)
 
 
 def test_early_stopping_on_a_large_mapped_array_says_what_to_do(tmp_path):

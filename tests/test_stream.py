@@ -404,3 +404,36 @@ def test_the_rate_for_sparse_rows_with_a_constant_column(exponent):
     model.partial_fit(sparse.csr_array(np.array([[3, 1.125, -4.75]]) * scale), [4.0])
     # The row is (1, 1, 0) in standard deviations.
     assert model.lr_ == pytest.approx(1 / (3 + model.alpha))
+
+
+@pytest.mark.parametrize("solver", ["svrg", "sgd"])
+def test_a_chunk_without_weights_has_weights_of_one(solver):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(200, 3)) + 5, rng.normal(size=200)
+    models = [MiniBatchRidgeSGD(solver=solver, random_state=0).partial_fit(X[:100], y[:100], np.full(100, 10.0)) for _ in "ab"]
+    models[0].partial_fit(X[100:], y[100:])
+    models[1].partial_fit(X[100:], y[100:], np.ones(100))
+    np.testing.assert_allclose(models[0].coef_, models[1].coef_, rtol=1e-12)
+
+
+def test_a_rate_of_ones_own_is_no_bound_on_a_later_auto():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(200, 3)), rng.normal(size=200)
+    model = MiniBatchRidgeSGD(solver="sgd", lr=1e-6, random_state=0).partial_fit(X, y)
+    model.set_params(lr="auto").partial_fit(X, y)
+    assert model.lr_ > 0.01
+
+
+def test_many_columns_without_a_preconditioner_take_small_batches():
+    X = sparse.random_array((100, 3001), density=0.01, rng=np.random.default_rng(0), format="csr")
+    assert MiniBatchRidgeSGD().partial_fit(X, np.arange(100.0)).batch_size_ == 32
+
+
+def test_writing_to_the_scaler_does_no_harm():
+    rng = np.random.default_rng(0)
+    model = MiniBatchRidgeSGD().partial_fit(rng.normal(size=(200, 3)), rng.normal(size=200))
+    before = model.scaler_
+    for name in ("mean_", "var_", "scale_"):
+        getattr(model.scaler_, name)[:] = 99.0
+        np.testing.assert_array_equal(getattr(model.scaler_, name), getattr(before, name))
+        assert getattr(model.scaler_, name)[0] != 99.0
