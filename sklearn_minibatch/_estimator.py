@@ -401,7 +401,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         self.batch_size_, self.lr_, self._curvature = batch_size, lr, None
         found = sgd(rows, at, lr, self._plan(batch_size), self.max_iter, self.tol, self.n_iter_no_change, steps_rng, monitor)
         if found.diverged_at is not None:
-            stable = stable_rate(rows, batch_size, self.alpha, rng)
+            stable = lr if self.lr == "auto" else stable_rate(rows, batch_size, self.alpha, rng)
             warnings.warn(
                 f"solver='sgd' diverged with lr={lr:.3g} in epoch {found.diverged_at}; the best iterate before that was kept. "
                 f"With batch_size={batch_size}, steps are stable up to about lr={2 * stable:.3g}.",
