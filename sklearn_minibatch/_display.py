@@ -107,6 +107,15 @@ class LossHistoryDisplay:
         Returns
         -------
         display : LossHistoryDisplay
+
+        Raises
+        ------
+        NotFittedError
+            If an estimator is not fitted.
+        ValueError
+            If one was trained by `partial_fit` alone, which records no loss history; or if `names` are not as many.
+        ImportError
+            If matplotlib is not installed.
         """
         estimators: list[Any] = list(estimator) if isinstance(estimator, (list, tuple)) else [estimator]
         for one in estimators:
@@ -139,6 +148,11 @@ class LossHistoryDisplay:
         -------
         display : LossHistoryDisplay
             Itself, with `ax_`, `figure_` and `lines_`.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
         """
         try:
             import matplotlib.pyplot as plt

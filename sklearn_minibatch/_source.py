@@ -22,6 +22,11 @@ class ChunkSource:
         Called without arguments at the start of each pass, returns an iterator (it may be a generator function) of
         chunks ``(X, y)`` or ``(X, y, sample_weight)``: the same rows each time.
 
+    Raises
+    ------
+    TypeError
+        If `function` cannot be called.
+
     Examples
     --------
     >>> import numpy as np

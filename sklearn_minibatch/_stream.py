@@ -35,7 +35,7 @@ class Curvature(NamedTuple):
     sketch: np.ndarray | None  # (m, d + 1); None where P is not made from one
     waiting: tuple  # of (X, w), not in the sketch yet
     n_waiting: int  # how many rows these are
-    in_sketch: float  # weight of the rows in the sketch or waiting
+    sketched_weight: float  # weight of the rows in the sketch or waiting
     P: NamedTuple
     scale: np.ndarray  # (d,), the units of P
     weight: float  # of all rows at the last refresh
@@ -77,8 +77,8 @@ def with_rows(curvature, X, w, n_seen, rng):
         w = w / share
     waiting = (*curvature.waiting, (X.copy(), w.copy()))
     n_waiting = curvature.n_waiting + len(w)
-    in_sketch = curvature.in_sketch + w.sum()
-    curvature = curvature._replace(waiting=waiting, n_waiting=n_waiting, in_sketch=in_sketch)
+    sketched_weight = curvature.sketched_weight + w.sum()
+    curvature = curvature._replace(waiting=waiting, n_waiting=n_waiting, sketched_weight=sketched_weight)
     return sketched(curvature, rng) if n_waiting >= WAITING_ROWS else curvature
 
 
@@ -117,7 +117,7 @@ def refreshed(curvature, moments, units, alpha, rng):
         return curvature._replace(scale=units.x_scale, weight=moments.weight)
     curvature = sketched(curvature, rng)
     rows = curvature.sketch[:, :-1] - curvature.sketch[:, -1:] * (units.x_mean - curvature.origin)
-    rows /= moments.scale * np.sqrt(curvature.in_sketch)
+    rows /= moments.scale * np.sqrt(curvature.sketched_weight)
     P = factored(rows.T @ rows, alpha * (units.x_scale / moments.scale) ** 2)
     return curvature._replace(P=P, scale=moments.scale, weight=moments.weight)
 
