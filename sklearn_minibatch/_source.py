@@ -2,6 +2,7 @@
 
 import mmap
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy import sparse
@@ -21,6 +22,10 @@ class ChunkSource:
     function : callable
         Called without arguments at the start of each pass, returns an iterator (it may be a generator function) of
         chunks ``(X, y)`` or ``(X, y, sample_weight)``: the same rows each time.
+    ahead : bool, default=False
+        Whether a thread reads the next chunk while the fit works on the last one. It takes the memory of one more chunk. The
+        iterator must not use its arrays again then, and all of it runs in that thread, which some databases' connections, made
+        outside, refuse.
 
     Raises
     ------
@@ -40,13 +45,24 @@ class ChunkSource:
     [1. 2. 3.] 4.0
     """
 
-    def __init__(self, function: Callable[[], Iterator[tuple]]) -> None:
+    def __init__(self, function: Callable[[], Iterator[tuple]], *, ahead: bool = False) -> None:
         if not callable(function):
             raise TypeError(f"ChunkSource needs a function that returns an iterator of chunks, got {type(function).__name__}.")
-        self.function = function
+        self.function, self.ahead = function, ahead
 
     def __iter__(self) -> Iterator[tuple]:
-        return iter(self.function())
+        chunks = iter(self.function())
+        return read_ahead(chunks) if self.ahead else chunks
+
+
+def read_ahead(chunks):
+    """The same chunks, each read in a thread while the one before is in use."""
+    end = object()
+    with ThreadPoolExecutor(1) as reader:
+        following = reader.submit(next, chunks, end)
+        while (chunk := following.result()) is not end:
+            following = reader.submit(next, chunks, end)
+            yield chunk
 
 
 class MappedRows:

@@ -1,9 +1,11 @@
 """Rows read in chunks: real files of several kinds, sorted and shuffled, against the closed form of all rows."""
 
+import gc
 import json
 import subprocess
 import sys
 import textwrap
+import threading
 import warnings
 from pathlib import Path
 
@@ -19,6 +21,7 @@ import sqlalchemy
 import zarr
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
 from sklearn_minibatch._source import CHUNK_ELEMENTS
@@ -151,6 +154,58 @@ def test_a_rank_beyond_the_columns_that_a_sketch_is_made_for():
     X = np.random.default_rng(0).normal(size=(200, 3001))
     model = MiniBatchRidgeSGD(1.0, preconditioner=5000, random_state=0).fit(cut(X, X[:, 0]))
     assert distance(model, X, X[:, 0]) <= model.tol
+
+
+class TestReadingAhead:
+    @pytest.mark.parametrize("params", [{}, {"batch_size": 64}, {"solver": "sgd", "tol": None}], ids=str)
+    def test_changes_no_bit(self, params):
+        X, y = table()
+        model = MiniBatchRidgeSGD(ALPHA, max_iter=5, random_state=0, **params)
+        source = cut(X, y)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            same = clone(model).fit(source)
+            model.fit(ChunkSource(source.function, ahead=True))
+        np.testing.assert_array_equal(model.coef_, same.coef_)
+        assert model.n_passes_ == same.n_passes_
+
+    @pytest.mark.parametrize("ahead", [True, False])
+    def test_the_next_chunk_is_read_while_one_is_in_use(self, ahead):
+        began = [threading.Event() for _ in range(3)]
+
+        def chunks():
+            for k in range(3):
+                began[k].set()
+                yield np.zeros((1, 1)), np.zeros(1)
+
+        for k, _ in enumerate(ChunkSource(chunks, ahead=ahead)):
+            if k < 2:
+                assert began[k + 1].wait(10 if ahead else 0) == ahead
+            assert not any(event.is_set() for event in began[k + 2 :])
+
+    def test_errors_name_the_chunk_and_the_source_is_closed(self):
+        X, y = table()
+        X[1500, 1] = np.nan
+        ended = []
+
+        def chunks():
+            try:
+                yield from cut(X, y)
+            finally:
+                ended.append(threading.current_thread())
+
+        with pytest.raises(ValueError, match=r"Chunk 3 of pass 1: Input X contains NaN"):
+            MiniBatchRidgeSGD(ALPHA).fit(ChunkSource(chunks, ahead=True))
+        gc.collect()
+        assert len(ended) == 1
+
+    def test_errors_of_the_source_come_through(self):
+        def chunks():
+            yield np.zeros((2, 1)), np.zeros(2)
+            raise OSError("the disk is gone")
+
+        with pytest.raises(OSError, match="the disk is gone"):
+            MiniBatchRidgeSGD(ALPHA).fit(ChunkSource(chunks, ahead=True))
 
 
 def test_a_learning_rate_that_is_given_costs_no_pass():
