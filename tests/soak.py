@@ -127,7 +127,7 @@ def main():
         "counts",
         "error of means, std",
     ]
-    names += ["of variances, relative", "distance to the closed form, std(y)", "its own distance to the truth"]
+    names += ["of variances, relative", "distance to the closed form, std(y)", "the closed form's distance to the truth"]
     print("Pairs are of the first and of the last tenth of the calls.\n")
     print(f"| {' | '.join(names)} |", "|---" * len(names) + "|", sep="\n")
     for name, params in SOLVERS.items():

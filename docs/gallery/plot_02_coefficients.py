@@ -2,8 +2,9 @@
 Coefficients in original units, beside Ridge and SGDRegressor
 =============================================================
 
-What does a millimetre of depth add to the price of a diamond? `MiniBatchRidgeSGD` scales the columns itself and gives its
-coefficients per unit of the original columns. After a scaler in a Pipeline they have to be divided by hand.
+What does a millimetre of `z`, the height of the stone, add to the price of a diamond? `MiniBatchRidgeSGD` scales the columns
+itself and gives its coefficients per unit of the original columns. After a scaler in a Pipeline they have to be divided by
+hand.
 """
 
 import matplotlib.pyplot as plt
