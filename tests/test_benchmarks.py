@@ -4,6 +4,7 @@ import csv
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -56,6 +57,25 @@ def test_every_peer_minimises_the_same_objective(problems):
 def test_error_is_in_standard_deviations_of_y(problems):
     problem = problems.conditioned(100, 3)
     assert problem.error(problem.reference + 2 * np.std(problem.y)) == pytest.approx(2)
+
+
+def test_every_epoch_of_river_sees_every_row_once(problems, monkeypatch):
+    """Of a number of rows that is no multiple of its mini-batches."""
+    model, peers = pytest.importorskip("river.linear_model").LinearRegression, pytest.importorskip("benchmarks.peers")
+    seen, learn_many = [], model.learn_many
+    monkeypatch.setattr(model, "learn_many", lambda self, X, y: (seen.extend(y.index), learn_many(self, X, y)))
+    peers.river(problems.conditioned(300, 3), 3)
+    assert seen == 3 * list(range(300))
+
+
+def test_peers_first_fit_a_small_problem_of_the_same_kind_of_rows(problems):
+    peers, runner = pytest.importorskip("benchmarks.peers"), pytest.importorskip("benchmarks.runner")
+    for problem in (problems.conditioned(500, 4), problems.sparse_rows(500, 40)):
+        fit = Mock(side_effect=lambda each, _: peers.minibatch(each, 1e-3))
+        runner.compare(problem, [peers.Peer("", fit)], 0.0, 1)
+        first = fit.call_args_list[0].args[0]
+        assert len(first.y) < len(problem.y)
+        assert first.is_sparse == problem.is_sparse
 
 
 @pytest.fixture(scope="module")
