@@ -78,6 +78,59 @@ def test_peers_first_fit_a_small_problem_of_the_same_kind_of_rows(problems):
         assert first.is_sparse == problem.is_sparse
 
 
+def test_large_numbers_are_not_in_powers_of_ten():
+    timing = pytest.importorskip("benchmarks.timing")
+    assert [timing.plain(each, 2) for each in (0.944, 9.96, 24.4, 99.6, 263.0, 1817.0)] == [
+        *("0.94", "10", "24", "100", "263", "1,817")
+    ]
+    assert [timing.duration(each) for each in (0.0123, 0.9996, 1.234, 999.6, 68_600.0)] == [
+        *("12.3 ms", "1,000 ms", "1.23 s", "1,000 s", "68,600 s")
+    ]
+
+
+def test_an_epoch_is_what_more_epochs_add(monkeypatch):
+    """To a fit that takes 20 s whatever it does, and 2 s for an epoch; beside it, a call of 5 s."""
+    timing, passed = pytest.importorskip("benchmarks.timing"), []
+    monkeypatch.setattr(timing, "now", lambda: sum(passed))
+    fits = [lambda epochs: passed.append(20 + 2 * epochs)]
+    seconds = timing.epoch_seconds(fits, 2, 12, 3, beside=[lambda: passed.append(5)])
+    np.testing.assert_allclose(seconds, [[2, 5]])
+
+
+@pytest.fixture
+def some_targets(tmp_path):
+    """Writes a table of targets from a dictionary, of what was measured to its figure, and returns what is then in it."""
+    report, Row = pytest.importorskip("benchmarks.report"), pytest.importorskip("benchmarks.targets").Row
+
+    def write(figures, run="tiny", **kwargs):
+        def target(size):
+            return (Row(what, "small", figure, True) for what, figure in figures.items())
+
+        report.targets([target], None, run, tmp_path, **kwargs)
+        lines = (tmp_path / "targets.md").read_text().splitlines()
+        return {line.split(" | ")[0].strip("| "): line.split(" | ")[2] for line in lines if line.endswith("| yes |")}
+
+    return write
+
+
+def test_targets_measured_alike_stay_in_the_table(some_targets):
+    some_targets({"a": "1 s", "b": "2 s"})
+    assert some_targets({"b": "3 s", "c": "4 s"}, keep=True) == {"a": "1 s", "b": "3 s", "c": "4 s"}
+    assert some_targets({"b": "5 s"}) == {"b": "5 s"}
+
+
+def test_targets_measured_elsewhere_or_otherwise_are_not_mixed(some_targets, tmp_path, monkeypatch):
+    timing = pytest.importorskip("benchmarks.timing")
+    some_targets({"a": "1 s"})
+    before = (tmp_path / "targets.md").read_text()
+    with pytest.raises(SystemExit, match="not measured as this run would be"):
+        some_targets({"b": "2 s"}, run="full", keep=True)
+    monkeypatch.setattr(timing, "clock", "cpu")
+    with pytest.raises(SystemExit, match="without --only"):
+        some_targets({"b": "2 s"}, keep=True)
+    assert (tmp_path / "targets.md").read_text() == before
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """Folder and output of the smoke run."""
