@@ -16,8 +16,8 @@ pytest.importorskip("threadpoolctl")
 ROOT = Path(__file__).parents[1]
 
 
-def run(*arguments):
-    command = [sys.executable, "-m", "benchmarks", *map(str, arguments)]
+def run(*arguments, module="benchmarks"):
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
@@ -172,3 +172,36 @@ def test_tiny_targets_write_a_table(tmp_path):
     ):
         assert what in table
     assert (tmp_path / "growth.png").stat().st_size > 0
+
+
+def test_files_of_every_kind_have_the_same_rows(tmp_path):
+    pytest.importorskip("h5py")
+    pytest.importorskip("pyarrow")
+    files, raw = pytest.importorskip("benchmarks.scale.files"), tmp_path / "raw"
+    files.write_rows(raw, 100_000)
+    files.write_hdf5(tmp_path / "hdf5", raw)
+    files.write_parquet(tmp_path / "parquet", raw)
+    expected = np.fromfile(raw).reshape(100_000, -1)
+    for kind in ("raw", "hdf5", "parquet"):
+        chunks = list(files.chunks_of(kind, tmp_path / kind))
+        np.testing.assert_array_equal(np.concatenate([X for X, _ in chunks]), expected[:, 1:])
+        np.testing.assert_array_equal(np.concatenate([y for _, y in chunks]), expected[:, 0])
+    kind, rows, gigabytes, *_ = files.file_row("raw", raw, 100_000)
+    assert (kind, rows, gigabytes) == ("raw", "100,000", "0.04")
+
+
+def test_a_round_ends_with_its_last_partition():
+    """Of 64 workers with a partition each, one is five times slower: it is waited for, while the others could do more."""
+    a_round, rng = pytest.importorskip("benchmarks.scale.stragglers").a_round, np.random.default_rng(0)
+    assert a_round(rng, 64, 1, even=True, spread=0.0, slow=1.0) == pytest.approx(1)
+    assert a_round(rng, 64, 1, even=True, spread=0.0, slow=5.0) == pytest.approx(5 * 63.2 / 64)
+
+
+def test_a_part_of_scale_writes_its_table_and_the_packages_that_it_uses(tmp_path):
+    printed = run("stragglers", "--tiny", "--out", tmp_path, module="benchmarks.scale")
+    written = (tmp_path / "stragglers.md").read_text()
+    assert printed.startswith(written)
+    assert "| 16 | unequal |" in written
+    assert f"numpy {np.__version__}" in written
+    assert "torch" not in written
+    assert [path.name for path in tmp_path.iterdir()] == ["stragglers.md"]
