@@ -1,13 +1,16 @@
 """The benchmarks run, and what they compare is comparable."""
 
+import ast
 import csv
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
@@ -205,3 +208,29 @@ def test_a_part_of_scale_writes_its_table_and_the_packages_that_it_uses(tmp_path
     assert f"numpy {np.__version__}" in written
     assert "torch" not in written
     assert [path.name for path in tmp_path.iterdir()] == ["stragglers.md"]
+
+
+def imported(path):
+    """Names of the packages that a file imports, inside its functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module.split(".")[0]
+
+
+def required(project, extra):
+    """Names of what an extra installs, by way of other extras of the project too."""
+    for requirement in map(Requirement, project["optional-dependencies"][extra]):
+        yield requirement.name
+        if requirement.name == project["name"]:
+            for each in requirement.extras:
+                yield from required(project, each)
+
+
+def test_the_extra_installs_what_benchmarks_import():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    installed = {*(Requirement(text).name for text in project["dependencies"]), *required(project, "bench")}
+    modules = {name for path in (ROOT / "benchmarks").rglob("*.py") for name in imported(path)} - sys.stdlib_module_names
+    names = {"sklearn": "scikit-learn", "sklearnex": "scikit-learn-intelex"}
+    assert {names.get(name, name.replace("_", "-")) for name in modules} <= installed
