@@ -33,11 +33,11 @@ def main():
         report.pages(options.out.parent, options.out)
     elif options.what == "targets":
         chosen = [target for target in TARGETS if options.only in target.__name__]
-        report.targets(chosen, SIZES[options.size], options.out)
+        report.targets(chosen, SIZES[options.size], options.size, options.out, keep=bool(options.only))
     else:
         make, budget, repeats = COMPARISONS[options.size]
         chosen = [problem for problem in make() if options.only in problem.name]
-        report.comparison(chosen, PEERS, budget, repeats, options.out)
+        report.comparison(chosen, PEERS, budget, repeats, options.size, options.out)
 
 
 if __name__ == "__main__":

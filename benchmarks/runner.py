@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .problems import conditioned
+from .problems import conditioned, sparse_rows
 from .timing import interleaved, timed
 
 ACCURACIES = (1e-2, 1e-3, 1e-6)
@@ -77,11 +77,10 @@ def chosen(trials):
 def compare(problem, peers, budget, repeats):
     """`Line`s and `Skipped` of all peers on a problem."""
     skipped, climbs = [], []
-    warm_up = conditioned(300, 5)
+    warm_up = sparse_rows(300, 40, entries=4) if problem.is_sparse else conditioned(300, 5)
     for peer in peers:
         try:
-            if not problem.is_sparse:
-                trial(peer, warm_up, peer.settings[0])  # imports and just-in-time compilation are not charged
+            trial(peer, warm_up, peer.settings[0])  # imports and just-in-time compilation are not charged
             peer.prepare(problem)
             climbs.append(climb(peer, problem, budget))
         except Exception as error:

@@ -20,7 +20,7 @@ from . import peers, timing
 from .peers import best_rate
 from .problems import conditioned, movielens, sparse_rows, text
 from .runner import trial
-from .timing import duration, epoch_seconds, interleaved
+from .timing import duration, epoch_seconds, interleaved, plain
 
 PEERS = {peer.name: peer for peer in peers.PEERS}
 OURS = peers.PEERS[0]
@@ -54,7 +54,7 @@ class Size(NamedTuple):
 
 
 def times_faster(what, at_least, seconds, note=""):
-    """Row for the seconds (2, 2), median and least, of ours and of a peer."""
+    """Row for the seconds of ours and of a peer: (2, 2), median and least, or (1, 2) where there is no least."""
     ratio = seconds[0, 1] / seconds[0, 0]
     return Row(what, f">= {at_least:g}x as fast", both(seconds, ratio) + note, bool(ratio >= at_least))
 
@@ -66,8 +66,12 @@ def times_its_time(what, at_most, seconds, note=""):
 
 
 def both(seconds, ratio):
-    ours, theirs = (f"{duration(median)} (least {duration(least)})" for median, least in seconds.T)
-    return f"{ratio:.2g}x: {ours} against {theirs}"
+    ours, theirs = (spread(*each) for each in seconds.T)
+    return f"{plain(ratio, 2)}x: {ours} against {theirs}"
+
+
+def spread(median, least=None):
+    return duration(median) if least is None else f"{duration(median)} (least {duration(least)})"
 
 
 def textbook(problem, batch_size, lr):
@@ -220,7 +224,9 @@ def sparse(size):
         yield faster_to_accuracy(problem, "Ridge, sag", 5, size.at_most(1))
         X = problem.X
         times = peak(MiniBatchRidgeSGD(random_state=0), problem) / (X.data.nbytes + X.indices.nbytes + X.indptr.nbytes)
-        yield Row(f"peak memory of fit, {problem.name}", "O(nnz): <= 10x X", f"{times:.2g}x X beyond X", bool(times <= 10))
+        yield Row(
+            f"peak memory of fit, {problem.name}", "O(nnz): <= 10x X", f"{plain(times, 2)}x X beyond X", bool(times <= 10)
+        )
 
 
 def tfidf(size):

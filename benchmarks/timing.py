@@ -45,17 +45,22 @@ def interleaved(runs, repeats, warm_up=True):
 
 
 def epoch_seconds(fits, few, many, repeats, beside=()):
-    """As `interleaved`, of one epoch of each `fit(max_iter)`, then of each call of `beside`.
+    """Median seconds (1, k) of one epoch of each `fit(max_iter)`, then of each call of `beside`.
 
     (fit of `many` epochs - fit of `few`) / (many - few), of the same round: what a fit does once, such as checking and
-    standardising, cancels.
+    standardising, cancels. The least of them would be where the fit of `few` was disturbed.
     """
     runs = [lambda fit=fit, k=k: fit(k) for k in (few, many) for fit in fits]
     seconds = rounds([*runs, *beside], repeats)
     few_epochs, many_epochs, others = np.split(seconds, [len(fits), 2 * len(fits)], axis=1)
-    return median_and_least(np.hstack([(many_epochs - few_epochs) / (many - few), others]))
+    return np.median(np.hstack([(many_epochs - few_epochs) / (many - few), others]), axis=0, keepdims=True)
 
 
 def duration(seconds):
     """Seconds in words."""
-    return f"{seconds:.3g} s" if abs(seconds) >= 1 else f"{seconds * 1000:.3g} ms"
+    return f"{plain(seconds, 3)} s" if abs(seconds) >= 1 else f"{plain(seconds * 1000, 3)} ms"
+
+
+def plain(number, digits):
+    """A number to so many digits, or whole where it has more than these before the point: 260, not 2.6e+02."""
+    return f"{number:.{digits}g}" if abs(number) < 10 ** (digits - 1) else f"{number:,.0f}"
