@@ -101,7 +101,7 @@ def epochs(size):
         lr = 0.1 / d
         for batch_size, at_least in ((1, 1), (32, 1.5), (256, 4), (1024, 4)):
             fits = textbook(problem, batch_size, lr), sgd_regressor(problem, lr)
-            seconds = epoch_seconds(fits, 2, 12, size.repeats)
+            seconds = epoch_seconds(fits, 2, 22, size.repeats)
             yield times_faster(f"sgd epoch, {len(problem.y)} x {d}, batch {batch_size}, SGDRegressor", at_least, seconds)
 
 
