@@ -425,7 +425,7 @@ def test_a_rate_of_ones_own_is_no_bound_on_a_later_auto():
 
 
 def test_many_columns_without_a_preconditioner_take_small_batches():
-    X = sparse.random_array((100, 3001), density=0.01, rng=np.random.default_rng(0), format="csr")
+    X = sparse.random(100, 3001, density=0.01, random_state=0, format="csr")
     assert MiniBatchRidgeSGD().partial_fit(X, np.arange(100.0)).batch_size_ == 32
 
 
