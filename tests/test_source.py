@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy
 import zarr
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -148,6 +150,39 @@ def test_dense_and_sparse_chunks_together(kinds):
     model = MiniBatchRidgeSGD(ALPHA, solver="sgd", lr=0.01, max_iter=3, tol=None, shuffle=False).fit(chunks)
     same = clone(model).fit(cut(X, y, sizes=(510, 490)))
     np.testing.assert_allclose(model.predict(X), same.predict(X), rtol=1e-9)
+
+
+KINDS = {
+    "array": np.asarray,
+    "float32": lambda X: X.astype(np.float32),
+    "columns first": np.asfortranarray,
+    "csr": sparse.csr_array,
+    "csc": sparse.csc_array,
+    "list": lambda X: X.tolist(),
+}
+CHUNK = st.tuples(st.integers(0, 60), st.sampled_from(sorted(KINDS)), st.sampled_from(["none", "ones", "some"]))
+
+
+@given(chunks=st.lists(CHUNK, min_size=1, max_size=8), ahead=st.booleans(), seed=st.integers(0, 2**16))
+def test_any_mixture_of_chunks(chunks, ahead, seed):
+    rng = np.random.default_rng(seed)
+    sizes = [size for size, _, _ in chunks] + [30]
+    # Halves, which float32 holds.
+    X = np.round(rng.normal(size=(sum(sizes), 3)) * [1, 5, 20]) / 2 + [0, 3, 100]
+    y, w = X @ [3.0, 1.0, 0.1] + rng.normal(size=len(X)), np.ones(len(X))
+    parts, start = [], 0
+    for size, kind, weights in (*chunks, (30, "array", "none")):
+        rows = slice(start, start + size)
+        w[rows] = rng.uniform(0, 20, size) if weights == "some" else 1.0
+        parts.append((KINDS[kind](X[rows]), y[rows], *([] if weights == "none" else [w[rows]])))
+        start = rows.stop
+    source = ChunkSource(lambda: (part for part in parts if len(part[1])), ahead=ahead)
+    exact = closed_form(X, y, 0.1, w).predict(X)
+    model = MiniBatchRidgeSGD(0.1, tol=1e-9, random_state=0).fit(source)
+    np.testing.assert_allclose(columns(model.predict(X)), exact, atol=1e-7 * y.std())
+    textbook = MiniBatchRidgeSGD(0.1, solver="sgd", lr=1e-3, batch_size=7, shuffle=False, max_iter=2, tol=None)
+    same = clone(textbook).fit(X, y, w).predict(X)
+    np.testing.assert_allclose(textbook.fit(source).predict(X), same, rtol=1e-5, atol=1e-5 * y.std())
 
 
 def test_a_rank_beyond_the_columns_that_a_sketch_is_made_for():
