@@ -246,6 +246,13 @@ def test_an_intercept_that_is_no_longer_fitted_is_zero(data, solver, method):
         np.testing.assert_allclose(model.loss_history_[-1], loss, rtol=1e-9)
 
 
+def test_steps_over_all_rows_leave_the_rate_as_it_is():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(100, 1)) + 0.1 * rng.normal(size=(100, 30))  # columns alike, so that gradients are too long
+    model = MiniBatchRidgeSGD(preconditioner=None, lr=0.5, batch_size=100, max_iter=3, tol=None).fit(X, X.sum(axis=1))
+    assert model.lr_ == 0.5
+
+
 def test_warm_start_goes_on_where_the_textbook_solver_stood(data):
     X, y = data
     params = {"solver": "sgd", "lr": 0.01, "shuffle": False, "tol": None}

@@ -425,11 +425,12 @@ def test_a_small_mapped_array_is_loaded(tmp_path):
 
 
 def test_mapped_rows_with_other_targets_and_weights(tmp_path):
-    rows = np.random.default_rng(0).normal(size=(CHUNK_ELEMENTS, 5))
+    rows = np.random.default_rng(0).normal(size=(CHUNK_ELEMENTS + 1, 5))
     rows.tofile(tmp_path / "rows")
     mapped = np.memmap(tmp_path / "rows", mode="r", dtype=float).reshape(-1, 5)
     model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(mapped[:, :4], np.asarray(mapped[:, 4]), 2.0)
     same = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(mapped[:, :4], mapped[:, 4], np.full(len(rows), 2.0))
+    assert model.n_passes_ == same.n_passes_
     np.testing.assert_array_equal(model.coef_, same.coef_)
 
 
