@@ -95,7 +95,7 @@ def mapped(X, y, sample_weight):
     """`MappedRows` where X is an array mapped from a file, too large to be loaded; else None."""
     if y is None or not isinstance(X, np.memmap) or X.ndim != 2 or X.size <= 4 * CHUNK_ELEMENTS:
         return None
-    if np.ndim(sample_weight) == 0 and sample_weight is not None:
+    if sample_weight is not None and np.ndim(sample_weight) == 0:
         sample_weight = np.full(len(X), sample_weight)
     y, w = [None if a is None else a if isinstance(a, np.ndarray) else np.asarray(a) for a in (y, sample_weight)]
     for name, array in (("y", y), ("sample_weight", w)):
