@@ -1,10 +1,10 @@
 """Ridge regression trained by mini-batches that lands on the closed form."""
 
-from ._callbacks import EpochProgressBar
+from ._data.source import ChunkSource
 from ._display import LossHistoryDisplay
 from ._estimator import MiniBatchRidgeSGD
 from ._onnx import register_onnx_converter
-from ._source import ChunkSource
+from ._run.callbacks import EpochProgressBar
 from ._version import __version__
 
 __all__ = [

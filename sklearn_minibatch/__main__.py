@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_diabetes
 
+from ._command_line.report import closed_form_loss, compare, comparison_table, draw_loss, grid_report
 from ._estimator import MiniBatchRidgeSGD
-from ._report import closed_form_loss, compare, comparison_table, draw_loss, grid_report
 
 PROGRAM = "python -m sklearn_minibatch"
 LARGEST = 1e100  # sums of squares of larger numbers may overflow

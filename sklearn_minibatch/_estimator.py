@@ -16,26 +16,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._callbacks import CallbackSupportMixin, Task
-from ._intake import bare, check_moments, taken_in, validated
-from ._learning_rate import largest_eigenvalue, stable_rate
-from ._monitor import Monitor
-from ._preconditioner import Diagonal, Identity, preconditioner
-from ._rows import in_memory
-from ._scaler import (
-    Units,
-    column_moments,
-    merge,
-    no_moments,
-    power_of_2,
-    spread,
-    to_original,
-    to_scaled,
-)
-from ._sgd import DIVERGED, Plan, iterate, loss, one_epoch, sgd
-from ._source import is_dask
-from ._state import read, written
-from ._stream import (
+from ._data.load import bare, check_moments, taken_in, validated
+from ._data.source import is_dask
+from ._rows.in_memory import in_memory
+from ._run.callbacks import CallbackSupportMixin, Task
+from ._run.monitor import Monitor
+from ._run.rollback import AllOrNothing
+from ._run.state import read, written
+from ._solvers.learning_rate import largest_eigenvalue, stable_rate
+from ._solvers.preconditioner import Diagonal, Identity, preconditioner
+from ._solvers.sgd import DIVERGED, Plan, iterate, loss, one_epoch, sgd
+from ._solvers.stream import (
     STEP,
     Slopes,
     curvature_of_fit,
@@ -45,8 +36,9 @@ from ._stream import (
     unseen,
     with_rows,
 )
-from ._svrg import svrg
-from ._undo import AllOrNothing
+from ._solvers.svrg import svrg
+from ._statistics.moments import column_moments, merge, no_moments
+from ._statistics.scaling import Units, power_of_2, spread, to_original, to_scaled
 
 # Batch sizes that "auto" stands for: large enough for NumPy, small enough for many steps.
 SVRG_BATCH, SGD_BATCH, STREAM_BATCH = 2048, 32, 512
@@ -546,7 +538,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         if is_dask(X):
-            from ._dask import predict_lazily
+            from ._data.dask import predict_lazily
 
             return predict_lazily(bare(self).predict, X, None if self._single_target else len(self.coef_))
         with np.errstate(over="ignore", invalid="ignore"):

@@ -31,7 +31,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 
 from sklearn_minibatch import ChunkSource, LossHistoryDisplay, MiniBatchRidgeSGD
-from sklearn_minibatch._sgd import DIVERGED
+from sklearn_minibatch._solvers.sgd import DIVERGED
 
 VALID = {
     "alpha": [0, 0.0, 1e-300, 1e-12, 1e-4, 1, np.float64(0.1), 1e12, 1e300, 1.7e308],
@@ -386,7 +386,7 @@ class Fuzz:
         self.note(params)
         try:
             # As if every file were too large to be loaded.
-            with patch("sklearn_minibatch._source.CHUNK_ELEMENTS", int(pick(rng, [2**21, 1, 7]))):
+            with patch("sklearn_minibatch._data.source.CHUNK_ELEMENTS", int(pick(rng, [2**21, 1, 7]))):
                 model = MiniBatchRidgeSGD(**params)
                 for _ in range(rng.integers(1, 5)):
                     model = self.one(model, draw_call(rng, shape, hasattr(model, "coef_")))

@@ -16,12 +16,12 @@ from sklearn.exceptions import ConvergenceWarning
 
 import sklearn_minibatch
 from sklearn_minibatch import MiniBatchRidgeSGD
-from sklearn_minibatch._state import packed
+from sklearn_minibatch._run.state import packed
 
 from .oracles import regression
 
 PACKAGE = str(Path(sklearn_minibatch.__file__).parent)
-MONITOR = sklearn_minibatch._monitor.Monitor.__call__.__code__
+MONITOR = sklearn_minibatch._run.monitor.Monitor.__call__.__code__
 # What a fit that ends by itself and an interrupted one need not share.
 OWN = {"max_iter", "n_passes_", "_seed", "converged_"}
 

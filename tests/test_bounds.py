@@ -9,8 +9,9 @@ from scipy.linalg import lapack
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
-from sklearn_minibatch._preconditioner import factored
-from sklearn_minibatch._rows import DenseRows, SparseRows
+from sklearn_minibatch._rows.dense import DenseRows
+from sklearn_minibatch._rows.sparse import SparseRows
+from sklearn_minibatch._statistics.factor import factored
 
 from .oracles import regression
 from .soak import SOLVERS, soak

@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_minibatch import EpochProgressBar, MiniBatchRidgeSGD
-from sklearn_minibatch._callbacks import progress
+from sklearn_minibatch._run.callbacks import progress
 
 sklearn_callback = pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_minibatch import MiniBatchRidgeSGD
+from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
 
 from .oracles import closed_form, distance, distance_to_ridge, objective, regression
 
@@ -320,6 +320,60 @@ def problems(draw):
 def test_generated_problems(problem):
     X, y, w, params = problem
     assert_lands(X, y, w, **params)
+
+
+def in_chunks_of_37(X, y):
+    return ChunkSource(lambda: ((X[i : i + 37], y[i : i + 37]) for i in range(0, len(y), 37)))
+
+
+@st.composite
+def special_columns(draw):
+    """Rows with columns that are constant, zero, repeated or nearly nothing, each at any position."""
+    n, d = draw(st.integers(5, 300)), draw(st.integers(1, 40))
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    X = rng.standard_normal((n, d)) * 10.0 ** rng.uniform(-3, 3, d)
+    kinds = draw(st.lists(st.sampled_from(["constant", "zero", "repeated", "tiny", "once"]), max_size=4))
+    for kind in kinds:
+        j = draw(st.integers(0, d - 1))
+        X[:, j] = {
+            "constant": np.full(n, draw(st.sampled_from([7.0, 0.1, -1e6]))),
+            "zero": np.zeros(n),
+            "repeated": X[:, draw(st.integers(0, d - 1))],
+            "tiny": 3e-170 * rng.standard_normal(n),
+            "once": np.eye(1, n, draw(st.integers(0, n - 1)))[0],
+        }[kind]
+    constant = np.ptp(X, axis=0) < 1e-150
+    varying = np.where(constant, 0.0, X)
+    y = rng.standard_normal((n, draw(st.integers(1, 2))))
+    y += (
+        varying
+        / np.maximum(np.abs(varying).max(axis=0), 1e-200)
+        @ rng.standard_normal((d, 1))
+        * draw(st.sampled_from([0, 1, 100]))
+    )
+    return X, y, constant
+
+
+@pytest.mark.filterwarnings("ignore:.*the variance underflows:UserWarning")
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(special_columns(), st.sampled_from([0, 0, 1e-12, 1e-4]), st.sampled_from(["dense", "csr", "chunks"]), st.booleans())
+def test_special_columns_at_any_position(problem, alpha, rows, standardize):
+    X, y, constant = problem
+    model = MiniBatchRidgeSGD(alpha=alpha, standardize=standardize, random_state=0)
+    if rows == "chunks":
+        model.fit(in_chunks_of_37(X, y))
+    else:
+        model.fit(FORMATS[rows](X), y)
+    assert np.all(np.abs(np.atleast_2d(model.coef_)[:, np.ptp(X, axis=0) == 0]) < 1e-100)
+    # A column whose variance underflows is taken for constant.
+    varying = np.where(constant, 0.0, X)
+    far = distance(model.predict(X), closed_form(varying, y, alpha, standardize=standardize), X, y)
+    assert far <= TOL or not model.converged_
+    # Without a penalty on columns of unlike scales some digits may be lost, but then it is said.
+    assert far <= 1e-3
+    if alpha == 0:
+        scaled = varying / np.maximum(np.abs(varying).max(axis=0), 1e-200)
+        assert model.score(X, y) == pytest.approx(LinearRegression().fit(scaled, y).score(scaled, y), abs=1e-5)
 
 
 @pytest.mark.parametrize("standardize", [True, False])

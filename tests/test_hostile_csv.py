@@ -209,7 +209,7 @@ def test_a_file_larger_than_the_memory(here):
 def test_the_package_has_no_means_to_run_what_it_reads():
     calls = {"eval", "exec", "compile", "__import__", "load", "loads", "loadtxt", "genfromtxt", "fromfile", "system", "popen"}
     modules = {"pickle", "marshal", "shelve", "subprocess", "ctypes", "socket", "urllib", "http", "yaml", "importlib"}
-    for path in Path(sklearn_minibatch.__file__).parent.glob("*.py"):
+    for path in Path(sklearn_minibatch.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")

@@ -26,7 +26,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
-from sklearn_minibatch._source import CHUNK_ELEMENTS
+from sklearn_minibatch._data.source import CHUNK_ELEMENTS
 
 from .oracles import closed_form, columns
 
@@ -597,7 +597,7 @@ def test_a_chunk_that_is_no_table_is_named(chunk, message):
 
 
 def test_a_mapped_array_without_targets(tmp_path, monkeypatch):
-    monkeypatch.setattr("sklearn_minibatch._source.CHUNK_ELEMENTS", 10)
+    monkeypatch.setattr("sklearn_minibatch._data.source.CHUNK_ELEMENTS", 10)
     np.save(tmp_path / "X.npy", table()[0])
     with pytest.raises(ValueError, match="requires y"):
         MiniBatchRidgeSGD().fit(np.load(tmp_path / "X.npy", mmap_mode="r"))

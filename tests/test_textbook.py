@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import SGDRegressor
 
 from sklearn_minibatch import MiniBatchRidgeSGD
-from sklearn_minibatch._kernels import svrg_epoch, textbook_steps
+from sklearn_minibatch._rows.kernels import svrg_epoch, textbook_steps
 
 from .oracles import distance_to_ridge, regression, textbook
 

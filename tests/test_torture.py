@@ -17,11 +17,12 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
-from sklearn_minibatch._preconditioner import preconditioner
-from sklearn_minibatch._rows import in_memory as rows_in_memory
-from sklearn_minibatch._scaler import Units
-from sklearn_minibatch._summary import Chunk, summary
-from sklearn_minibatch._svrg import svrg
+from sklearn_minibatch._rows.chunk import Chunk
+from sklearn_minibatch._rows.in_memory import in_memory as rows_in_memory
+from sklearn_minibatch._solvers.preconditioner import preconditioner
+from sklearn_minibatch._solvers.svrg import svrg
+from sklearn_minibatch._statistics.scaling import Units
+from sklearn_minibatch._statistics.summary import summary
 
 from .exact import as_floats, minimiser, numbers
 from .oracles import columns, regression

@@ -5,9 +5,10 @@ from functools import partial
 import numpy as np
 
 from sklearn_minibatch import MiniBatchRidgeSGD
-from sklearn_minibatch._chunked_rows import add, products
-from sklearn_minibatch._scaler import Units
-from sklearn_minibatch._summary import Chunk, summary
+from sklearn_minibatch._rows.chunk import Chunk
+from sklearn_minibatch._rows.chunked import add, products
+from sklearn_minibatch._statistics.scaling import Units
+from sklearn_minibatch._statistics.summary import summary
 
 from ..report import markdown
 from ..timing import duration, interleaved
@@ -76,7 +77,7 @@ def empty_rounds():
 
 
 def rounds_of(ones):
-    from sklearn_minibatch._dask import Partitions
+    from sklearn_minibatch._data.dask import Partitions
 
     partitions = Partitions(ones, ones[:, 0], None, unchecked)
     return lambda: partitions.reduce(nothing, add)

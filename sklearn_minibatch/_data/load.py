@@ -15,12 +15,12 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils.validation import _check_feature_names, _check_sample_weight, validate_data
 
-from ._chunked_rows import ChunkedRows
-from ._held_out import held_out
-from ._rows import in_memory
-from ._scaler import LARGEST, TINY_WEIGHT, Moments, column_moments
-from ._source import Passes, is_dask, is_source, mapped
-from ._summary import merged, summary
+from .._rows.chunked import ChunkedRows
+from .._rows.in_memory import in_memory
+from .._statistics.moments import LARGEST, TINY_WEIGHT, Moments, column_moments
+from .._statistics.summary import merged, summary
+from .held_out import held_out
+from .source import Passes, is_dask, is_source, mapped
 
 
 class TakenIn(NamedTuple):
@@ -70,7 +70,7 @@ def in_chunks(estimator, chunks, rng):
 
 def partitions(estimator, X, y, sample_weight):
     """The chunks of Dask collections."""
-    from ._dask import Partitions
+    from .dask import Partitions
 
     if y is None:
         raise ValueError("fit(X, y) of a Dask collection X needs y, in the same partitions.")

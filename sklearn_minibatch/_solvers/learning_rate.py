@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ._kernels import batch_sizes
-from ._targets import norm
+from .._rows.kernels import batch_sizes
+from .._statistics.linalg import norm
 
 POWER_ITERATIONS = 12
 SAMPLED_ROWS = 4096

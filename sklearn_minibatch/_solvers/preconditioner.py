@@ -5,13 +5,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import lapack
 
-from ._targets import norm
+from .._statistics.factor import check_finite, factored
+from .._statistics.linalg import norm
+from .._statistics.sketch import DENSE_FEATURES, n_buckets
 
-# Beyond this many columns a dense d x d matrix costs more than it saves.
-DENSE_FEATURES = 3000
 NYSTROM_RANK = 100
-# A column of which others leave so little, as a fraction of its variance, is lost in the rounding errors of a Gram matrix.
-NEARLY_SINGULAR = 1e-8
 
 
 class Identity(NamedTuple):
@@ -28,27 +26,6 @@ class Diagonal(NamedTuple):
 
     def solve(self, g):
         return g / self.D
-
-
-class Factored(NamedTuple):
-    """P = D L L' D with D the square root of P's diagonal, so that unlike scales of columns do no harm."""
-
-    L: np.ndarray  # (d, d)
-    D: np.ndarray  # (d, 1)
-
-    def solve(self, g):
-        x, _ = lapack.dpotrs(self.L, g / self.D, lower=1)
-        return x / self.D
-
-    @property
-    def root(self):
-        """Rows whose Gram matrix is P."""
-        return np.tril(self.L).T * self.D[:, 0]
-
-    @property
-    def is_nearly_singular(self):
-        """Whether a column all but follows from those before it."""
-        return np.diag(self.L).min() ** 2 < NEARLY_SINGULAR
 
 
 class Spectral(NamedTuple):
@@ -84,36 +61,6 @@ class Nystrom(NamedTuple):
         return (g + self.U @ ((self.rho / self.eigenvalues - 1)[:, None] * inner)) / self.rho
 
 
-def n_buckets(n_features):
-    """Rows of the sketch: eight a column keep the eigenvalues of P^-1 H within about [0.5, 2.4].
-
-    Four a column keep them within [0.4, 4] at half the price, which is that of a (4 d, d) Gram matrix.
-    """
-    return max(1000, (8 if n_features <= 1000 else 4) * n_features)
-
-
-def check_finite(products):
-    """Raise ValueError where sums of products of rows have overflowed."""
-    if not np.isfinite(products).all():
-        raise ValueError("X is too large: sums of products of its columns overflow. Divide the columns by constants.")
-
-
-def factored(gram, penalty):
-    """P = gram + diag(penalty) for a (d, d) Gram matrix of rows or of a sketch of rows; `penalty` (d,) or a number."""
-    d = len(gram)
-    P = gram + penalty * np.eye(d)
-    D = np.sqrt(np.maximum(np.diag(P), np.finfo(float).tiny))
-    P /= D * D[:, None]
-    # Reference LAPACK would refuse it with any jitter.
-    check_finite(P)
-    jitter = 10 * d * np.finfo(float).eps
-    while True:
-        L, failed = lapack.dpotrf(P + jitter * np.eye(d), lower=1)
-        if not failed:
-            return Factored(L, D[:, None])
-        jitter *= 10
-
-
 def of_rows(rows, alpha, dtype):
     """P = rows' rows + alpha I for rows that were rounded to `dtype`."""
     P = factored(rows.T @ rows, alpha)
@@ -122,22 +69,18 @@ def of_rows(rows, alpha, dtype):
 
 def spectral(rows, alpha, D, dtype):
     """The same where columns follow from others: the rows' singular values have twice the digits of their Gram matrix's."""
-    _, singular, Vt = np.linalg.svd(rows / D[:, 0], full_matrices=False)
+    scaled = rows / D[:, 0]
+    _, singular, Vt = np.linalg.svd(scaled, full_matrices=False)
     noise = max(max(rows.shape) * np.finfo(float).eps, 4 * np.finfo(dtype).eps)
     kept = singular > noise * singular[0]
     U = Vt[kept].T
+    # D of a column that never varies is as small as a float can be: rounding errors of U would be divided by it.
+    dead = np.abs(scaled).max(axis=0) <= noise
+    U[dead] = 0.0
     eigenvalues = singular[kept] ** 2 + alpha * ((U / D) ** 2).sum(axis=0)
-    return Spectral(U, eigenvalues[:, None], D, np.linalg.qr(U * D)[0])
-
-
-def root(gram):
-    """Rows whose Gram matrix is `gram`, (d, d)."""
-    P = factored(gram, 0.0)
-    if not P.is_nearly_singular:
-        return P.root
-    eigenvalues, U = np.linalg.eigh(gram / (P.D * P.D[:, 0]))
-    eigenvalues[eigenvalues < 10 * len(gram) * np.finfo(float).eps * eigenvalues[-1]] = 0.0
-    return (U * P.D).T * np.sqrt(eigenvalues)[:, None]
+    R = np.linalg.qr(U * D)[0]
+    R[dead] = 0.0
+    return Spectral(U, eigenvalues[:, None], D, R)
 
 
 def nystrom(curvature, n_features, rank, alpha, rng):

@@ -1,5 +1,7 @@
 """A call that fails leaves the estimator as it was."""
 
+from typing import Any
+
 import numpy as np
 
 
@@ -14,7 +16,7 @@ class AllOrNothing:
         self.estimator, self.before = estimator, vars(estimator).copy()
         self.publish = lambda: False
         self.generator = estimator.random_state if isinstance(estimator.random_state, np.random.RandomState) else None
-        self.drawn = None if self.generator is None else self.generator.get_state()
+        self.drawn: Any = None if self.generator is None else self.generator.get_state()
 
     def if_interrupted(self, publish):
         """After a KeyboardInterrupt call `publish`, and undo nothing if that returns True."""

@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ._display import LossHistoryDisplay
+from .._display import LossHistoryDisplay
 
 GRID = {"batch_size": [1, 16, 128], "lr": [0.01, 0.1, 1.0]}
 GRID_FOLDS, GRID_ROWS = 5, 5000

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import _num_samples
 
-from ._summary import Chunk
+from .._rows.chunk import Chunk
 
 # Numbers in a chunk of a mapped array: 16 megabytes in float64. Up to four chunks are simply loaded.
 CHUNK_ELEMENTS = 2**21

@@ -6,10 +6,11 @@ is in it too, so that another one can say why it does not load.
 
 import warnings
 
-from ._preconditioner import Diagonal, Factored, Identity, Nystrom, Spectral
-from ._scaler import Moments
-from ._stream import Curvature
-from ._version import __version__
+from .._solvers.preconditioner import Diagonal, Identity, Nystrom, Spectral
+from .._solvers.stream import Curvature
+from .._statistics.factor import Factored
+from .._statistics.moments import Moments
+from .._version import __version__
 
 KINDS = {kind.__name__: kind for kind in (Curvature, Diagonal, Factored, Identity, Moments, Nystrom, Spectral)}
 

@@ -5,75 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from ._blocks import row_blocks
-from ._preconditioner import DENSE_FEATURES, n_buckets, root
-from ._rows import centred_where_full, count_sketch
-from ._scaler import Moments, column_moments, handy, marked, merge
-
-
-class Chunk(NamedTuple):
-    """Rows of positive weight: X (c, d) dense or CSR, y (c, t), w (c,) or None; chunks count from 1."""
-
-    number: int
-    X: np.ndarray
-    y: np.ndarray
-    w: np.ndarray | None
-
-    def part(self, rows):
-        """Some of its rows."""
-        return Chunk(self.number, self.X[rows], self.y[rows], None if self.w is None else self.w[rows])
-
-
-def joined(a, b):
-    """The rows of `a`, then those of `b`, as one chunk."""
-    any_sparse = sparse.issparse(a.X) or sparse.issparse(b.X)
-    X = sparse.vstack([sparse.csr_array(each.X) for each in (a, b)], format="csr") if any_sparse else np.vstack([a.X, b.X])
-    w = None
-    if a.w is not None or b.w is not None:
-        w = np.concatenate([np.ones(len(one.y)) if one.w is None else one.w for one in (a, b)])
-    return Chunk(b.number, X, np.vstack([a.y, b.y]), w)
-
-
-class Sketch(NamedTuple):
-    """Sums of a few rows s [x - origin, 1] each, s = sqrt(w / W), with random signs; the older ones as their Gram matrix."""
-
-    origin: np.ndarray  # (d,)
-    gram: np.ndarray | None  # (d + 1, d + 1)
-    sums: np.ndarray  # (k, d + 1)
-
-    def moved(self, origin):
-        """The same about another origin."""
-        shift = origin - self.origin
-        sums = self.sums.copy()
-        sums[:, :-1] -= sums[:, -1:] * shift
-        return Sketch(origin, None if self.gram is None else moved(self.gram, shift), sums)
-
-    def times(self, share):
-        """The same where all weights have become so much smaller."""
-        return Sketch(self.origin, None if self.gram is None else share * self.gram, np.sqrt(share) * self.sums)
-
-    def merged(self, other, share):
-        """The sketch of the rows of both, `share` being that of `other` in the weight."""
-        self, other = self.times(1 - share), other.times(share).moved(self.origin)
-        grams = [one.gram for one in (self, other) if one.gram is not None]
-        return Sketch(self.origin, sum(grams) if grams else None, np.vstack([self.sums, other.sums])).folded()
-
-    def folded(self):
-        """The same in no more than 3 (d + 1)^2 numbers."""
-        origin, gram, sums = self
-        if len(sums) <= 2 * sums.shape[1]:
-            return self
-        return Sketch(origin, sums.T @ sums + (0 if gram is None else gram), sums[:0])
-
-
-def moved(gram, shift):
-    """The Gram matrix of rows s [x - origin - shift, 1], given that of the rows s [x - origin, 1]."""
-    cross, weight = gram[:-1, -1], gram[-1, -1]
-    new = gram.copy()
-    new[:-1, :-1] += np.outer(weight * shift - cross, shift) - np.outer(shift, cross)
-    new[:-1, -1] -= weight * shift
-    new[-1, :-1] = new[:-1, -1]
-    return new
+from .blocks import row_blocks
+from .factor import root
+from .moments import Moments, centred_where_full, column_moments, handy, marked, merge
+from .sketch import DENSE_FEATURES, Sketch, count_sketch, n_buckets
 
 
 class Summary(NamedTuple):

@@ -9,8 +9,8 @@ import numpy as np
 from dask.array import Array, from_array
 from dask.delayed import delayed
 
-from ._source import is_finite
-from ._summary import Chunk
+from .._rows.chunk import Chunk
+from .source import is_finite
 
 # How many partial sums are added up by one task.
 FAN_IN = 8

@@ -7,10 +7,11 @@ first has left a `Summary`, which already holds the gradient at 0 and the sketch
 import numpy as np
 from scipy import sparse
 
-from ._blocks import row_blocks
-from ._rows import centred_where_full, in_memory, relative_weights
-from ._summary import joined
-from ._targets import dot
+from .._statistics.blocks import row_blocks
+from .._statistics.linalg import dot
+from .._statistics.moments import centred_where_full
+from .chunk import joined
+from .in_memory import in_memory, relative_weights
 
 
 class ChunkedRows:

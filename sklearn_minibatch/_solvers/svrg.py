@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._targets import divide, dot
+from .._statistics.linalg import divide, dot
 
 # Past directions that a new one is made conjugate to: of epochs of mini-batches, and of full-batch steps, which are linear
 # in g, so that the last direction alone would do but for rounding.
@@ -82,9 +82,10 @@ def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, monitor):
             if not near(distance, tol) or np.any(rounding > distance / 10):
                 directions = []  # They are no longer conjugate to the digits that are left.
         found = Solution(beta, n_steps, lr, distance, False)
-        if monitor(found, *found.last, loss, distance) or landing or exhausted:
+        arrived = exhausted or (landing and near(distance, tol))
+        if monitor(found, *found.last, loss, distance) or arrived:
             break
-    return found._replace(converged=landing or exhausted or near(distance, tol))
+    return found._replace(converged=exhausted or near(distance, tol))
 
 
 def near(distance, tol):

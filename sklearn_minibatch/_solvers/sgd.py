@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._kernels import stacked_parameters
-from ._learning_rate import scheduled
-from ._targets import dot
+from .._rows.kernels import stacked_parameters
+from .._statistics.linalg import dot
+from .learning_rate import scheduled
 
 # F this many times that of predicting 0 is no noise: the steps are unstable.
 DIVERGED = 10.0

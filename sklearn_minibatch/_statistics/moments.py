@@ -1,14 +1,13 @@
-"""Weighted moments of columns, and the change of units between scaled and original coefficients."""
+"""Weighted moments of columns, merged block by block."""
 
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
-from ._blocks import in_threads, large_blocks, row_blocks
+from .blocks import in_threads, large_blocks, row_blocks
 
 # The least variance that keeps its digits. A column that varies by less has the variance LOST, never that of a constant.
 LEAST_VAR = np.finfo(float).tiny
@@ -82,10 +81,14 @@ def column_moments(X, weight=None, n_jobs=1):
     n_rows = X.shape[0]
     if sparse.issparse(X):
         total = total_weight(X, weight)
-        mean, var = mean_variance_axis(X, axis=0, weights=None if weight is None else handy(weight))
+        # Distances to the first row, as for dense rows: the mean of a constant column is then exact.
+        origin = np.where(is_full(X), X[[0]].toarray()[0], 0.0)
+        shifted, _ = centred_where_full(X, origin)
+        mean, var = mean_variance_axis(shifted, axis=0, weights=None if weight is None else handy(weight))
+        mean = origin + mean.astype(float)
         # Rounding can take the variance of a constant column below 0. One of zeros only is constant.
         var = marked(np.maximum(var.astype(float), 0.0), X, among=mean != 0)
-        return Moments(n_rows, total, mean.astype(float), var)
+        return Moments(n_rows, total, mean, var)
 
     def of_block(block):
         first, n = block
@@ -114,6 +117,24 @@ def _dense_moments(X, weight):
         return Moments(len(X), total, origin + (offset + residual), marked(var, X))
 
 
+def is_full(X):
+    """Mask (d,) of the columns of a CSR matrix that have an entry in every row."""
+    return np.bincount(X.indices, minlength=X.shape[1]) == X.shape[0]
+
+
+def centred_where_full(X, mean):
+    """CSR rows less the mean in those columns that have an entry in every row, and the mean that is still to subtract.
+
+    There it fills nothing in, and a column far from 0, or constant, loses no digits in a difference of products.
+    """
+    full = is_full(X)
+    if not mean[full].any():
+        return X, mean
+    X = X.copy()
+    X.data -= np.where(full, mean, 0.0)[X.indices]
+    return X, np.where(full, 0.0, mean)
+
+
 def total_weight(X, weight):
     """Sum of the weights (n,), infinity if it overflows, or the number of rows of X."""
     with np.errstate(over="ignore"):
@@ -133,35 +154,3 @@ def marked(var, X, among=True):
         least, most = [np.ravel(row.toarray()) if sparse.issparse(row) else row for row in extremes]
         var[small] = np.where(least < most, LOST, 0.0)
     return var
-
-
-def power_of_2(values):
-    """The least power of 2 above all of the values."""
-    return float(np.ldexp(1.0, np.frexp(np.max(values))[1]))
-
-
-def spread(moments):
-    """Standard deviations; the size of a constant target, and 1 if that is 0."""
-    size = np.where(moments.var >= LEAST_VAR, np.sqrt(moments.var), np.abs(moments.mean))
-    return np.where(size > 0, size, 1.0)
-
-
-class Units(NamedTuple):
-    """The change of variables z = (x - x_mean) / x_scale, v = (y - y_mean) / y_scale that a solver works in."""
-
-    x_mean: np.ndarray
-    x_scale: np.ndarray
-    y_mean: np.ndarray
-    y_scale: np.ndarray
-
-
-def to_scaled(coef, intercept, units):
-    """Parameters for z, v that predict what `coef` (d, t), `intercept` (t,) predict for x, y."""
-    beta = coef * units.x_scale[:, None] / units.y_scale
-    return beta, (intercept + units.x_mean @ coef - units.y_mean) / units.y_scale
-
-
-def to_original(beta, b, units):
-    """Parameters for x, y that predict what `beta` (d, t), `b` (t,) predict for z, v."""
-    coef = beta * units.y_scale / units.x_scale[:, None]
-    return coef, units.y_mean + b * units.y_scale - units.x_mean @ coef

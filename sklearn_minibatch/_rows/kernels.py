@@ -148,3 +148,9 @@ def svrg_block(A, batch_size, v, g, alpha, solve, lr):
     (trsm,) = get_blas_funcs(("trsm",), (T,))
     r = trsm(1.0, T.T, A @ v - batch * (A @ h), lower=0, trans_a=1, diag=1)
     return v - len(sizes) * h - directions @ r
+
+
+def random_batches(Z, batch_size, count, rng):
+    """At most `count` of the mini-batches that the rows of Z make as they stand."""
+    starts = np.arange(0, Z.shape[0], batch_size)
+    return [Z[start : start + batch_size] for start in rng.permutation(starts)[:count]]

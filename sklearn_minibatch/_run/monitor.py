@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._scaler import to_original
+from .._statistics.scaling import to_original
 
 
 class Stand(NamedTuple):

@@ -10,9 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from ._preconditioner import DENSE_FEATURES, Factored, Identity, Spectral, factored, n_buckets
-from ._rows import centred, count_sketch
-from ._targets import divide, dot
+from .._rows.in_memory import centred
+from .._statistics.factor import Factored, factored
+from .._statistics.linalg import divide, dot
+from .._statistics.sketch import DENSE_FEATURES, count_sketch, n_buckets
+from .preconditioner import Identity, Spectral
 
 # Steps of c/t forget the start like t^-c, and c up to 2.4 times too long or 0.5 too short (a sketched P) does no harm:
 # averaged with weights t, c = 3 costs 36 * integral of (x - x^2)^2 over [0, 1] = 1.2 times the least possible excess risk.

@@ -1,0 +1,147 @@
+"""A standardised copy of dense rows in memory."""
+
+from itertools import chain
+
+import numpy as np
+
+from .._statistics.blocks import CACHE_ELEMENTS, in_threads, large_blocks, row_blocks
+from .._statistics.linalg import dot
+from .kernels import batches_per_block, random_batches, stacked_parameters, svrg_epoch, textbook_steps
+
+# In long data the textbook solver shuffles groups of neighbours: copying them costs a fraction of copying single rows.
+GROUP_ROWS = 8
+
+
+class DenseRows:
+    """A standardised copy of dense rows, in a few large blocks that `n_jobs` threads share out."""
+
+    passes_are_dear = False
+
+    def __init__(self, X, y, s, units, fit_intercept, order, n_jobs=1):
+        (self.n_rows, self.n_features), self.dtype = X.shape, X.dtype
+        self.n_jobs, self.blocks = n_jobs, large_blocks(*X.shape)
+        d = self.n_features
+        self.A = np.empty((self.n_rows, d + 1 + y.shape[1]), dtype=X.dtype)
+        self.A[:, d : d + 1] = s if fit_intercept else 0.0
+        self.A[:, d + 1 :] = -y
+        self.Z = self.A[:, :d]
+
+        weighted = np.any(s != 1)
+
+        def standardise(rows):
+            z = np.subtract(X[rows] if order is None else X[order[rows]], units.x_mean, dtype=float)
+            if weighted:
+                z *= s[rows]
+            np.divide(z, units.x_scale, out=self.Z[rows], casting="same_kind")
+
+        self._over_rows(standardise)
+
+    def _over_rows(self, function):
+        """Results of `function` for slices of rows that fit in cache, in order."""
+
+        def over_block(block):
+            return [function(rows) for rows in row_blocks(block[1], self.A.shape[1], block[0])]
+
+        return chain.from_iterable(in_threads(over_block, self.blocks, self.n_jobs))
+
+    def residual_gradient(self, beta):
+        """(1/n) Z'r and the mean square of r, per target, r = Z beta - y, in float64."""
+        theta = stacked_parameters(beta, np.zeros(beta.shape[1]))
+
+        def of_rows(rows):
+            A = self.A[rows].astype(float, copy=False)
+            r = A @ theta
+            return A.T @ r, dot(r, r)
+
+        gradients, squares = zip(*self._over_rows(of_rows), strict=True)
+        return sum(gradients)[: self.n_features] / self.n_rows, sum(squares) / self.n_rows
+
+    def mean_square(self, theta):
+        """Mean square of the residuals, per target."""
+
+        def of_rows(rows):
+            r = self.A[rows] @ theta
+            return dot(r, r)
+
+        return sum(self._over_rows(of_rows)) / self.n_rows
+
+    def curvature(self, p):
+        """(1/n) Z'Z p, by products in the precision of the rows."""
+        p = p.astype(self.Z.dtype, copy=False)
+
+        def of_rows(rows):
+            Z = self.Z[rows]
+            return Z.T @ (Z @ p)
+
+        return sum(self._over_rows(of_rows), np.zeros(p.shape)) / self.n_rows
+
+    def sketch(self, n_buckets, rng):
+        """SZ / sqrt(n) in float64, (n_buckets, d); Z / sqrt(n) itself where its rows are no more.
+
+        As `count_sketch`, but the rows, which are shuffled, go to the buckets in turns: their sums need no copies.
+        """
+        if self.n_rows <= n_buckets:
+            return self.Z.astype(float) / np.sqrt(self.n_rows)
+        signs = rng.choice([-1.0, 1.0], (self.n_rows, 1))
+        sums = np.zeros((n_buckets, self.n_features))
+
+        def fill(block):
+            for buckets in row_blocks(block[1], self.n_features, block[0]):
+                for start in range(0, self.n_rows, n_buckets):
+                    rows = slice(start + buckets.start, start + buckets.stop)
+                    signed = signs[rows] * self.Z[rows]
+                    sums[buckets.start : buckets.start + len(signed)] += signed
+
+        in_threads(fill, large_blocks(*sums.shape), self.n_jobs)
+        return sums / np.sqrt(self.n_rows)
+
+    def epoch(self, batch_size, g, alpha, solve, lr, rng):
+        """One pass of variance-reduced mini-batch steps in every block (see `svrg_epoch`), averaged over the rows."""
+        seeds = [None if rng is None else rng.randint(2**31) for _ in self.blocks]
+
+        def of_block(k):
+            first, n = self.blocks[k]
+            order_rng = None if rng is None else np.random.default_rng(seeds[k])
+            return svrg_epoch(self.Z[first : first + n], batch_size, g, alpha, solve, lr, order_rng) * (n / self.n_rows)
+
+        return sum(in_threads(of_block, range(len(self.blocks)), self.n_jobs))
+
+    def affords_dense(self):
+        """Whether a dense (d, d) preconditioner is made and applied in the time of a few passes over these rows."""
+        return True
+
+    def batches(self, batch_size, count, rng):
+        """At most `count` random mini-batches Z_B."""
+        return random_batches(self.Z, batch_size, count, rng)
+
+    def largest_square_norm(self):
+        """max_i ||[z_i, s_i]||^2."""
+        parts = (self.A[rows, : self.n_features + 1] for rows in row_blocks(*self.A.shape))
+        return max(np.einsum("ij,ij->i", part, part).max() for part in parts)
+
+    def textbook_epoch(self, theta, mean, n_steps, lr, batch_size, alpha, rng):
+        """One pass of textbook steps, in place, over the rows as they stand, or shuffled if `rng` is given."""
+        step = 0
+        for A in self._fetched(batch_size, rng):
+            steps = -(-len(A) // batch_size)
+            textbook_steps(A, theta, mean, n_steps + step, lr[step : step + steps], batch_size, alpha)
+            step += steps
+
+    def _fetched(self, batch_size, rng):
+        """Stacked rows in the order of an epoch: whole mini-batches, as many at a time as stay in cache."""
+        n_rows, width = self.A.shape
+        fits = batch_size % GROUP_ROWS == 0 or GROUP_ROWS % batch_size == 0
+        group = GROUP_ROWS if fits and n_rows > 1000 * GROUP_ROWS else 1
+        unit = max(group, batches_per_block(batch_size, width) * batch_size)
+        fetch = max(1, CACHE_ELEMENTS // width // unit) * unit
+        if rng is None:
+            yield from (self.A[start : start + fetch].copy() for start in range(0, n_rows, fetch))
+            return
+        n_groups = n_rows // group
+        groups, rest = self.A[: n_groups * group].reshape(n_groups, group * width), self.A[n_groups * group :]
+        order = rng.permutation(n_groups)
+        buffer = np.empty((min(fetch // group, n_groups), group * width), dtype=self.A.dtype)
+        for start in range(0, n_groups, len(buffer)):
+            part = order[start : start + len(buffer)]
+            A = np.take(groups, part, axis=0, out=buffer[: len(part)], mode="clip").reshape(-1, width)
+            yield A if start + len(part) < n_groups else np.vstack([A, rest])

@@ -1,0 +1,1 @@
+"""The solvers, and the preconditioners and learning rates that they work with."""
