@@ -35,15 +35,15 @@ axes[0].get_legend().remove()
 plt.show()
 
 # %%
-# Without an optimum to compare with, the default solver can draw its own estimate of the distance to the closed form, which
-# it stops by. The line is the default `tol`.
+# The default solver estimates the distance of its predictions to those of the closed form in every epoch, and stops by it. The
+# horizontal line is the default `tol`.
 
 display = LossHistoryDisplay.from_param_range(svrg, X, y, param_name="batch_size", param_range=sizes, kind="distance")
 display.ax_.axhline(svrg.tol, color="0.5", linewidth=1)
 plt.show()
 
 # %%
-# The learning rate can be compared in the same way. A short step is slow and comes nearer, a long one is fast and stays away.
+# Learning rates are compared in the same way. A smaller one takes more epochs and comes nearer to the optimum.
 
 LossHistoryDisplay.from_param_range(sgd, X, y, param_name="lr", param_range=[0.001, 0.01, 0.1, "auto"], optimum="closed_form")
 plt.show()
