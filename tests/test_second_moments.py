@@ -20,10 +20,12 @@ EPS = np.finfo(float).eps
 
 def two_passes(X, y, w):
     """Mean and centred products in long double, by the definition."""
-    V = np.hstack([X, y]).astype(np.longdouble)
+    rows = np.hstack([X, y]).astype(np.longdouble)
     share = w.astype(np.longdouble) / w.astype(np.longdouble).sum()
-    mean = share @ V
-    return mean, (share[:, None] * (V - mean)).T @ (V - mean)
+    # From the first row on, the distances of a constant column are 0.
+    offset = share @ (rows - rows[0])
+    centred = rows - rows[0] - offset
+    return rows[0] + offset, (share[:, None] * centred).T @ centred
 
 
 @st.composite
