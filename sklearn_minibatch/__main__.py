@@ -9,9 +9,7 @@ from sklearn.datasets import load_diabetes
 from sklearn.pipeline import make_pipeline
 
 from ._command_line import report
-from ._command_line.arguments import PROGRAM, parser
-from ._command_line.cells import label
-from ._command_line.columns import Use
+from ._command_line.arguments import PROGRAM, file_option, parser
 from ._command_line.description import description
 from ._command_line.encoding import Encoded
 from ._command_line.plan import Wishes, plan_for
@@ -28,10 +26,8 @@ def main(argv=None):
         stream.reconfigure(errors="replace")  # names in the file may not fit the terminal's encoding
     known = parser()
     args = known.parse_args(argv)
-    if args.csv is None:
-        for option in ("target", "drop", "text", "numbers", "no_header", "chunks"):
-            if getattr(args, option):
-                known.error(f"--{option.replace('_', '-')} goes with a CSV file")
+    if args.csv is None and (option := file_option(args)):
+        known.error(f"{option} goes with a CSV file")
     try:
         if args.csv is None:
             _run_diabetes(args)
@@ -68,7 +64,7 @@ def _run_diabetes(args):
         return
     X, y = load_diabetes(return_X_y=True, scaled=False)
     print(f"diabetes data of scikit-learn: {len(y)} rows, {X.shape[1]} columns, target: progression after a year")
-    _show(args, model, load_diabetes().feature_names, X, y, pipeline=lambda: make_pipeline(model))
+    _show(args, model, load_diabetes().feature_names, X, y, fitted=lambda: model)
 
 
 def _run_file(args):
@@ -88,8 +84,6 @@ def _run_file(args):
         sys.stdout.reconfigure(errors="backslashreplace")
         print(code_for(encoded, model, args.save), end="")
         return
-    n_columns = len(plan.used(Use.NUMBERS, Use.TEXT))
-    print(f"{label(args.csv, 60)}: {encoded.n_rows:,} rows, {n_columns:,} columns, target: {label(plan.y.name)}")
     for line in description(encoded):
         print(line)
 
@@ -103,17 +97,17 @@ def _run_file(args):
         _show(args, model, encoded.names, X, y, pipeline)
 
 
-def _show(args, model, names, X, y, pipeline):
-    """Fit and compare in memory; `pipeline()` is what --save writes."""
+def _show(args, model, names, X, y, fitted):
+    """Fit and compare in memory; `fitted()` is what --save writes."""
     fits = report.compare(model, X, y)
     _check_fit(fits[0], model)
     shown = _shown_coefficients(args, model)
-    print(f"alpha={args.alpha:g}, solver={args.solver}, mini-batches of {model.batch_size_} rows\n")
+    print(f"alpha={model.alpha:g}, solver={model.solver}, mini-batches of {model.batch_size_} rows\n")
     print(*report.comparison_table(fits, names, X, y, shown), sep="\n")
     print("\nRidge is StandardScaler and Ridge(alpha * rows); SGDRegressor has a StandardScaler too.")
     print("Both are converted back. Seconds are for one fit, the best of up to three.")
     _print_notes(fits, names, shown)
-    _save(args, pipeline)
+    _save(args, fitted)
     if args.grid or (args.grid is None and X.shape[1] <= report.GRID_COLUMNS):
         print("", *report.grid_report(model, X, y), sep="\n")
     elif args.grid is None:
@@ -125,16 +119,16 @@ def _show(args, model, names, X, y, pipeline):
     print(f"\n{_picture(draw, args.plot)}")
 
 
-def _show_chunks(args, model, encoded, pipeline, with_bar):
+def _show_chunks(args, model, encoded, fitted, with_bar):
     """Fit in chunks; the other two estimators and the grid need all rows in memory."""
     fit = report.fit_chunks(model, encoded.chunks, len(encoded.names), with_bar and find_spec("sklearn.callback") is not None)
     _check_fit(fit, model)
     shown = _shown_coefficients(args, model)
-    print(f"alpha={args.alpha:g}, solver={args.solver}, in chunks: without the comparison, which needs all rows in memory\n")
+    print(f"alpha={model.alpha:g}, solver={model.solver}, in chunks: without the comparison, which needs all rows in memory\n")
     print(*report.chunks_table(fit, model, encoded.names, encoded.chunks, encoded.plan.y.mean, shown), sep="\n")
     print()
     _print_notes([fit], encoded.names, shown)
-    _save(args, pipeline)
+    _save(args, fitted)
 
     def draw():
         report.draw_curves([model], [f'solver="{model.solver}"'], None, args.plot)
@@ -167,14 +161,14 @@ def _check_save(args):
         raise BadInput(f"--save {args.save} would overwrite the data")
 
 
-def _save(args, pipeline):
+def _save(args, fitted):
     if args.save is None:
         return
     try:
-        joblib.dump(pipeline(), args.save)
+        joblib.dump(fitted(), args.save)
     except OSError as error:
         raise BadInput(f"cannot write {args.save}: {error.strerror or error}") from error
-    print(f"Pipeline written to {args.save}: joblib.load({args.save!r}).predict(data_frame)")
+    print(f"Fit written to {args.save}: joblib.load({args.save!r}).predict(data_frame)")
 
 
 def _picture(draw, path):

@@ -79,6 +79,13 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def file_option(args: argparse.Namespace) -> str | None:
+    """An option given that says something about a CSV file, if there is one."""
+    names = ("target", "drop", "text", "numbers", "no_header", "chunks")
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name)]
+    return next(iter(given), None)
+
+
 def _penalty(text: str) -> float:
     if not 0 <= (alpha := number(text)) <= LARGEST:
         raise argparse.ArgumentTypeError(f"must be a number from 0 on, got {text!r}")

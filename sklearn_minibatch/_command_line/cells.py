@@ -2,10 +2,12 @@
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .words import shown
 
 LARGEST = 1e100  # sums of squares of larger numbers may overflow
 
@@ -64,20 +66,3 @@ def fault(cell: str) -> str:
     if is_empty(cell):
         return "empty cell"
     return f"{shown(cell)} is " + ("not a number" if math.isnan(number(cell)) else f"larger than {LARGEST:g}")
-
-
-def shown(text: str) -> str:
-    """A cell or a name in a message: what it is, on one line, and not all of it where it is long."""
-    return repr(text if len(text) <= 40 else text[:37] + "...")
-
-
-def listed(items: Sequence[str], most: int, show: Callable[[str], str] = shown) -> str:
-    """The items in a message, with commas; no more than `most` of them."""
-    more = [f"and {len(items) - most:,} more"] if len(items) > most else []
-    return ", ".join([*map(show, items[:most]), *more])
-
-
-def label(name: str, width: int = 32) -> str:
-    """A column name fit for a table: one line, no control characters, not too wide."""
-    printable = "".join(c if c.isprintable() else "?" for c in name[: width + 1])
-    return printable if len(name) <= width else printable[: width - 3] + "..."

@@ -1,18 +1,21 @@
-"""What was done with the columns of a CSV file, in two lines."""
+"""What a CSV file holds and what was done with its columns, in three lines."""
 
 from textwrap import wrap
 
-from .cells import label
 from .columns import Use
 from .encoding import Encoded
 from .plan import left_out
+from .words import counted, label
 
 WIDTH = 80
 
 
 def description(encoded: Encoded) -> list[str]:
-    """Lines that say what was done with the columns; none, where all are numbers and nothing was to be done."""
+    """Lines that say what the file holds, how it was encoded if it was, and what was left out."""
     plan = encoded.plan
+    used = counted(len(plan.used(Use.NUMBERS, Use.TEXT)), "column")
+    rows = f"{counted(encoded.n_rows, 'row')}, {used}, target: {label(plan.y.name)}"
+    lines = [f"{label(encoded.file.path, 60)}: {rows}"]
     numbers = [plan.columns[j] for j in plan.used(Use.NUMBERS)]
     n_text = len(plan.used(Use.TEXT))
     n_empty = sum(column.n_numbers < column.n_rows for column in numbers)
@@ -22,9 +25,8 @@ def description(encoded: Encoded) -> list[str]:
         parts.append(f"{len(numbers)} of numbers{imputed}")
     if n_text:
         parts.append(f"{n_text} of text (one-hot)")
-    lines = []
     if n_text or n_empty:
-        lines += _wrapped(f"Encoded as {len(encoded.names):,} columns: {', '.join(parts)}")
+        lines += _wrapped(f"Encoded as {counted(len(encoded.names), 'column')}: {', '.join(parts)}")
     if out := left_out(plan, label):
         lines += _wrapped(f"Left out: {', '.join(out)}")
     return lines

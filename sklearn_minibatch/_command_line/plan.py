@@ -7,11 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .cells import fault, is_no_number, listed, number, numbers, shown
+from .cells import fault, is_no_number, number, numbers
 from .columns import MOST_LEVELS, Column, Use
 from .reading import BadInput, CsvFile
+from .words import counted, listed, shown
 
-MOST_ENCODED = 10_000  # columns that text may become
+MOST_COLUMNS = 100_000  # of a file
+MOST_ENCODED = 10_000  # that text may become
 
 
 class Wishes(NamedTuple):
@@ -119,6 +121,8 @@ def plan_for(file: CsvFile, target: str, wishes: Wishes, progress: bool = False)
     t = file.index(target)
     if len(file.names) == 1:
         raise BadInput(f"{file.path} has no column besides the target; {file.columns()}")
+    if len(file.names) > MOST_COLUMNS:
+        raise BadInput(f"{file.path} has {len(file.names):,} columns; it may have {MOST_COLUMNS:,}")
     wished = _decided(file, t, wishes)
     limits = [np.inf if wished.get(j) is Use.TEXT else MOST_LEVELS for j in range(len(file.names))]
     found = [Column(name, limit) for name, limit in zip(file.names, limits, strict=True)]
@@ -183,7 +187,8 @@ def _check_size(file: CsvFile, plan: Plan) -> None:
     text = plan.used(Use.TEXT)
     if not text and not plan.used(Use.NUMBERS):
         why = "; ".join(left_out(plan, shown))
-        raise BadInput(f"{file.path} has no column left to predict {shown(plan.y.name)} from: {why}")
+        nothing = f"{file.path} has no column left to predict {shown(plan.y.name)} from"
+        raise BadInput(f"{nothing}: {why}; --text or --numbers takes a column all the same")
     n_levels = {j: len(plan.columns[j].texts) for j in text}
     if sum(n_levels.values()) > MOST_ENCODED:
         most = max(text, key=n_levels.__getitem__)
@@ -201,6 +206,5 @@ def left_out(plan: Plan, show: Callable[[str], str]) -> list[str]:
             names.setdefault(why, []).append(column.name)
     found = [f"{listed(those, 5, show)} ({why})" for why, those in names.items()]
     if plan.n_without_target:
-        rows = "1 row" if plan.n_without_target == 1 else f"{plan.n_without_target:,} rows"
-        found.append(f"{rows} without {show(plan.y.name)}")
+        found.append(f"{counted(plan.n_without_target, 'row')} without {show(plan.y.name)}")
     return found

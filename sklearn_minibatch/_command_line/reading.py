@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from .cells import listed, shown
+from .words import listed, shown
 
 LONGEST_LINE = 2**26  # characters
 BLOCK_CELLS = 2**16

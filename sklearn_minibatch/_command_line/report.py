@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from .._data.source import ChunkSource
 from .._display import LossHistoryDisplay
 from .._run.callbacks import EpochProgressBar
-from .cells import label
+from .words import label
 
 HEADING = "coefficient (original units)"
 GRID = {"batch_size": [1, 16, 128], "lr": [0.01, 0.1, 1.0]}
