@@ -86,6 +86,8 @@ class Encoded:
             for _, fitted, columns in named.transformers_:
                 if fitted != "drop":
                     fitted.feature_names_in_ = names[columns]
+            # By names a later fit finds the columns too.
+            named.transformers = [(step, how, list(names[columns])) for step, how, columns in named.transformers]
         return named
 
 

@@ -65,6 +65,7 @@ def code_for(encoded: Encoded, model: MiniBatchRidgeSGD, save: str | None) -> st
         f"X, y = table[{used}], table[{target}]",
         "columns = make_column_transformer(",
         *columns,
+        "    verbose_feature_names_out=False,",
         ")",
         f"model = make_pipeline(columns, {model!r}).fit(X, y)",
         'print(f"R2 {model.score(X, y):.6f}")',

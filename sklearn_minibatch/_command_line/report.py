@@ -62,7 +62,7 @@ def compare(model, X, y):
     names = ["MiniBatchRidgeSGD", "Ridge", "SGDRegressor"]
     fits = [_fit(name, estimator, X, y, X.shape[1]) for name, estimator in zip(names, [model, ridge, sgd], strict=True)]
     if _varies(y) and _r2(fits[2], X, y) < 0:
-        fits[2].notes.append("it diverged; the learning rate with which it starts is too large for these columns.")
+        fits[2].notes.append("it diverged; its learning rate is too large for these columns.")
     return fits
 
 
@@ -293,9 +293,14 @@ def draw_loss(model, minimum, X, y, path):
 
 def draw_curves(models, names, minimum, path):
     """Write the loss curves of fitted models, with a line at `minimum` where that is known."""
+    import matplotlib.pyplot as plt
+
     display = LossHistoryDisplay.from_estimator(models, names=names)
     if minimum is not None:
         display.ax_.axhline(minimum, color="black", linestyle=":", label="closed form")
         display.ax_.legend()
     suffix = Path(path).suffix[1:] or "png"
-    display.figure_.savefig(path, format=suffix, dpi=150, bbox_inches="tight")
+    try:
+        display.figure_.savefig(path, format=suffix, dpi=150, bbox_inches="tight")
+    finally:
+        plt.close(display.figure_)
