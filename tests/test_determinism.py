@@ -100,6 +100,31 @@ def test_in_a_spawned_process(rows):
             assert state(model.partial_fit(X[:100], y[:100])) == state(there)
 
 
+OTHER_KERNEL = """
+import hashlib
+import numpy as np
+from sklearn_minibatch._data.held_out import held_out
+from tests.oracles import regression
+
+rows = [regression(300, d, condition=1e6, t=t) for d, t in ((1, None), (7, None), (64, 2))]
+print(hashlib.sha256(b"".join(part.tobytes() for both in rows for part in both)).hexdigest())
+X, y = rows[2]
+products = X @ np.random.default_rng(0).standard_normal((64, 64))
+print(np.flatnonzero(held_out(products, y, 0.1, np.random.RandomState(0))))
+"""
+
+
+def test_another_blas_kernel_changes_no_bit_of_the_data_and_no_row_that_is_held_out():
+    """The products differ in their last bits by kernel (where OpenBLAS has these), and the rows must not hang on them."""
+    said = set()
+    for kernel in ("Haswell", "Nehalem"):
+        env = {**os.environ, "OPENBLAS_CORETYPE": kernel}
+        command = [sys.executable, "-c", OTHER_KERNEL]
+        root = Path(__file__).parents[1]
+        said.add(subprocess.run(command, check=True, env=env, cwd=root, capture_output=True, text=True).stdout)
+    assert len(said) == 1
+
+
 @EVERY_MODEL
 def test_n_jobs_changes_no_bit(name):
     X, y = regression(60_000, 40)
