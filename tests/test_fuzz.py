@@ -57,6 +57,14 @@ def guesses(model, X, y, **_):
     model.coef_ = model.coef_ + 1e6
 
 
+def leaves_out_a_column(model, X, y, **_):
+    model.coef_ = model.coef_ * (np.arange(model.coef_.shape[-1]) > 0)
+
+
+def claims(model, X, y, **_):
+    model.converged_, model.distance_history_ = True, np.append(model.distance_history_, 1e-3)
+
+
 def never_ends(model, X, y, **_):
     model.n_iter_ = model.max_iter + 1
 
@@ -69,6 +77,8 @@ FAULTS = {
     overflows: "RuntimeWarning",
     disappears: "not finite",
     guesses: "worse than a constant",
+    leaves_out_a_column: "from the closed form",
+    claims: "converged at a distance of 0.001",
     never_ends: "epochs, max_iter=",
 }
 

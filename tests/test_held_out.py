@@ -85,7 +85,12 @@ def test_equal_rows_stay_together_and_are_counted_once(data, fraction, seed):
     which = rng.permutation(np.r_[np.arange(40), rng.integers(40, size=100)])
     copies, targets = X[which], y[which]
     copies[copies == 0] *= rng.choice([-1.0, 1.0], np.sum(copies == 0))
-    for other in (copies, copies.astype(np.float32), sparse.csr_array(copies), sparse.csr_array(np.where(copies, copies, -0.0))):
+    for other in (
+        copies,
+        copies.astype(np.float32),
+        sparse.csr_array(copies),
+        sparse.csr_array(np.where(copies, copies, -0.0)),
+    ):
         np.testing.assert_array_equal(mask(other, targets, fraction, seed), mask(X, y, fraction, seed)[which])
 
 
