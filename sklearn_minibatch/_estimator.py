@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, Literal, Self, TypeAlias, TypeVar
@@ -16,16 +17,19 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._data.load import bare, check_moments, taken_in, validated
+from ._data.load import load_data, worker_copy
 from ._data.source import is_dask
+from ._data.validation import check_moments, look_if_not_finite, validated
 from ._rows.in_memory import in_memory
 from ._run.callbacks import CallbackSupportMixin, Task
 from ._run.monitor import Monitor
 from ._run.rollback import AllOrNothing
 from ._run.state import read, written
-from ._solvers.learning_rate import largest_eigenvalue, stable_rate
-from ._solvers.preconditioner import Diagonal, Identity, preconditioner
-from ._solvers.sgd import DIVERGED, Plan, iterate, loss, one_epoch, sgd
+from ._solvers import cholesky, sgd, svrg
+from ._solvers.learning_rate import stable_rate
+from ._solvers.preconditioner import Identity, of_gram
+from ._solvers.problem import Parameters, Problem, Settings, Solution
+from ._solvers.sgd import DIVERGED, iterate, loss, one_epoch
 from ._solvers.stream import (
     STEP,
     Slopes,
@@ -36,25 +40,30 @@ from ._solvers.stream import (
     unseen,
     with_rows,
 )
-from ._solvers.svrg import svrg
-from ._statistics.moments import column_moments, merge, no_moments
+from ._statistics.moments import column_moments
 from ._statistics.scaling import Units, power_of_2, spread, to_original, to_scaled
+from ._statistics.second_moments import (
+    FEW_FEATURES,
+    SecondMoments,
+    merge,
+    no_second_moments,
+    second_moments,
+    standardized,
+)
 
-# Batch sizes that "auto" stands for: large enough for NumPy, small enough for many steps.
-SVRG_BATCH, SGD_BATCH, STREAM_BATCH = 2048, 32, 512
-# Fewer mini-batches than this make a direction no better than that of one full-batch step, which needs no pass.
-FEW_BATCHES = 8
+SOLVERS = {"cholesky": cholesky.solve, "svrg": svrg.solve, "sgd": sgd.solve}
+# Rows per step of a stream that "auto" stands for, with a preconditioner.
+STREAM_BATCH = 512
 
 # What every fitted model holds, and `partial_fit` goes on from.
 FITTED = (
     *("coef_", "intercept_", "loss_history_", "distance_history_", "n_iter_", "t_", "lr_", "batch_size_", "converged_"),
-    *("n_features_in_", "_single_target", "_last", "_predicting", "_moments", "_y_moments", "_curvature"),
+    *("solver_", "n_features_in_", "_single_target", "_last", "_predicting", "_moments", "_curvature"),
     *("_lr_factor", "_stable_lr", "_seed"),
 )
 
 Rows: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
 Floats: TypeAlias = NDArray[np.floating]
-Parameters: TypeAlias = tuple[np.ndarray, np.ndarray]  # coefficients (d, t) and intercept (t,)
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -209,7 +218,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
     _parameter_constraints = {
         "alpha": [Interval(Real, 0, None, closed="left")],
-        "solver": [StrOptions({"svrg", "sgd"})],
+        "solver": [StrOptions({"auto", "cholesky", "svrg", "sgd"})],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "lr_schedule": [StrOptions({"constant", "inverse_time", "compound"})],
@@ -237,7 +246,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         self,
         alpha: float = 1e-4,
         *,
-        solver: Literal["svrg", "sgd"] = "svrg",
+        solver: Literal["auto", "cholesky", "svrg", "sgd"] = "auto",
         batch_size: int | Literal["auto"] = "auto",
         lr: float | Literal["auto"] = "auto",
         lr_schedule: Literal["constant", "inverse_time", "compound"] = "constant",
@@ -327,36 +336,57 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             # Numbers that overflow on the way raise no warning: what comes out is looked at.
             self._checked = None
             rng = check_random_state(self.random_state)
-            moments, y_moments, rows_in, held, chunks = taken_in(self, X, y, sample_weight, rng)
-            check_moments(moments, y_moments)
-            units = self._units(moments, y_moments)
-            rows = rows_in(units)
-            monitor = Monitor(units, held, self.tol, self.n_iter_no_change, self.verbose, task, self._attributes)
-            start = to_scaled(*self._start(len(moments.mean), len(y_moments.mean)), units)
-            publish = partial(self._publish_fit, monitor, moments, y_moments, chunks, rng)
+            data = load_data(self, X, y, sample_weight, self._most_features(), rng)
+            check_moments(data.moments)
+            solver = self._solver_for(data.moments)
+            scaling = self._scaling(data.moments, solver)
+            problem = Problem(data.moments, scaling, data.make_rows)
+            start = to_scaled(*self._start(len(data.moments.x.mean), len(data.moments.y.mean)), scaling)
+            monitor = Monitor(scaling, data.validation, self.tol, self.n_iter_no_change, self.verbose, task, self._attributes)
+            publish = partial(self._publish_fit, monitor, problem, solver, data.chunks, rng)
             attempt.if_interrupted(publish)
-            if self.solver == "svrg":
-                monitor.keep(self._solve_svrg(rows, start, monitor, rng, moments, units))
-            else:
-                monitor.keep(self._solve_sgd(rows, start, monitor, rng))
+            solution = SOLVERS[solver](problem, start, self._settings(), rng, monitor)
+            monitor.checkpoint(solution)
             publish()
+            if solution.warning is not None:
+                warnings.warn(solution.warning, ConvergenceWarning, stacklevel=3)
         return self
 
-    def _publish_fit(self, monitor, moments, y_moments, chunks, rng):
+    def _most_features(self) -> float | None:
+        """Up to how many columns second moments are wanted; None: where they pay."""
+        if self.solver == "cholesky":
+            return np.inf
+        return None if self.solver == "auto" and not self._asks_for_mini_batches() else 0
+
+    def _asks_for_mini_batches(self) -> bool:
+        """Whether a parameter has been set that has no meaning without mini-batches, or epochs."""
+        chosen = self.batch_size != "auto" or self.lr != "auto" or self.preconditioner != "auto"
+        return chosen or self.early_stopping
+
+    def _solver_for(self, moments: SecondMoments) -> str:
+        """The solver that "auto" stands for."""
+        if self.solver != "auto":
+            return self.solver
+        return "svrg" if moments.xx is None or self._asks_for_mini_batches() else "cholesky"
+
+    def _settings(self) -> Settings:
+        return Settings(**{name: getattr(self, name) for name in Settings.__dataclass_fields__})
+
+    def _publish_fit(self, monitor: Monitor, problem: Problem, solver: str, chunks: Any, rng: np.random.RandomState) -> bool:
         """Publish where the fit stands, at its end or at that of its last complete epoch; False where there is none."""
-        if monitor.stand is None:
+        if monitor.last_checkpoint is None:
             return False
-        found, n_epochs, best = monitor.stand
-        last, predicting = [to_original(*each, monitor.units) for each in (found.last, found.predicting)]
+        solution, n_epochs, best = monitor.last_checkpoint
+        last = to_original(*solution.last, problem.scaling)
+        predicting = to_original(*solution.predicting, problem.scaling)
         if best is not None:
             last = predicting = best
-        self._publish(last, predicting, moments, y_moments)
-        if self.solver == "svrg":
-            self.lr_ = float(found.lr)
-        else:
-            self._lr_factor = found.lr / self.lr_
-        self.loss_history_, self.distance_history_ = (history[:n_epochs] for history in monitor.histories())
-        self.n_iter_, self.t_, self.converged_ = n_epochs, found.n_steps, found.converged
+        self._publish(last, predicting, problem.moments)
+        self._publish_solution(solution, solver, problem)
+        losses, distances = monitor.histories()
+        self.loss_history_ = losses[:n_epochs]
+        self.distance_history_ = distances[:n_epochs]
+        self.n_iter_ = n_epochs
         self._seed = rng.randint(2**31)
         for name in ("validation_scores_", "n_passes_"):
             self.__dict__.pop(name, None)
@@ -366,43 +396,17 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             self.n_passes_ = chunks.n_passes
         return True
 
-    def _solve_svrg(self, rows, start, monitor, rng, moments, units):
-        P = preconditioner(rows, self.alpha, self.preconditioner, rng)
-        batch_size = self._svrg_batch_size(rows, P)
-        lr = self.lr
-        if lr == "auto":
-            batches = rows.batches(batch_size, 8, rng)
-            largest = 1.0 if batch_size == rows.n_rows else largest_eigenvalue(batches, self.alpha, P.solve, rng)
-            # Where nothing bends, as with constant columns and alpha=0, any rate will do.
-            lr = 1 / largest if largest > np.finfo(float).tiny else 1.0
-        steps_rng = rng if self.shuffle else None
-        self._curvature, self._lr_factor, self._stable_lr = curvature_of_fit(P, moments, units), 1.0, np.inf
-        self.batch_size_ = batch_size
-        found = svrg(rows, start[0], self.alpha, batch_size, lr, P, self.max_iter, self.tol, steps_rng, monitor)
-        distance = np.max(found.distance)
-        how_far = f"the predictions are about {distance:.1e} std(y) from those of the closed form"
-        self._warn_if_unfinished(found, monitor, how_far)
-        return found
-
-    def _solve_sgd(self, rows, start, monitor, rng):
-        batch_size = min(SGD_BATCH if self.batch_size == "auto" else self.batch_size, rows.n_rows)
-        self._stable_lr = stable_rate(rows, batch_size, self.alpha, rng) if self.lr == "auto" else np.inf
-        lr = self._stable_lr if self.lr == "auto" else float(self.lr)
-        at = iterate(start, start, 0)
-        steps_rng = rng if self.shuffle else None
-        self.batch_size_, self.lr_, self._curvature = batch_size, lr, None
-        found = sgd(rows, at, lr, self._plan(batch_size), self.max_iter, self.tol, self.n_iter_no_change, steps_rng, monitor)
-        if found.diverged_at is not None:
-            stable = lr if self.lr == "auto" else stable_rate(rows, batch_size, self.alpha, rng)
-            warnings.warn(
-                f"solver='sgd' diverged with lr={lr:.3g} in epoch {found.diverged_at}; the best iterate before that was kept. "
-                f"With batch_size={batch_size}, steps are stable up to about lr={2 * stable:.3g}.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
-        else:
-            self._warn_if_unfinished(found, monitor, f"the loss fell by a fraction of {found.gain:.1e} in the last epoch")
-        return found
+    def _publish_solution(self, solution: Solution, solver: str, problem: Problem) -> None:
+        self.solver_ = solver
+        self.t_ = solution.n_steps
+        self.lr_ = float(solution.lr)
+        self.batch_size_ = solution.batch_size
+        self.converged_ = solution.converged
+        self._lr_factor = solution.lr_factor
+        self._stable_lr = solution.stable_lr
+        self._curvature = None
+        if solver == "svrg":
+            self._curvature = curvature_of_fit(solution.preconditioner, problem.moments.x, problem.scaling)
 
     @_checking_parameters
     def partial_fit(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -438,19 +442,36 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         with np.errstate(all="ignore"), AllOrNothing(self), task:
             first = not hasattr(self, "coef_")
             self._check_parameters()
-            X, y, w = validated(self, X, y, sample_weight, reset=first)
+            X, y, w, _ = validated(self, X, y, sample_weight, reset=first, finite=False)
             if first:
                 self._begin_stream(X, y)
-            rng = np.random.default_rng((self._seed, self.n_iter_))
-            order = rng.permutation(len(y)) if self.shuffle and len(y) > 1 else np.arange(len(y))
-            moments = merge(self._moments, column_moments(X, w))
-            y_moments = merge(self._y_moments, column_moments(y, w))
-            check_moments(moments, y_moments)
-            step = self._stream_svrg if self.solver == "svrg" else self._stream_sgd
-            last, mean = step(X, y, w, order, moments, y_moments, rng)
-            self._publish(last, mean, moments, y_moments)
+            solver = self._stream_solver()
+            learn = {"cholesky": self._stream_exact, "svrg": self._stream_svrg, "sgd": self._stream_sgd}[solver]
+            if solver == "cholesky":
+                chunk = second_moments(X, y, w)
+            else:
+                chunk = SecondMoments(column_moments(X, w), column_moments(y, w))
+            look_if_not_finite(self, chunk, X, y)
+            moments = merge(self._moments, chunk)
+            check_moments(moments)
+            last, mean = learn(X, y, w, moments)
+            self._publish(last, mean, moments)
+            self.solver_ = solver
             self.n_iter_ += 1
         return self
+
+    def _stream_solver(self) -> str:
+        """The solver to go on with: "auto" is exact as long as the model holds the products of all its columns."""
+        if self.solver in ("svrg", "sgd"):
+            return self.solver
+        if self.solver == "auto" and (self._asks_for_mini_batches() or self._moments.xx is None):
+            return "svrg"
+        if self._moments.xx is None:
+            raise ValueError(
+                "solver='cholesky' needs the second moments of all rows so far, which steps of mini-batches did not keep. "
+                "Fit anew, or go on with solver='auto' or 'svrg'."
+            )
+        return "cholesky"
 
     def _check_parameters(self):
         """Raise for invalid parameters. Scikit-learn spares a fitted estimator this; here only unchanged ones are spared."""
@@ -464,7 +485,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     def _begin_stream(self, X, y):
         """Attributes as before any row."""
         d, t = X.shape[1], y.shape[1]
-        self._moments, self._y_moments = no_moments(d), no_moments(t)
+        self._moments = no_second_moments(d, t)
+        if self.solver != "cholesky" and d > FEW_FEATURES:
+            self._moments = self._moments._replace(xx=None)
         self._last, self._curvature = (np.zeros((d, t)), np.zeros(t)), None
         self._predicting, self._lr_factor, self._stable_lr = self._last, 1.0, np.inf
         self._seed = check_random_state(self.random_state).randint(2**31)
@@ -472,20 +495,40 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         self.n_iter_ = self.t_ = 0
         self.converged_ = False
 
-    def _stream_svrg(self, X, y, w, order, moments, y_moments, rng):
-        units = self._units(moments, y_moments)
+    def _stream_exact(self, X, y, w, moments):
+        """The closed form of all rows so far."""
+        scaling = self._scaling(moments, "cholesky")
+        closed = cholesky.closed_form(standardized(moments, scaling), self.alpha)
+        solution = cholesky.exact_solution(closed, moments.x.n_rows, self.tol)
+        self.t_ += 1
+        self.lr_ = solution.lr
+        self.batch_size_ = solution.batch_size
+        self.converged_ = solution.converged
+        self._curvature = None
+        last = to_original(*solution.last, scaling)
+        return last, last
+
+    def _order(self, n_rows):
+        """A generator for this chunk, and the order of its rows."""
+        rng = np.random.default_rng((self._seed, self.n_iter_))
+        return rng, rng.permutation(n_rows) if self.shuffle and n_rows > 1 else np.arange(n_rows)
+
+    def _stream_svrg(self, X, y, w, second):
+        units = self._scaling(second, "svrg")
+        moments = second.x
+        rng, order = self._order(len(y))
         w = np.ones(len(y)) if w is None else w
-        curvature = unseen(moments, self.preconditioner) if self._curvature is None else self._curvature
-        curvature = with_rows(curvature, X, w, self._moments.n_rows, rng)
-        if is_stale(curvature, self._moments, moments):
+        curvature = self._curvature_so_far(moments)
+        curvature = with_rows(curvature, X, w, self._moments.x.n_rows, rng)
+        if is_stale(curvature, self._moments.x, moments):
             curvature = refreshed(curvature, moments, units, self.alpha, rng)
         batch_size = self.batch_size
         if batch_size == "auto":
             # Without a preconditioner it is the number of steps that counts.
-            batch_size = SGD_BATCH if isinstance(curvature.P, Identity) else STREAM_BATCH
+            batch_size = sgd.BATCH_SIZE if isinstance(curvature.P, Identity) else STREAM_BATCH
         lr = None if self.lr == "auto" else self.lr
         slopes = Slopes(self._last[0], self._predicting[0])
-        seen = self._moments.weight
+        seen = self._moments.x.weight
         slopes = stream_chunk(X, y, w, order, slopes, curvature, seen, units, self.alpha, batch_size, lr)
         self._curvature = curvature
         self.batch_size_ = batch_size
@@ -493,17 +536,29 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         self.t_ += -(-len(y) // batch_size)
         return [(coef, units.y_mean - units.x_mean @ coef) for coef in slopes]
 
-    def _stream_sgd(self, X, y, w, order, moments, y_moments, rng):
-        units = self._units(moments, y_moments)
-        batch_size = SGD_BATCH if self.batch_size == "auto" else self.batch_size
+    def _curvature_so_far(self, first):
+        """What the stream knows of the Hessian; `first` are the moments of all rows."""
+        if self._curvature is not None:
+            return self._curvature
+        if self._moments.xx is None or self._moments.x.n_rows == 0:
+            return unseen(first, self.preconditioner)
+        scaling = self._scaling(self._moments, "svrg")
+        P = of_gram(standardized(self._moments, scaling).zz, self.alpha)
+        return curvature_of_fit(P, self._moments.x, scaling)
+
+    def _stream_sgd(self, X, y, w, second):
+        units = self._scaling(second, "sgd")
+        moments, y_moments = second.x, second.y
+        rng, order = self._order(len(y))
+        batch_size = sgd.BATCH_SIZE if self.batch_size == "auto" else self.batch_size
         rows = in_memory(X, y, w, units, self.fit_intercept, moments.weight / moments.n_rows, order)
         if self.lr == "auto":
             self._stable_lr = min(self._stable_lr, stable_rate(rows, batch_size, self.alpha, rng))
         lr = self._stable_lr if self.lr == "auto" else float(self.lr)
         last, predicting = [to_scaled(*self._without_intercept(*each), units) for each in (self._last, self._predicting)]
         before = iterate(last, predicting, self.t_)
-        plan = self._plan(batch_size)
-        at, next_lr = one_epoch(rows, before, lr * self._lr_factor, self.n_iter_ + 1, plan, None)
+        settings = replace(self._settings(), batch_size=batch_size)
+        at, next_lr = one_epoch(rows, before, lr * self._lr_factor, self.n_iter_ + 1, settings, None)
         square = (y_moments.var + y_moments.mean**2) / units.y_scale**2
         bound = max(loss(rows, before, self.alpha).sum(), square.sum() / 2)
         if not loss(rows, at, self.alpha).sum() <= DIVERGED * bound:
@@ -540,7 +595,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         if is_dask(X):
             from ._data.dask import predict_lazily
 
-            return predict_lazily(bare(self).predict, X, None if self._single_target else len(self.coef_))
+            return predict_lazily(worker_copy(self).predict, X, None if self._single_target else len(self.coef_))
         with np.errstate(over="ignore", invalid="ignore"):
             X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
             predictions = X @ self.coef_.T + self.intercept_
@@ -550,20 +605,21 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             )
         return predictions
 
-    def _units(self, moments, y_moments):
+    def _scaling(self, moments: SecondMoments, solver: str) -> Units:
         """The scaled units to fit in.
 
         The textbook solver leaves columns that it is told not to scale as they are. It divides all targets by one power of 2,
         which changes no digit of what it does, and keeps the squares of its residuals within the range of numbers.
         """
-        d, t = len(moments.mean), len(y_moments.mean)
-        textbook = self.solver == "sgd"
+        x, y = moments.x, moments.y
+        d, t = len(x.mean), len(y.mean)
+        textbook = solver == "sgd"
         centred = self.fit_intercept and (self.standardize or not textbook)
         return Units(
-            moments.mean if centred else np.zeros(d),
-            moments.scale if self.standardize else np.ones(d),
-            y_moments.mean if self.fit_intercept and not textbook else np.zeros(t),
-            np.full(t, power_of_2(spread(y_moments))) if textbook else spread(y_moments),
+            x.mean if centred else np.zeros(d),
+            x.scale if self.standardize else np.ones(d),
+            y.mean if self.fit_intercept and not textbook else np.zeros(t),
+            np.full(t, power_of_2(spread(y))) if textbook else spread(y),
         )
 
     def _start(self, *shape) -> Parameters:
@@ -582,32 +638,23 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         """The parameters, and an intercept of 0 where none is fitted (any more)."""
         return coef, intercept if self.fit_intercept else 0 * intercept
 
-    def _svrg_batch_size(self, rows, P):
-        """Rows per mini-batch; "auto" takes so many that their pass outweighs the step from one batch to the next."""
-        if self.batch_size != "auto":
-            return min(self.batch_size, rows.n_rows)
-        batch_size = max(SVRG_BATCH, 2 * rows.n_features)
-        full = isinstance(P, Diagonal) or rows.passes_are_dear or rows.n_rows < FEW_BATCHES * batch_size
-        return rows.n_rows if full else batch_size
-
-    def _plan(self, batch_size):
-        return Plan(self.alpha, batch_size, self.lr_schedule, self.lr_decay, self.average)
-
-    def _publish(self, last, mean, moments, y_moments):
+    def _publish(self, last: Parameters, mean: Parameters, moments: SecondMoments) -> None:
         """Keep what `partial_fit` goes on from, and show it in the shapes and under the names of scikit-learn."""
         if not all(np.isfinite(part).all() for part in (*last, *mean)):
             raise ValueError(
                 "The coefficients have left the range of floating-point numbers: the values of X, or their units next to "
                 "those of y, lie too many orders of magnitude apart. Divide columns by constants, or take a larger alpha."
             )
-        self._last, self._predicting, self._moments, self._y_moments = last, mean, moments, y_moments
+        self._last = last
+        self._predicting = mean
+        self._moments = moments
         self.coef_, self.intercept_ = self._in_shape(*mean)
 
     @property
     def scaler_(self) -> StandardScaler:
         """The running moments of the columns as a StandardScaler."""
         check_is_fitted(self, "_moments")
-        moments = self._moments
+        moments = self._moments.x
         scaler = StandardScaler(with_mean=self.fit_intercept, with_std=self.standardize)
         scaler.mean_, scaler.var_ = moments.mean.copy(), moments.var.copy()
         scaler.scale_ = moments.scale.copy() if self.standardize else np.ones(len(moments.mean))
@@ -628,11 +675,3 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         if self._single_target:
             return coef[:, 0].copy(), float(intercept[0])
         return coef.T.copy(), intercept.copy()
-
-    def _warn_if_unfinished(self, found, monitor, how_far):
-        if self.tol is not None and not found.converged and len(monitor.loss_history) == self.max_iter:
-            warnings.warn(
-                f"Not converged after max_iter={self.max_iter} epochs: {how_far}, tol={self.tol}. Increase max_iter or tol.",
-                ConvergenceWarning,
-                stacklevel=5,
-            )

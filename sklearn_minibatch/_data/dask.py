@@ -38,8 +38,7 @@ class Partitions:
         """`function(chunk, *args)` of all partitions, combined by `add` in a tree: one round."""
         self.n_passes += 1
         shared = delayed((function, self.check, args), pure=False, traverse=False)
-        finite = self.n_rows is None
-        results = [on_partition(shared, k, finite, *part) for k, part in enumerate(zip(*self.parts, strict=True), 1)]
+        results = [on_partition(shared, k, *part) for k, part in enumerate(zip(*self.parts, strict=True), 1)]
         while len(results) > 1:
             results = [combined(add, results[k : k + FAN_IN]) for k in range(0, len(results), FAN_IN)]
         n_rows, value = dask.compute(results[0])[0]
@@ -53,13 +52,13 @@ class Partitions:
 
 
 @delayed(pure=False)
-def on_partition(shared, number, finite, X, y, w):
+def on_partition(shared, number, X, y, w):
     """The number of rows of a partition, and the value of the function; None where no row counts."""
     function, check, args = shared
     try:
         if len(X) == 0:
             return 0, None
-        chunk = Chunk(number, *check(X, y, w, False, finite))
+        chunk = Chunk(number, *check(X, y, w, False, False))
         if len(chunk.y) == 0:
             return X.shape[0], None
         with np.errstate(over="ignore", invalid="ignore"):

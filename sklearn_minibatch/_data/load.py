@@ -1,10 +1,9 @@
-"""What `fit` and `partial_fit` are given: checked, as floats, and with what a solver is told of it.
+"""What `fit` is given, from wherever it is: memory, a mapped file, a source of chunks or a cluster.
 
-The one room that asks where the rows are. Its functions take the estimator for its parameters, and leave on it what
+The one module that asks where the rows are. Its functions take the estimator for its parameters, and leave on it what
 scikit-learn keeps of its input: the number and the names of the columns.
 """
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,62 +12,97 @@ import numpy as np
 from joblib import effective_n_jobs
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.utils.validation import _check_feature_names, _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_feature_names
 
-from .._rows.chunked import ChunkedRows
+from .._rows.chunked import ChunkedRows, gathered
 from .._rows.in_memory import in_memory
-from .._statistics.moments import LARGEST, TINY_WEIGHT, Moments, column_moments
-from .._statistics.summary import merged, summary
+from .._statistics.moments import column_moments
+from .._statistics.second_moments import (
+    FEW_FEATURES,
+    SecondMoments,
+    merge,
+    second_moments,
+)
 from .held_out import held_out
 from .source import Passes, is_dask, is_source, mapped
+from .validation import CheckedRows, checked_chunk, look_if_not_finite, validated
 
 
-class TakenIn(NamedTuple):
-    """Moments of X and y, a function from units to rows, rows held out, and the chunks where there are some."""
+class TrainingData(NamedTuple):
+    """Moments, a function from units to rows, rows held out, and the chunks where there are some."""
 
-    x: Moments
-    y: Moments
-    rows_in: Callable
-    held: tuple | None
-    chunks: Passes | None
+    moments: SecondMoments
+    make_rows: Callable[..., Any]
+    validation: tuple[Any, ...] | None
+    chunks: Any
 
 
-def taken_in(estimator, X, y, sample_weight, rng):
-    """The rows as `fit` needs them, from wherever they are."""
+def load_data(estimator: Any, X: Any, y: Any, sample_weight: Any, most_features: float | None, rng: Any) -> TrainingData:
+    """The rows and their moments, with products of columns up to so many; None takes them where they pay."""
     if is_dask(X):
-        return in_chunks(estimator, partitions(estimator, X, y, sample_weight), rng)
+        return in_chunks(estimator, partitions(estimator, X, y, sample_weight), most_features, rng)
     source = mapped(X, y, sample_weight)
     if source is None and y is None and is_source(X):
         if sample_weight is not None:
             raise ValueError("With a source of chunks, put the weights into the chunks: (X, y, sample_weight).")
         source = X
     if source is not None:
-        return in_chunks(estimator, Passes(source, partial(checked_chunk, estimator)), rng)
-    X, y, w = validated(estimator, X, y, sample_weight, reset=True)
-    X, y, w, held = hold_out(estimator, X, y, w, rng)
+        chunks = Passes(source, partial(checked_chunk, estimator))
+        return in_chunks(estimator, chunks, most_features, rng)
+    return from_memory(estimator, X, y, sample_weight, most_features, rng)
+
+
+def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any, most_features: float | None, rng: Any) -> TrainingData:
+    """The rows of arrays. Their moments show numbers that are not finite: only then is each looked at."""
+    checked = validated(estimator, X, y, sample_weight, reset=True, finite=estimator.early_stopping)
+    rows, validation = hold_out(estimator, checked, rng)
     n_jobs = effective_n_jobs(estimator.n_jobs)
-    moments, y_moments = column_moments(X, w, n_jobs), column_moments(y, w)
-    how = {"fit_intercept": estimator.fit_intercept, "mean_weight": moments.weight / moments.n_rows, "n_jobs": n_jobs}
-    order = rng.permutation(len(y)) if estimator.shuffle else None
-    rows_in = partial(in_memory, X, y, w, order=order, **how)
-    return TakenIn(moments, y_moments, rows_in, held, None)
+    if most_features is None:
+        most_features = np.inf if second_moments_pay(rows.X) else 0
+    if rows.X.shape[1] <= most_features:
+        moments = second_moments(rows.X, rows.y, rows.w, n_jobs)
+    else:
+        moments = SecondMoments(column_moments(rows.X, rows.w, n_jobs), column_moments(rows.y, rows.w))
+    look_if_not_finite(estimator, moments, X, y)
+    order = rng.permutation(len(rows.y)) if estimator.shuffle else None
+    make_rows = partial(
+        in_memory,
+        rows.X,
+        rows.y,
+        rows.w,
+        order=order,
+        fit_intercept=estimator.fit_intercept,
+        mean_weight=moments.x.weight / moments.x.n_rows,
+        n_jobs=n_jobs,
+    )
+    return TrainingData(moments, make_rows, validation, None)
 
 
-def in_chunks(estimator, chunks, rng):
+def second_moments_pay(X: Any) -> bool:
+    """Whether d^2 products a row, and a factor, take less time than the passes of "svrg" over rows in memory."""
+    d = X.shape[1]
+    if not sparse.issparse(X):
+        return d <= FEW_FEATURES
+    per_row = np.diff(X.indptr).astype(float)
+    return d <= FEW_FEATURES and d**3 + per_row @ per_row <= 1000 * X.nnz
+
+
+def in_chunks(estimator: Any, chunks: Any, most_features: float | None, rng: Any) -> TrainingData:
     """The rows behind `chunks`, after a first pass over them."""
     if estimator.early_stopping:
         raise ValueError(
             "early_stopping=True needs all rows in memory. Set early_stopping=False: the default solver stops at the "
             "closed form; to choose alpha, keep some chunks out of the source and score them."
         )
-    first = chunks.reduce(summary, merged, rng.randint(2**31))
+    most_features = FEW_FEATURES if most_features is None else max(FEW_FEATURES, most_features)
+    first = chunks.reduce(gathered, merge, rng.randint(2**31), most_features)
     if first is None:
         raise ValueError("All sample weights are zero; at least one row must count.")
-    rows_in = partial(ChunkedRows, chunks, first, fit_intercept=estimator.fit_intercept)
-    return TakenIn(first.x, first.y, rows_in, None, chunks)
+    make_rows = partial(ChunkedRows, chunks, first, fit_intercept=estimator.fit_intercept)
+    return TrainingData(first, make_rows, None, chunks)
 
 
-def partitions(estimator, X, y, sample_weight):
+def partitions(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
     """The chunks of Dask collections."""
     from .dask import Partitions
 
@@ -79,12 +113,13 @@ def partitions(estimator, X, y, sample_weight):
             "solver='sgd' takes its steps one after the other, which partitions on a cluster cannot. Use solver='svrg', "
             "or dask_ml.wrappers.Incremental with this estimator, which hands it from partition to partition."
         )
-    estimator._single_target, estimator.n_features_in_ = np.ndim(y) == 1, X.shape[1]
+    estimator._single_target = np.ndim(y) == 1
+    estimator.n_features_in_ = X.shape[1]
     _check_feature_names(estimator, getattr(X, "_meta", X), reset=True)
-    return Partitions(X, y, sample_weight, partial(checked_chunk, bare(estimator)))
+    return Partitions(X, y, sample_weight, partial(checked_chunk, worker_copy(estimator)))
 
 
-def bare(estimator):
+def worker_copy(estimator: Any) -> Any:
     """What workers need to check and to predict rows: no moments, no preconditioner."""
     names = ("n_features_in_", "feature_names_in_", "coef_", "intercept_")
     copy = clone(estimator)
@@ -93,92 +128,13 @@ def bare(estimator):
     return copy
 
 
-def validated(estimator, X, y, sample_weight, reset) -> tuple[Any, np.ndarray, np.ndarray | None]:
-    """Rows of positive weight as float arrays, X (n, d), y (n, t), and their weights (n,) or None."""
-    X, y, w, single_target = as_floats(estimator, X, y, sample_weight, reset)
-    if not reset and (single_target, y.shape[1]) != (estimator._single_target, len(estimator._predicting[1])):
-        raise ValueError(f"y has {y.shape[1]} target(s) in {1 if single_target else 2} dimensions, unlike before.")
-    estimator._single_target = single_target
-    if len(y) == 0:
-        raise ValueError("All sample weights are zero; at least one row must count.")
-    return X, y, w
-
-
-def checked_chunk(estimator, X, y, sample_weight, first, finite):
-    """The same of a chunk, which may be left without rows."""
-    weightless = sample_weight is not None and not np.any(sample_weight)
-    X, y, w, single_target = as_floats(estimator, X, y, None if weightless else sample_weight, first, finite)
-    if first:
-        estimator._single_target = single_target
-    return (X[:0], y[:0], w) if weightless else (X, y, w)
-
-
-def as_floats(estimator, X, y, sample_weight, reset, finite=True):
-    """Rows of positive weight as float arrays, X (n, d), y (n, t), their weights, and whether y was (n,)."""
-    # Finite numbers may have no finite sum, by which they are looked at.
-    with np.errstate(over="ignore", invalid="ignore"):
-        X, y = validate_data(
-            estimator,
-            X,
-            y,
-            accept_sparse="csr",
-            # The centring of sparse rows is a difference of products, which float32 does not carry.
-            dtype=np.float64 if sparse.issparse(X) else [np.float64, np.float32],
-            multi_output=True,
-            y_numeric=True,
-            reset=reset,
-            ensure_all_finite=finite,
-        )
-    if sparse.issparse(X):
-        X = sparse.csr_array(X)
-        if not X.has_canonical_format:
-            X = X.copy()
-            X.sum_duplicates()
-    single_target = y.ndim == 1
-    y = y.astype(float, copy=False).reshape(len(y), -1)
-    if sample_weight is None:
-        return X, y, None, single_target
-    w = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    if not w.all():
-        kept = np.flatnonzero(w)
-        X, y, w = X[kept], y[kept], w[kept]
-    return X, y, w, single_target
-
-
-def hold_out(estimator, X, y, w, rng) -> tuple[Any, np.ndarray, np.ndarray | None, tuple | None]:
+def hold_out(estimator: Any, rows: CheckedRows, rng: Any) -> tuple[CheckedRows, tuple[Any, ...] | None]:
     """Rows to fit, and with early stopping what the monitor needs of those held out."""
     if not estimator.early_stopping:
-        return X, y, w, None
+        return rows, None
+    X, y, w, single_target = rows
     out = held_out(X, y, estimator.validation_fraction, rng)
     w_all = np.ones(len(y)) if w is None else w
     baseline = np.average(y[~out], axis=0, weights=w_all[~out])
-    held = X[out], y[out], w_all[out], baseline
-    return X[~out], y[~out], None if w is None else w[~out], held
-
-
-def check_moments(x, y):
-    """Raise ValueError where float64 cannot go on from the moments of X and y; warn where they take a column for constant."""
-    if not TINY_WEIGHT <= x.weight < np.inf:
-        raise ValueError(
-            f"The sample weights sum to {x.weight:.3g}, which is too {'much' if x.weight > 1 else 'little'} for float64. "
-            "Multiply them by a constant; only their ratios count."
-        )
-    for name, of, square in (("X", x, x.var + x.mean**2), ("y", y, y.var)):
-        too_large = ~(square <= LARGEST**2)
-        if too_large.any():
-            raise ValueError(
-                f"{columns(too_large, name)}: too large, beyond about {LARGEST:.0e}; sums of squares would overflow. "
-                "Divide by a constant."
-            )
-        if of.is_lost.any():
-            warnings.warn(
-                f"{columns(of.is_lost, name)}: the variance underflows float64; what varies by less than 1e-154 is taken for "
-                "constant. Multiply by a large constant.",
-                stacklevel=4,
-            )
-
-
-def columns(mask, name):
-    """The columns in `mask` (d,), in words; no more than five of them."""
-    numbers = [str(j) for j in np.flatnonzero(mask)]
-    return f"Column {', '.join(numbers[:5])}{', ...' if len(numbers) > 5 else ''} of {name}"
+    training = CheckedRows(X[~out], y[~out], None if w is None else w[~out], single_target)
+    return training, (X[out], y[out], w_all[out], baseline)

@@ -9,6 +9,8 @@ from scipy import sparse
 from sklearn.utils.validation import _num_samples
 
 from .._rows.chunk import Chunk
+from .._statistics import second_moments
+from .._statistics.second_moments import SecondMoments
 
 # Numbers in a chunk of a mapped array: 16 megabytes in float64. Up to four chunks are simply loaded.
 CHUNK_ELEMENTS = 2**21
@@ -142,7 +144,7 @@ class Passes:
         for chunk in self:
             with np.errstate(over="ignore", invalid="ignore"):
                 value = function(chunk, *args)
-                # After the first pass nobody looks at every number again, unless a result is no number.
+                # Nobody looks at every number unless a result is not finite.
                 if not is_finite(value):
                     self._named(chunk.number, self.check, chunk.X, chunk.y, chunk.w, False, True)
                 total = value if total is None else add(total, value)
@@ -179,7 +181,7 @@ class Passes:
         n_read = _num_samples(X)
         if n_read == 0:
             return Chunk(number, X, np.empty((0, 1)), None), 0
-        X, y, w = self.check(X, y, w, self.n_targets is None, self.n_rows is None)
+        X, y, w = self.check(X, y, w, self.n_targets is None, False)
         if self.n_targets is None:
             self.n_targets = y.shape[1]
         if y.shape[1] != self.n_targets:
@@ -194,5 +196,7 @@ class Passes:
 
 
 def is_finite(value):
-    """Whether a tuple of sums holds numbers only; other values have been looked at before."""
+    """Whether moments or a tuple of sums hold numbers only; other values come from rows that were looked at before."""
+    if isinstance(value, SecondMoments):
+        return second_moments.is_finite(value)
     return type(value) is not tuple or all(np.all(np.isfinite(part)) for part in value)

@@ -1,7 +1,7 @@
 """Rows that come in chunks, from a file or on a cluster: what the solvers ask of rows, each one pass over the chunks.
 
 A pass is `chunks.reduce(function, add, *args)`: `function(chunk, *args)` of every chunk, combined two by two by `add`. The
-first has left a `Summary`, which already holds the gradient at 0 and the sketch.
+first has left second moments, which already hold the gradient at 0, and the Hessian or a sketch of it.
 """
 
 import numpy as np
@@ -10,6 +10,9 @@ from scipy import sparse
 from .._statistics.blocks import row_blocks
 from .._statistics.linalg import dot
 from .._statistics.moments import centred_where_full
+from .._statistics.second_moments import merge, second_moments
+from .._statistics.second_moments import standardized as standardized_moments
+from .._statistics.sketched_moments import sketched_moments
 from .chunk import joined
 from .in_memory import in_memory, relative_weights
 
@@ -18,21 +21,23 @@ class ChunkedRows:
     """Rows behind `chunks`, in scaled units."""
 
     # A step over all rows needs no pass of its own.
-    passes_are_dear = True
+    passes_are_expensive = True
 
     def __init__(self, chunks, first, units, fit_intercept):
         self.chunks, self.first, self.units, self.fit_intercept = chunks, first, units, fit_intercept
-        self.n_rows, self.n_features = first.x.n_rows, len(first.x.mean)
+        self.n_rows = first.x.n_rows
+        self.n_features = len(first.x.mean)
         self.mean_weight = first.x.weight / first.x.n_rows
         self.dtype = np.dtype(float)
 
     def residual_gradient(self, beta):
         """Z'Wr / W and the weighted mean square of r, per target, r = Z beta - y."""
         if not beta.any():
-            return self.first.gradient_at_zero(self.units)
+            _, product, square = standardized_moments(self.first, self.units)
+            return -product, square
         return self._products(beta, self.units.y_mean)
 
-    def curvature(self, p):
+    def hessian_product(self, p):
         """Z'WZ p / W."""
         return self._products(p, None)[0]
 
@@ -41,13 +46,20 @@ class ChunkedRows:
         total, square = self.chunks.reduce(products, add, units, beta, self.mean_weight)
         return total / self.n_rows, square / self.n_rows
 
-    def affords_dense(self):
+    def dense_preconditioner_pays(self):
         """Whether a dense (d, d) preconditioner is worth its time: it saves passes."""
         return True
 
+    def gram(self):
+        """Z'WZ / W, where the first pass has left it; else None."""
+        return standardized_moments(self.first, self.units).zz
+
     def sketch(self, n_buckets, rng):
-        """Rows whose Gram matrix is close to Z'WZ / W, made in the first pass, from no fewer buckets where there are rows."""
-        return self.first.scaled_sketch(self.units)
+        """Rows whose Gram matrix is close to Z'WZ / W, from no fewer buckets where there are rows."""
+        sketch = self.first.sketch
+        if sketch is None:
+            sketch = self.chunks.reduce(sketched, merge, rng.randint(2**31)).sketch
+        return sketch.scaled(self.units.x_mean, self.units.x_scale)
 
     def epoch(self, batch_size, g, alpha, solve, lr, rng):
         """Variance-reduced mini-batch steps in each chunk from v = 0, averaged."""
@@ -82,6 +94,21 @@ class ChunkedRows:
 
     def _frame(self):
         return self.units, self.fit_intercept, self.mean_weight
+
+
+def gathered(chunk, seed, most_features):
+    """The second moments of a chunk, exact for at most so many columns."""
+    if chunk.X.shape[1] <= most_features:
+        return second_moments(chunk.X, chunk.y, chunk.w)
+    return sketched(chunk, seed)
+
+
+def sketched(chunk, seed):
+    """The second moments of a chunk, with a sketch."""
+    rng = np.random.RandomState((seed + chunk.number) % 2**32)
+    # As if all chunks before were as long as this one.
+    n_before = (chunk.number - 1) * len(chunk.y)
+    return sketched_moments(chunk.X, chunk.y, chunk.w, n_before, rng)
 
 
 def add(a, b):

@@ -15,7 +15,7 @@ GROUP_ROWS = 8
 class DenseRows:
     """A standardised copy of dense rows, in a few large blocks that `n_jobs` threads share out."""
 
-    passes_are_dear = False
+    passes_are_expensive = False
 
     def __init__(self, X, y, s, units, fit_intercept, order, n_jobs=1):
         (self.n_rows, self.n_features), self.dtype = X.shape, X.dtype
@@ -34,7 +34,7 @@ class DenseRows:
                 z *= s[rows]
             np.divide(z, units.x_scale, out=self.Z[rows], casting="same_kind")
 
-        self._over_rows(standardise)
+        list(self._over_rows(standardise))
 
     def _over_rows(self, function):
         """Results of `function` for slices of rows that fit in cache, in order."""
@@ -65,7 +65,7 @@ class DenseRows:
 
         return sum(self._over_rows(of_rows)) / self.n_rows
 
-    def curvature(self, p):
+    def hessian_product(self, p):
         """(1/n) Z'Z p, by products in the precision of the rows."""
         p = p.astype(self.Z.dtype, copy=False)
 
@@ -74,6 +74,9 @@ class DenseRows:
             return Z.T @ (Z @ p)
 
         return sum(self._over_rows(of_rows), np.zeros(p.shape)) / self.n_rows
+
+    def gram(self) -> None:
+        """Z'Z/n is not at hand: the rows would have to be read for it."""
 
     def sketch(self, n_buckets, rng):
         """SZ / sqrt(n) in float64, (n_buckets, d); Z / sqrt(n) itself where its rows are no more.
@@ -92,7 +95,7 @@ class DenseRows:
                     signed = signs[rows] * self.Z[rows]
                     sums[buckets.start : buckets.start + len(signed)] += signed
 
-        in_threads(fill, large_blocks(*sums.shape), self.n_jobs)
+        list(in_threads(fill, large_blocks(*sums.shape), self.n_jobs))
         return sums / np.sqrt(self.n_rows)
 
     def epoch(self, batch_size, g, alpha, solve, lr, rng):
@@ -106,7 +109,7 @@ class DenseRows:
 
         return sum(in_threads(of_block, range(len(self.blocks)), self.n_jobs))
 
-    def affords_dense(self):
+    def dense_preconditioner_pays(self):
         """Whether a dense (d, d) preconditioner is made and applied in the time of a few passes over these rows."""
         return True
 

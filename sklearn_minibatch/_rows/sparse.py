@@ -14,7 +14,7 @@ from .kernels import batches_per_block, random_batches, svrg_epoch, textbook_ste
 class SparseRows:
     """CSR rows, standardised as they are used; only passes of mini-batches take them in the given order."""
 
-    passes_are_dear = False
+    passes_are_expensive = False
 
     def __init__(self, X, y, s, units, fit_intercept, order):
         (self.n_rows, self.n_features), self.dtype = X.shape, X.dtype
@@ -47,9 +47,12 @@ class SparseRows:
         r = self.A @ theta
         return dot(r, r) / self.n_rows
 
-    def curvature(self, p):
+    def hessian_product(self, p):
         """(1/n) Z'Z p."""
         return self.Z.T @ (self.Z @ p) / self.n_rows
+
+    def gram(self) -> None:
+        """Z'Z/n is not at hand: the rows would have to be read for it."""
 
     def sketch(self, n_buckets, rng):
         """SZ / sqrt(n) in float64, (n_buckets, d): see `count_sketch`; Z / sqrt(n) itself where its rows are no more."""
@@ -58,7 +61,7 @@ class SparseRows:
         S = count_sketch(self.n_rows, n_buckets, rng)
         return (self.Z.sketched(S)).astype(float) / np.sqrt(self.n_rows)
 
-    def affords_dense(self):
+    def dense_preconditioner_pays(self):
         """Whether a dense (d, d) preconditioner is made and applied in the time of a few passes over these rows."""
         return self.n_features**3 <= 1000 * self.Z.X.nnz
 

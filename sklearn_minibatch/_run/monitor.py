@@ -2,17 +2,18 @@
 
 import time
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from .._solvers.problem import Solution
 from .._statistics.scaling import to_original
 
 
-class Stand(NamedTuple):
+class Checkpoint(NamedTuple):
     """Where a fit stands at the end of an epoch."""
 
-    found: Any  # what the solver would return
+    solution: Solution  # what the solver would return
     n_epochs: int
     best: tuple | None  # coefficients and intercept with the best score so far, with early stopping
 
@@ -41,27 +42,32 @@ class Monitor:
         self.tol, self.patience, self.verbose = tol, patience, verbose
         self.loss_history, self.distances, self.scores = [], [], []
         self.best, self.best_score, self.idle = None, -np.inf, 0
-        self.stand = None
+        self.last_checkpoint: Checkpoint | None = None
         self.started = time.perf_counter()
 
     def begin_epoch(self):
         """Called by a solver before each epoch."""
         self.task.begin_epoch()
 
-    def keep(self, found):
-        """An epoch is complete: an interrupted fit holds its `found`, whose arrays must not change any more."""
-        self.stand = Stand(found, len(self.loss_history), self.best)
+    @property
+    def n_epochs(self) -> int:
+        """How many epochs are complete."""
+        return len(self.loss_history)
 
-    def __call__(self, found, beta, b, loss, distance=None):
+    def checkpoint(self, solution):
+        """An epoch is complete: an interrupted fit holds its `solution`, whose arrays must not change any more."""
+        self.last_checkpoint = Checkpoint(solution, self.n_epochs, self.best)
+
+    def __call__(self, solution, beta, b, loss, distance=None):
         self.loss_history.append(float((loss * self.units.y_scale) @ self.units.y_scale))
         if distance is not None:
             self.distances.append(float(np.max(distance)))
         if self.verbose:
             seconds = time.perf_counter() - self.started
             far = "" if distance is None else f"  distance to closed form {self.distances[-1]:.1e} std(y)"
-            print(f"epoch {len(self.loss_history):4d}  loss {self.loss_history[-1]:.8g}{far}  {seconds:.3f} s")
+            print(f"epoch {self.n_epochs:4d}  loss {self.loss_history[-1]:.8g}{far}  {seconds:.3f} s")
         enough = self.validation is not None and self._validate(beta, b)
-        self.keep(found)
+        self.checkpoint(solution)
         # An epoch that overflowed has no model to show.
         shown = partial(self._attributes, beta, b) if np.isfinite(self.loss_history[-1]) else None
         return self.task.end_epoch(shown) or enough

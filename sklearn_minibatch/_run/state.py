@@ -10,9 +10,22 @@ from .._solvers.preconditioner import Diagonal, Identity, Nystrom, Spectral
 from .._solvers.stream import Curvature
 from .._statistics.factor import Factored
 from .._statistics.moments import Moments
+from .._statistics.second_moments import SecondMoments
+from .._statistics.sketch import Sketch
 from .._version import __version__
 
-KINDS = {kind.__name__: kind for kind in (Curvature, Diagonal, Factored, Identity, Moments, Nystrom, Spectral)}
+_KINDS = (
+    Curvature,
+    Diagonal,
+    Factored,
+    Identity,
+    Moments,
+    Nystrom,
+    SecondMoments,
+    Sketch,
+    Spectral,
+)
+KINDS = {kind.__name__: kind for kind in _KINDS}
 
 
 def packed(attributes):
@@ -39,7 +52,7 @@ def read(state, needed):
     version = state.pop("_version", "before 0.1.0")
     versions = f"This model was written by sklearn_minibatch {version}, this is {__version__}"
     try:
-        attributes = unpacked(state)
+        attributes = with_second_moments(unpacked(state))
         if missing := [name for name in needed if name not in attributes]:
             raise ValueError(f"{', '.join(missing)} missing")
     except ValueError as error:
@@ -47,6 +60,15 @@ def read(state, needed):
     if version != __version__:
         warnings.warn(f"{versions}: it may learn on differently. Refit, or load it with {version}.", stacklevel=3)
     return attributes
+
+
+def with_second_moments(attributes):
+    """The attributes of a model that knew the moments of x and of y apart, as they are called today."""
+    if "_y_moments" not in attributes:
+        return attributes
+    y_moments = attributes.pop("_y_moments")
+    moments = SecondMoments(attributes["_moments"], y_moments)
+    return {**attributes, "_moments": moments, "solver_": attributes["solver"]}
 
 
 def _packed(value):

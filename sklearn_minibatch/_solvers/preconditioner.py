@@ -5,11 +5,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import lapack
 
-from .._statistics.factor import check_finite, factored
+from .._statistics.factor import Factored, check_finite, factored
 from .._statistics.linalg import norm
 from .._statistics.sketch import DENSE_FEATURES, n_buckets
 
 NYSTROM_RANK = 100
+# Where rounding errors are this large a part of the least eigenvalue of a Gram matrix, it is not known any more.
+MOST_LOST = 0.1
 
 
 class Identity(NamedTuple):
@@ -48,6 +50,11 @@ class Spectral(NamedTuple):
         """Rows whose Gram matrix is P."""
         return (self.U * self.D).T * np.sqrt(self.eigenvalues)
 
+    @property
+    def inverse_norm(self) -> float:
+        """The inverse of the least of the eigenvalues."""
+        return float(np.max(1 / self.eigenvalues, initial=1.0))
+
 
 class Nystrom(NamedTuple):
     """P = U diag(l) U' + rho (I - UU'): right on the leading directions, flat on the rest."""
@@ -74,13 +81,29 @@ def spectral(rows, alpha, D, dtype):
     noise = max(max(rows.shape) * np.finfo(float).eps, 4 * np.finfo(dtype).eps)
     kept = singular > noise * singular[0]
     U = Vt[kept].T
-    # D of a column that never varies is as small as a float can be: rounding errors of U would be divided by it.
+    # The coefficient of a column that never varies is exactly 0.
     dead = np.abs(scaled).max(axis=0) <= noise
     U[dead] = 0.0
     eigenvalues = singular[kept] ** 2 + alpha * ((U / D) ** 2).sum(axis=0)
     R = np.linalg.qr(U * D)[0]
     R[dead] = 0.0
     return Spectral(U, eigenvalues[:, None], D, R)
+
+
+def of_gram(gram: np.ndarray, alpha: float) -> Factored | Spectral:
+    """P = gram + alpha I for the exact Gram matrix of rows; without what its rounding errors hide where it is singular."""
+    P = factored(gram, alpha)
+    noise = 10 * len(gram) * np.finfo(float).eps
+    if P.inverse_norm * noise < MOST_LOST:
+        return P
+    eigenvalues, V = np.linalg.eigh(gram / P.D / P.D[:, 0])
+    kept = eigenvalues > noise * eigenvalues[-1]
+    U = V[:, kept]
+    U[np.diag(gram) == 0] = 0.0
+    penalised = eigenvalues[kept] + alpha * ((U / P.D) ** 2).sum(axis=0)
+    R = np.linalg.qr(U * P.D)[0]
+    R[np.diag(gram) == 0] = 0.0
+    return Spectral(U, penalised[:, None], P.D, R)
 
 
 def nystrom(curvature, n_features, rank, alpha, rng):
@@ -110,10 +133,15 @@ def preconditioner(rows, alpha, choice, rng):
     d = rows.n_features
     if choice is None:
         return Identity()
-    if choice == "auto" and not rows.affords_dense():
+    if choice == "auto" and not rows.dense_preconditioner_pays():
         return Diagonal(np.maximum(rows.diagonal() + alpha, np.finfo(float).tiny)[:, None])
     if choice == "auto" and d > DENSE_FEATURES:
         choice = rows.n_rows if rows.n_rows <= 5 * NYSTROM_RANK else NYSTROM_RANK
     if choice != "auto" and (choice < d or d > DENSE_FEATURES):
-        return nystrom(rows.curvature, d, min(choice, d), alpha, rng)
+        return nystrom(rows.hessian_product, d, min(choice, d), alpha, rng)
+    gram = rows.gram()
+    if gram is not None:
+        P = of_gram(gram, alpha)
+        if isinstance(P, Factored):
+            return P
     return of_rows(rows.sketch(n_buckets(d), rng), alpha, rows.dtype)

@@ -5,12 +5,20 @@ there. So the objective falls at every epoch, whatever the learning rate and the
 minimiser.
 """
 
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from .._statistics.linalg import divide, dot
+from .learning_rate import largest_eigenvalue
+from .preconditioner import Diagonal, preconditioner
+from .problem import Parameters, Problem, Settings, Solution
 
+# The batch size that "auto" stands for: large enough for NumPy, small enough for many steps.
+BATCH_SIZE = 2048
+# Fewer mini-batches than this make a direction no better than that of one full-batch step, which needs no pass.
+FEW_BATCHES = 8
 # Past directions that a new one is made conjugate to: of epochs of mini-batches, and of full-batch steps, which are linear
 # in g, so that the last direction alone would do but for rounding.
 MEMORY, LINEAR_MEMORY = 10, 2
@@ -21,40 +29,71 @@ MOST_NOISE = 1e-6
 EPS = np.finfo(float).eps
 
 
-class Solution(NamedTuple):
-    """What `svrg` returns: beta (d, t) in scaled units, and how it got there."""
-
-    beta: np.ndarray
-    n_steps: int
-    lr: float
-    distance: np.ndarray  # (t,), estimated, in units of the standard deviation of y
-    converged: bool
-
-    @property
-    def last(self):
-        """beta (d, t) and b (t,): y is centred like z, so its intercept is 0 from the start."""
-        return self.beta, np.zeros(self.beta.shape[1])
-
-    @property
-    def predicting(self):
-        """The same: nothing is averaged."""
-        return self.last
+def solve(problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Any) -> Solution:
+    """Minimise F from `start`, in mini-batches that come in random order if the settings say so."""
+    rows = problem.rows
+    P = preconditioner(rows, settings.alpha, settings.preconditioner, rng)
+    batch_size = resolved_batch_size(settings.batch_size, rows, P)
+    lr = resolved_lr(settings, rows, batch_size, P, rng)
+    return minimise(rows, start[0], P, batch_size, lr, settings, rng if settings.shuffle else None, monitor)
 
 
-def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, monitor):
+def refined(rows: Any, beta: np.ndarray, P: Any, settings: Settings, monitor: Any) -> Solution:
+    """The minimiser from a `beta` that is near it but for rounding errors of P = H, by gradients from the rows.
+
+    The epoch by which `beta` was found has been counted.
+    """
+    found = minimise(rows, beta, P, rows.n_rows, 1.0, settings, None, monitor)
+    return replace(found, n_steps=found.n_steps + 1)
+
+
+def resolved_batch_size(batch_size: int | str, rows: Any, P: Any) -> int:
+    """Rows per mini-batch; "auto" takes so many that their pass outweighs the step from one batch to the next."""
+    if not isinstance(batch_size, str):
+        return min(batch_size, rows.n_rows)
+    chosen = max(BATCH_SIZE, 2 * rows.n_features)
+    full = isinstance(P, Diagonal) or rows.passes_are_expensive or rows.n_rows < FEW_BATCHES * chosen
+    return rows.n_rows if full else chosen
+
+
+def resolved_lr(settings: Settings, rows: Any, batch_size: int, P: Any, rng: Any) -> float:
+    """The learning rate; "auto" takes 1 / (the largest curvature of a few mini-batches)."""
+    if settings.lr != "auto":
+        return settings.lr
+    batches = rows.batches(batch_size, 8, rng)
+    if batch_size == rows.n_rows:
+        return 1.0
+    largest = largest_eigenvalue(batches, settings.alpha, P.solve, rng)
+    # Where nothing bends, as with constant columns and alpha=0, any rate will do.
+    return 1 / largest if largest > np.finfo(float).tiny else 1.0
+
+
+def minimise(
+    rows: Any,
+    beta: np.ndarray,
+    P: Any,
+    batch_size: int,
+    lr: float,
+    settings: Settings,
+    rng: Any,
+    monitor: Any,
+) -> Solution:
     """Minimise F over beta, (d, t), from `beta`.
 
-    It has converged when `distance` is at most `tol`: the RMS distance between its predictions and those of the
+    It has converged when the distance is at most `tol`: the RMS distance between its predictions and those of the
     minimiser; or when rounding errors hide what is left of that distance. `monitor` is told where an epoch begins, and
     `monitor(found, beta, b, loss, distance)` after it, with the `Solution` so far, stops the fit by returning True. The
     mini-batches come in random order if `rng` is given.
     """
+    alpha, tol = settings.alpha, settings.tol
     g, loss = gradient_and_loss(rows, beta, alpha)
     distance, Pg = distance_to_minimiser(g, P, [])
     checked, rounding, exhausted = distance, 0 * distance, False
     memory = MEMORY if batch_size < rows.n_rows else LINEAR_MEMORY
-    decreases, directions, n_steps = [], [], 0
-    for _ in range(max_iter):
+    decreases: list[np.ndarray] = []
+    directions: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    n_steps = 0
+    for _ in range(monitor.n_epochs, settings.max_iter):
         monitor.begin_epoch()
         # The last epoch is one full-batch step, which costs little and takes most of what is left.
         landing = near(distance, tol)
@@ -71,21 +110,34 @@ def svrg(rows, beta, alpha, batch_size, lr, P, max_iter, tol, rng, monitor):
         decreases = [*decreases[1 - MEMORY :], t**2 * pHp / 2]
         distance, Pg = distance_to_minimiser(g, P, decreases)
         if not landing and near(distance, worth_a_check(tol, checked, rounding)):
-            # g has gathered rounding errors; only one from the data may say that this is the minimiser.
+            # Rounding errors accumulate in the updated gradient: it is computed anew before the test of convergence.
             before, (g, loss) = g, gradient_and_loss(rows, beta, alpha)
             rounding, _ = distance_to_minimiser(g - before, P, [])
             last, (distance, Pg) = checked, distance_to_minimiser(g, P, decreases)
-            # What no longer shrinks, and is no more than the errors that g had gathered, is noise.
+            # A distance that no longer shrinks, and is no more than the errors that g had gathered, is noise.
             noise = (distance > last / 2) & (distance < np.minimum(2 * rounding, MOST_NOISE))
             exhausted = bool(noise.any()) and near(np.where(noise, 0.0, distance), tol)
             checked = distance
             if not near(distance, tol) or np.any(rounding > distance / 10):
                 directions = []  # They are no longer conjugate to the digits that are left.
-        found = Solution(beta, n_steps, lr, distance, False)
+        # y is centred like z, so its intercept is 0 from the start.
+        last_point = (beta, np.zeros(beta.shape[1]))
+        found = Solution(last_point, last_point, n_steps, lr, batch_size, False, P)
         arrived = exhausted or (landing and near(distance, tol))
         if monitor(found, *found.last, loss, distance) or arrived:
             break
-    return found._replace(converged=exhausted or near(distance, tol))
+    else:
+        if tol is not None and not (exhausted or near(distance, tol)):
+            return replace(found, warning=unfinished(distance, settings))
+    return replace(found, converged=exhausted or near(distance, tol))
+
+
+def unfinished(distance: np.ndarray, settings: Settings) -> str:
+    """What to warn of at the end of the last epoch."""
+    return (
+        f"Not converged after max_iter={settings.max_iter} epochs: the predictions are about {np.max(distance):.1e} std(y) "
+        f"from those of the closed form, tol={settings.tol}. Increase max_iter or tol."
+    )
 
 
 def near(distance, tol):
@@ -126,7 +178,7 @@ def conjugate(v, directions, rows, alpha):
     p = v.copy()
     for q, Hq, qHq in directions:
         p -= divide(dot(Hq, v), qHq) * q
-    Hp = rows.curvature(p)
+    Hp = rows.hessian_product(p)
     Hp += alpha * p
     return p, Hp, dot(p, Hp)
 

@@ -1,7 +1,9 @@
 """Cutting rows into blocks: small ones that fit a core's cache, and a few large ones for threads."""
 
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -14,23 +16,24 @@ MOST_BLOCKS = 8
 LEAST_ELEMENTS = 2**20
 
 
-def row_blocks(n_rows, n_columns, first=0):
+def row_blocks(n_rows: int, n_columns: int, first: int = 0) -> list[slice]:
     """Slices that cover `n_rows` rows from `first` on, each small enough to be read twice from cache."""
     step = max(1, PASS_ELEMENTS // max(1, n_columns))
     return [slice(start, min(start + step, first + n_rows)) for start in range(first, first + n_rows, step)]
 
 
-def large_blocks(n_rows, n_columns):
+def large_blocks(n_rows: int, n_columns: int) -> list[tuple[int, int]]:
     """(first, n_rows) of the blocks that threads share out: the same ones for any number of threads."""
     count = max(1, min(MOST_BLOCKS, n_rows * n_columns // LEAST_ELEMENTS))
     ends = [n_rows * k // count for k in range(count + 1)]
     return [(first, end - first) for first, end in pairwise(ends)]
 
 
-def in_threads(function, blocks, n_jobs):
-    """[function(block) for block in blocks], in at most `n_jobs` threads."""
+def in_threads(function: Callable[[Any], Any], blocks: Sequence[Any], n_jobs: int) -> Iterator[Any]:
+    """`function(block)` for each block in turn, in at most `n_jobs` threads."""
     if min(n_jobs, len(blocks)) == 1:
-        return [function(block) for block in blocks]
+        yield from map(function, blocks)
+        return
     # Threads do not inherit what NumPy is told to do about an overflow.
     settings = np.geterr()
 
@@ -39,4 +42,4 @@ def in_threads(function, blocks, n_jobs):
             return function(block)
 
     with ThreadPoolExecutor(n_jobs) as pool:
-        return list(pool.map(in_thread, blocks))
+        yield from pool.map(in_thread, blocks)

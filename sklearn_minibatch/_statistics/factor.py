@@ -12,51 +12,63 @@ NEARLY_SINGULAR = 1e-8
 class Factored(NamedTuple):
     """P = D L L' D with D the square root of P's diagonal, so that unlike scales of columns do no harm."""
 
-    L: np.ndarray  # (d, d)
+    L: np.ndarray  # (d, d), of which only the lower triangle counts
     D: np.ndarray  # (d, 1)
 
-    def solve(self, g):
+    def solve(self, g: np.ndarray) -> np.ndarray:
+        """P^-1 g for g (d, t)."""
         x, _ = lapack.dpotrs(self.L, g / self.D, lower=1)
         return x / self.D
 
     @property
-    def root(self):
+    def root(self) -> np.ndarray:
         """Rows whose Gram matrix is P."""
         return np.tril(self.L).T * self.D[:, 0]
 
     @property
-    def is_nearly_singular(self):
+    def is_nearly_singular(self) -> bool:
         """Whether a column all but follows from those before it."""
-        return np.diag(self.L).min() ** 2 < NEARLY_SINGULAR
+        return bool(np.diag(self.L).min() ** 2 < NEARLY_SINGULAR)
+
+    @property
+    def inverse_norm(self) -> float:
+        """The 1-norm of (L L')^-1, estimated by LAPACK; no less than the inverse of the least eigenvalue."""
+        reciprocal, _ = lapack.dpocon(self.L, 1.0, uplo="L")
+        return float(1 / max(reciprocal, np.finfo(float).tiny))
 
 
-def check_finite(products):
+def check_finite(products: np.ndarray) -> None:
     """Raise ValueError where sums of products of rows have overflowed."""
     if not np.isfinite(products).all():
         raise ValueError("X is too large: sums of products of its columns overflow. Divide the columns by constants.")
 
 
-def factored(gram, penalty):
+def factored(gram: np.ndarray, penalty: np.ndarray | float) -> Factored:
     """P = gram + diag(penalty) for a (d, d) Gram matrix of rows or of a sketch of rows; `penalty` (d,) or a number."""
     d = len(gram)
-    P = gram + penalty * np.eye(d)
-    D = np.sqrt(np.maximum(np.diag(P), np.finfo(float).tiny))
-    P /= D * D[:, None]
-    # Reference LAPACK would refuse it with any jitter.
-    check_finite(P)
+    diagonal = np.diag(gram) + penalty
+    # A column that never varies stands for itself: nothing is divided by a length of 0.
+    dead = diagonal < np.finfo(float).tiny
+    D = np.where(dead, 1.0, np.sqrt(np.maximum(diagonal, np.finfo(float).tiny)))
     jitter = 10 * d * np.finfo(float).eps
     while True:
-        L, failed = lapack.dpotrf(P + jitter * np.eye(d), lower=1)
+        P = gram / D
+        P /= D[:, None]
+        np.fill_diagonal(P, np.where(dead, 1.0, diagonal / D / D) + jitter)
+        check_finite(P)
+        L, failed = lapack.dpotrf(P.T, lower=1, clean=0, overwrite_a=1)
         if not failed:
             return Factored(L, D[:, None])
         jitter *= 10
 
 
-def root(gram):
+def root(gram: np.ndarray) -> np.ndarray:
     """Rows whose Gram matrix is `gram`, (d, d)."""
     P = factored(gram, 0.0)
     if not P.is_nearly_singular:
-        return P.root
+        rows = P.root
+        rows[:, np.diag(gram) == 0] = 0.0
+        return rows
     eigenvalues, U = np.linalg.eigh(gram / (P.D * P.D[:, 0]))
     eigenvalues[eigenvalues < 10 * len(gram) * np.finfo(float).eps * eigenvalues[-1]] = 0.0
     return (U * P.D).T * np.sqrt(eigenvalues)[:, None]

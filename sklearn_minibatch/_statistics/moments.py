@@ -58,10 +58,10 @@ def no_moments(n_columns):
     return Moments(0, 0.0, np.zeros(n_columns), np.zeros(n_columns))
 
 
-def merge(a, b):
+def merge_columns(a, b):
     """Moments of the rows of `a` and `b` together (Chan, Golub and LeVeque, 1983)."""
     if b.weight > a.weight:
-        a, b = b, a  # What counts little must not take digits from what counts.
+        a, b = b, a  # The smaller part is merged into the larger one, so that the larger one keeps its digits.
     if b.weight == 0:
         return a
     n_rows = a.n_rows + b.n_rows
@@ -93,9 +93,9 @@ def column_moments(X, weight=None, n_jobs=1):
     def of_block(block):
         first, n = block
         parts = row_blocks(n, X.shape[1], first)
-        return reduce(merge, [_dense_moments(X[rows], None if weight is None else weight[rows]) for rows in parts])
+        return reduce(merge_columns, [_dense_moments(X[rows], None if weight is None else weight[rows]) for rows in parts])
 
-    return reduce(merge, in_threads(of_block, large_blocks(*X.shape), n_jobs))
+    return reduce(merge_columns, in_threads(of_block, large_blocks(*X.shape), n_jobs))
 
 
 def _dense_moments(X, weight):

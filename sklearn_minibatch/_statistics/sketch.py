@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
+from .factor import root
+
 # Beyond this many columns a dense d x d matrix costs more than it saves.
 DENSE_FEATURES = 3000
 
@@ -22,6 +24,14 @@ class Sketch(NamedTuple):
         sums = self.sums.copy()
         sums[:, :-1] -= sums[:, -1:] * shift
         return Sketch(origin, None if self.gram is None else moved(self.gram, shift), sums)
+
+    def scaled(self, mean, scale):
+        """Rows whose Gram matrix is close to that of all rows about `mean`, in units of `scale`."""
+        _, gram, sums = self.moved(mean)
+        rows = sums[:, :-1] / scale
+        if gram is None:
+            return rows
+        return np.vstack([root(gram[:-1, :-1] / scale / scale[:, None]), rows])
 
     def times(self, share):
         """The same where all weights have become so much smaller."""

@@ -1,0 +1,124 @@
+"""Checks of what the user hands over, and rows as floats."""
+
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import assert_all_finite
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from .._statistics.moments import LARGEST, TINY_WEIGHT, Moments
+from .._statistics.second_moments import SecondMoments, is_finite
+
+
+class CheckedRows(NamedTuple):
+    """Rows of positive weight: X (n, d) dense or CSR, y (n, t), w (n,) or None, and whether y was (n,)."""
+
+    X: Any
+    y: np.ndarray
+    w: np.ndarray | None
+    single_target: bool
+
+
+def validated(estimator: Any, X: Any, y: Any, sample_weight: Any, reset: bool, finite: bool = True) -> CheckedRows:
+    """The rows, some of which must count, with as many targets as before unless `reset`."""
+    checked = as_floats(estimator, X, y, sample_weight, reset, finite)
+    n_targets = checked.y.shape[1]
+    if not reset and (checked.single_target, n_targets) != (
+        estimator._single_target,
+        len(estimator._predicting[1]),
+    ):
+        raise ValueError(f"y has {n_targets} target(s) in {1 if checked.single_target else 2} dimensions, unlike before.")
+    if len(checked.y) == 0:
+        raise ValueError("All sample weights are zero; at least one row must count.")
+    estimator._single_target = checked.single_target
+    return checked
+
+
+def checked_chunk(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, first: bool, finite: bool
+) -> tuple[Any, np.ndarray, np.ndarray | None]:
+    """X, y and w of a chunk, which may be left without rows."""
+    weightless = sample_weight is not None and not np.any(sample_weight)
+    # Rows that do not count leave no trace in what is computed, so they are looked at here.
+    X, y, w, single_target = as_floats(estimator, X, y, None if weightless else sample_weight, first, finite or weightless)
+    if first:
+        estimator._single_target = single_target
+    return (X[:0], y[:0], w) if weightless else (X, y, w)
+
+
+def as_floats(estimator: Any, X: Any, y: Any, sample_weight: Any, reset: bool, finite: bool) -> CheckedRows:
+    """The rows as float arrays; numbers that are not finite are looked for only if `finite`."""
+    # Finite numbers may have no finite sum, by which they are looked at.
+    with np.errstate(over="ignore", invalid="ignore"):
+        X, y = validate_data(
+            estimator,
+            X,
+            y,
+            accept_sparse="csr",
+            # The centring of sparse rows is a difference of products, which float32 does not carry.
+            dtype=np.float64 if sparse.issparse(X) else [np.float64, np.float32],
+            multi_output=True,
+            y_numeric=True,
+            reset=reset,
+            ensure_all_finite=finite,
+        )
+    if sparse.issparse(X):
+        X = sparse.csr_array(X)
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+    single_target = y.ndim == 1
+    y = y.astype(float, copy=False).reshape(len(y), -1)
+    if sample_weight is None:
+        return CheckedRows(X, y, None, single_target)
+    w = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if not w.all():
+        kept = w > 0
+        if not finite:
+            # Rows that do not count leave no trace in the moments, by which the others are looked at.
+            assert_all_finite(X[~kept], input_name="X")
+            assert_all_finite(y[~kept], input_name="y")
+        X, y, w = X[kept], y[kept], w[kept]
+    return CheckedRows(X, y, w, single_target)
+
+
+def look_if_not_finite(estimator: Any, moments: SecondMoments, X: Any, y: Any) -> None:
+    """Raise scikit-learn's ValueError if X or y hold NaN or infinity, which their moments then do as well."""
+    if not is_finite(moments):
+        as_floats(estimator, X, y, None, reset=False, finite=True)
+
+
+def check_moments(moments: SecondMoments) -> None:
+    """Raise ValueError where float64 cannot go on from the moments; warn where they take a column for constant."""
+    if not TINY_WEIGHT <= moments.x.weight < np.inf:
+        raise ValueError(
+            f"The sample weights sum to {moments.x.weight:.3g}, which is too "
+            f"{'much' if moments.x.weight > 1 else 'little'} for float64. "
+            "Multiply them by a constant; only their ratios count."
+        )
+    check_columns("X", moments.x, moments.x.var + moments.x.mean**2)
+    check_columns("y", moments.y, moments.y.var)
+
+
+def check_columns(name: str, columns: Moments, square: np.ndarray) -> None:
+    """The same of the columns of X or y, whose mean squares are given."""
+    too_large = ~(square <= LARGEST**2)
+    if too_large.any():
+        raise ValueError(
+            f"{named(too_large, name)}: too large, beyond about {LARGEST:.0e}; sums of squares would overflow. "
+            "Divide by a constant."
+        )
+    if columns.is_lost.any():
+        warnings.warn(
+            f"{named(columns.is_lost, name)}: the variance underflows float64; what varies by less than 1e-154 is "
+            "taken for constant. Multiply by a large constant.",
+            stacklevel=5,
+        )
+
+
+def named(mask: np.ndarray, name: str) -> str:
+    """The columns in `mask` (d,), in words; no more than five of them."""
+    numbers = [str(j) for j in np.flatnonzero(mask)]
+    return f"Column {', '.join(numbers[:5])}{', ...' if len(numbers) > 5 else ''} of {name}"

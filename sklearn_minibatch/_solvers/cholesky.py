@@ -1,0 +1,92 @@
+"""The closed form from second moments: one read of the rows, one Cholesky factor.
+
+How many digits rounding may have cost follows from the factor. Where that is too many, gradients from the rows refine the
+solution, as "svrg" does with P = H.
+"""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._statistics.factor import Factored
+from .._statistics.linalg import dot
+from .._statistics.second_moments import Standardized, standardized
+from . import svrg
+from .preconditioner import Spectral, of_gram
+from .problem import Parameters, Problem, Settings, Solution
+
+# Products of unit columns over many blocks of rows are wrong by about so much.
+ROUNDING = 20 * np.finfo(float).eps
+# Corrections by the residual on the matrix; each takes most of what rounding has left.
+MOST_CORRECTIONS = 5
+
+
+class ClosedForm(NamedTuple):
+    """The minimiser of F by its normal equations, in scaled units."""
+
+    beta: np.ndarray  # (d, t)
+    loss: np.ndarray  # (t,)
+    rounding: np.ndarray  # (t,), the RMS distance of predictions that rounding errors may have cost, in std(y)
+    P: Factored | Spectral
+
+
+def solve(problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Any) -> Solution:
+    """Minimise F: from the moments alone, where they carry enough digits."""
+    closed = closed_form(standardized(problem.moments, problem.scaling), settings.alpha)
+    if isinstance(closed.P, Spectral):
+        # Columns follow from others, up to rounding. Rows have twice the digits of their products.
+        return svrg.solve(problem, start, settings, rng, monitor)
+    monitor.begin_epoch()
+    n_rows = problem.moments.x.n_rows
+    solution = exact_solution(closed, n_rows, settings.tol)
+    stop = monitor(solution, *solution.last, closed.loss, closed.rounding)
+    if stop or settings.tol is None or np.all(closed.rounding <= settings.tol / 10):
+        return solution
+    if settings.max_iter == 1:
+        return replace(solution, warning=svrg.unfinished(closed.rounding, settings))
+    return svrg.refined(problem.rows, closed.beta, closed.P, settings, monitor)
+
+
+def exact_solution(closed: ClosedForm, n_rows: int, tol: float | None) -> Solution:
+    """The closed form as a `Solution`: one step over all rows, of length 1 in units of H."""
+    last = (closed.beta, np.zeros(closed.beta.shape[1]))
+    converged = tol is not None and bool(np.all(closed.rounding <= tol))
+    return Solution(last, last, 1, 1.0, n_rows, converged, closed.P)
+
+
+def closed_form(products: Standardized, alpha: float) -> ClosedForm:
+    """(Z'WZ / W + alpha I)^-1 Z'Wv / W, of least norm where there are several."""
+    assert products.zz is not None
+    P = of_gram(products.zz, alpha)
+    beta = P.solve(products.zv)
+    residual = remainder(products, beta, alpha)
+    best = dot(residual, P.solve(residual))
+    for _ in range(MOST_CORRECTIONS):
+        candidate = beta + P.solve(residual)
+        left = remainder(products, candidate, alpha)
+        norm = dot(left, P.solve(left))
+        if not np.any(norm < best / 4):
+            break
+        beta = np.where(norm < best, candidate, beta)
+        residual = np.where(norm < best, left, residual)
+        best = np.minimum(norm, best)
+    loss = np.maximum(products.vv - dot(beta, products.zv + residual + alpha * beta), 0.0) / 2
+    loss += alpha / 2 * dot(beta, beta)
+    return ClosedForm(beta, loss, rounding_cost(beta, P), P)
+
+
+def remainder(products: Standardized, beta: np.ndarray, alpha: float) -> np.ndarray:
+    """Z'Wv / W - (Z'WZ / W + alpha I) beta: minus the gradient of F."""
+    assert products.zz is not None
+    return products.zv - products.zz @ beta - alpha * beta
+
+
+def rounding_cost(beta: np.ndarray, P: Factored | Spectral) -> np.ndarray:
+    """RMS change of the predictions, per target and in std(y), by rounding errors E of the products.
+
+    They move the solution by H^-1 E beta, and its predictions by the length of H^(-1/2) E beta: at most about
+    eps (1 + ||D beta||) / sqrt(the least eigenvalue of D^-1 H D^-1), the columns being brought to unit length by D.
+    """
+    length = np.sqrt(dot(P.D * beta, P.D * beta))
+    return ROUNDING * (1 + length) * np.sqrt(P.inverse_norm)
