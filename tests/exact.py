@@ -50,7 +50,7 @@ def minimiser(X, y, alpha=0.0, w=None, fit_intercept=True, standardize=True):
         x_mean, y_mean = w @ X, w @ y
         var = w @ (X - x_mean) ** 2
         # The mean of a constant has rounding errors too, if in the last of so many digits.
-        varies = (X != X[w > 0][0])[w > 0].any(axis=0)
+        varies = (X[w > 0][0] != X)[w > 0].any(axis=0)
         scale = np.array(
             [mpmath.sqrt(v) if standardize and does else mpmath.mpf(1) for v, does in zip(var, varies, strict=True)]
         )
