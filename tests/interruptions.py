@@ -29,7 +29,7 @@ FITS = {
     "svrg": {"batch_size": 7, "tol": None, "max_iter": 4},
     "svrg, to tol": {"batch_size": 8, "preconditioner": None},
     "svrg, early stopping": {"batch_size": 4, "early_stopping": True, "preconditioner": None, "tol": None, "max_iter": 4},
-    "svrg, chunks": {"tol": None, "max_iter": 3},
+    "svrg, chunks": {"solver": "svrg", "tol": None, "max_iter": 3},
     "svrg, warm start": {"batch_size": 7, "tol": None, "max_iter": 3, "warm_start": True},
     "sgd": {"solver": "sgd", "lr": 0.01, "tol": None, "max_iter": 4},
     "sgd, averaged": {

@@ -18,7 +18,7 @@ from sklearn_minibatch._run.callbacks import progress
 
 sklearn_callback = pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
 
-SOLVERS = [{}, {"solver": "sgd", "batch_size": 4}, {"solver": "sgd", "average": True}]
+SOLVERS = [{"solver": "svrg"}, {"solver": "sgd", "batch_size": 4}, {"solver": "sgd", "average": True}]
 
 
 class Recorder:
@@ -188,7 +188,7 @@ def test_meta_estimators_hand_callbacks_on(rows):
     assert recorder.events.count(("end", "epoch")) == pipeline[-1].n_iter_
 
     recorder = PropagatedRecorder()
-    search = GridSearchCV(unfinished(2, {}), {"alpha": [1e-3, 1.0]}, cv=3).set_callbacks(recorder)
+    search = GridSearchCV(unfinished(2, {"solver": "svrg"}), {"alpha": [1e-3, 1.0]}, cv=3).set_callbacks(recorder)
     search.fit(*rows)
     assert recorder.events.count(("end", "epoch")) == (2 * 3 + 1) * 2
 

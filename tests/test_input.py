@@ -15,7 +15,7 @@ from .oracles import closed_form, distance, distance_to_ridge, regression
 
 X, Y = regression(60, 3)
 METHODS = pytest.mark.parametrize("method", ["fit", "partial_fit"])
-SOLVERS = pytest.mark.parametrize("solver", ["svrg", "sgd"])
+SOLVERS = pytest.mark.parametrize("solver", ["cholesky", "svrg", "sgd"])
 
 INVALID = {
     "alpha": [-1e-9, np.nan, np.inf, "1", None],
@@ -195,7 +195,7 @@ class TestMaxIter:
         assert f"{fall:.1e}" in str(caught[0].message)
         assert not model.converged_
 
-    @SOLVERS
+    @pytest.mark.parametrize("solver", ["svrg", "sgd"])
     def test_no_warning_without_tol(self, solver):
         X, y = self.rows()
         model = MiniBatchRidgeSGD(solver=solver, max_iter=2, tol=None).fit(X, y)
@@ -326,9 +326,9 @@ class TestMagnitudes:
         np.testing.assert_array_equal(one.loss_history_, 4.0**exponent * two.loss_history_)
 
     def test_coefficients_that_cannot_be_represented(self):
-        raised = pytest.raises(ValueError, match="too many orders of magnitude apart")
-        with raised, pytest.warns(UserWarning, match="underflows"):
-            MiniBatchRidgeSGD(alpha=0, standardize=False).fit(1e-160 * X, 1e149 * Y)
+        nearly_equal = np.column_stack([X[:, 0], X[:, 0] + 1e-6 * X[:, 1]])
+        with pytest.raises(ValueError, match="too many orders of magnitude apart"):
+            MiniBatchRidgeSGD(alpha=0, standardize=False).fit(1e-153 * nearly_equal, 1e150 * Y)
 
     def test_products_that_overflow_are_no_endless_loop(self):
         rows = np.float32(1e30) * X.astype(np.float32)

@@ -62,7 +62,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(dist):
     names = zipfile.ZipFile(wheel).namelist()
     info = f"sklearn_minibatch-{sklearn_minibatch.__version__}.dist-info/"
     assert {name for name in names if not name.startswith(info)} == {
-        name for name in tracked() if re.fullmatch(r"sklearn_minibatch/(\w+\.py|py\.typed)", name)
+        name for name in tracked() if re.fullmatch(r"sklearn_minibatch/((\w+/)*\w+\.py|py\.typed)", name)
     }
     assert f"{info}licenses/LICENSE" in names
 

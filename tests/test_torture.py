@@ -17,12 +17,12 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
-from sklearn_minibatch._rows.chunk import Chunk
 from sklearn_minibatch._rows.in_memory import in_memory as rows_in_memory
 from sklearn_minibatch._solvers.preconditioner import preconditioner
-from sklearn_minibatch._solvers.svrg import svrg
+from sklearn_minibatch._solvers.svrg import minimise
 from sklearn_minibatch._statistics.scaling import Units
-from sklearn_minibatch._statistics.summary import summary
+from sklearn_minibatch._statistics.second_moments import second_moments
+from sklearn_minibatch._statistics.sketched_moments import sketched_moments
 
 from .exact import as_floats, minimiser, numbers
 from .oracles import columns, regression
@@ -49,7 +49,7 @@ def in_chunks(X, y, w, **params):
 
 WAYS = pytest.mark.parametrize("fit", [in_memory, in_small_batches, in_chunks])
 TOLS = pytest.mark.parametrize("tol", [1e-6, 0.0])
-SOLVERS = pytest.mark.parametrize("solver", ["svrg", "sgd"])
+SOLVERS = pytest.mark.parametrize("solver", ["cholesky", "svrg", "sgd"])
 
 
 def errors(model, X, y, w=None, exact=None):
@@ -258,7 +258,9 @@ def test_any_penalty(alpha, fit, tol):
 def test_the_smallest_problems(n, d, fit_intercept, fit, tol):
     for alpha in (0.0, 1e-4):
         model = fit(X[:n, :d], Y[:n], None, alpha=alpha, tol=tol, fit_intercept=fit_intercept)
-        assert_exact(model, X[:n, :d], Y[:n])
+        # Where rows are fewer than columns, the products of columns leave H only as many digits as alpha is large.
+        bound = 100 * EPS + (10 * EPS / alpha if alpha else 0)
+        assert_exact(model, X[:n, :d], Y[:n], coef=bound)
 
 
 @pytest.mark.parametrize("call", ["fit", "partial_fit"])
@@ -451,6 +453,8 @@ def test_sparse_formats_of_the_same_numbers(kind, solver):
 class Watched:
     """A monitor that never stops a fit."""
 
+    n_epochs = 0
+
     def begin_epoch(self):
         pass
 
@@ -499,28 +503,33 @@ class TestWhenRoundingHidesTheRest:
         gradient = rows.residual_gradient
         rows.residual_gradient = lambda beta: (gradient(beta)[0] + 1e-3 * rng.standard_normal((4, 1)), gradient(beta)[1])
         P = preconditioner(rows, 0.0, "auto", rng)
-        found = svrg(rows, np.zeros((4, 1)), 0.0, 40, 1.0, P, 30, 0.0, rng, Watched())
+        settings = MiniBatchRidgeSGD(alpha=0.0, tol=0.0, max_iter=30)._settings()
+        found = minimise(rows, np.zeros((4, 1)), P, 40, 1.0, settings, rng, Watched())
         assert not found.converged
 
     def test_what_is_no_rounding_error_is_not_taken_for_one(self):
         """An unfinished fit warns, however small tol."""
         rows, y = regression(3000, 30, condition=1e4)
         with pytest.warns(ConvergenceWarning, match="max_iter=3"):
-            model = in_memory(rows, y, None, tol=0.0, max_iter=3)
+            model = in_memory(rows, y, None, tol=0.0, max_iter=3, solver="svrg")
         assert not model.converged_
 
 
 @pytest.mark.parametrize("to_rows", [np.asarray, sparse.csr_array])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_the_first_gradient_of_chunks(weighted, to_rows):
+@pytest.mark.parametrize("sketched", [False, True])
+def test_the_first_gradient_of_chunks(weighted, to_rows, sketched):
     """The mean of y is off by up to 1/16, the columns are far from 0: neither may show in their covariance."""
     rows, y, w = X + 1e6, Y + 1e15, np.geomspace(1e-10, 1e10, 40) if weighted else None
-    found = summary(Chunk(1, to_rows(rows), y[:, None], w), 0)
+    if sketched:
+        found = sketched_moments(to_rows(rows), y[:, None], w, 0, np.random.RandomState(0))
+    else:
+        found = second_moments(to_rows(rows), y[:, None], w)
     with mpmath.workdps(60):
         share = numbers(np.ones(40) if w is None else w)
         exact = minimiser(rows, y, w=w)
         covariance = (share / share.sum() * (numbers(y) - exact.y_mean[0])) @ (numbers(rows) - exact.x_mean)
-    np.testing.assert_allclose(found.covariance[:, 0], as_floats(covariance), rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose(found.xy[:, 0], as_floats(covariance), rtol=1e-7, atol=1e-7)
 
 
 class TestMomentsOfAStream:
@@ -575,8 +584,8 @@ class TestCounts:
     def after(n_rows, solver):
         """A model as after so many rows, all of it from a pickle."""
         model = MiniBatchRidgeSGD(solver=solver, random_state=0).partial_fit(X, Y)
-        for name in ("_moments", "_y_moments"):
-            setattr(model, name, replace(getattr(model, name), n_rows=n_rows, weight=float(n_rows)))
+        x, y = (replace(each, n_rows=n_rows, weight=float(n_rows)) for each in model._moments[:2])
+        model._moments = model._moments._replace(x=x, y=y)
         model.t_ = model.n_iter_ = n_rows
         return pickle.loads(pickle.dumps(model))
 
@@ -587,8 +596,8 @@ class TestCounts:
         for _ in range(3):
             model.partial_fit(X[:1], Y[:1])
         assert model.t_ == model.n_iter_ == n_rows + 3
-        assert model._moments.n_rows == model._y_moments.n_rows == model.scaler_.n_samples_seen_ == n_rows + 3
-        assert model._moments.weight == float(n_rows + 3)
+        assert model._moments.x.n_rows == model._moments.y.n_rows == model.scaler_.n_samples_seen_ == n_rows + 3
+        assert model._moments.x.weight == float(n_rows + 3)
         model = pickle.loads(pickle.dumps(model)).partial_fit(X[:7], Y[:7])
         assert model.scaler_.n_samples_seen_ == n_rows + 10
         assert np.isfinite(model.predict(X)).all()
@@ -598,7 +607,7 @@ class TestCounts:
     def test_as_many_rows_again_weigh_as_much(self, n_rows, solver):
         """A chunk of weight n after n rows: mean and variance are those of both, by exact arithmetic."""
         model = self.after(n_rows, solver)
-        before, rows = model._moments, X[:5] + 3
+        before, rows = model._moments.x, X[:5] + 3
         model.partial_fit(rows, Y[:5], np.full(5, n_rows / 5))
         for j in range(4):
             old, new = Fraction(float(before.mean[j])), [Fraction(float(x)) for x in rows[:, j]]
@@ -606,7 +615,7 @@ class TestCounts:
             square = (Fraction(float(before.var[j])) + old**2 + sum(x**2 for x in new) / 5) / 2
             np.testing.assert_allclose(model.scaler_.mean_[j], float(mean), rtol=20 * EPS)
             np.testing.assert_allclose(model.scaler_.var_[j], float(square - mean**2), rtol=20 * EPS)
-        assert model._moments.weight == 2 * float(n_rows)
+        assert model._moments.x.weight == 2 * float(n_rows)
 
     @pytest.mark.parametrize("n_rows", [2**31, 2**53, 10**30])
     def test_columns_do_not_become_constant_with_the_number_of_rows(self, n_rows):

@@ -62,7 +62,8 @@ def as_floats(estimator: Any, X: Any, y: Any, sample_weight: Any, reset: bool, f
             multi_output=True,
             y_numeric=True,
             reset=reset,
-            ensure_all_finite=finite,
+            # Moments of sparse columns leave NaN out.
+            ensure_all_finite=finite or sparse.issparse(X),
         )
     if sparse.issparse(X):
         X = sparse.csr_array(X)

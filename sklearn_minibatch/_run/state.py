@@ -28,6 +28,10 @@ _KINDS = (
 KINDS = {kind.__name__: kind for kind in _KINDS}
 
 
+# Fields that models of version 0.1.0 have not, and what stands for them.
+SINCE_0_1 = {"Moments": {"rest": 0.0}}
+
+
 def packed(attributes):
     """A copy of the dict `attributes` in which each of `KINDS` is a dict of its fields and its "kind"."""
     return {name: _packed(value) for name, value in attributes.items()}
@@ -64,10 +68,9 @@ def read(state, needed):
 
 def with_second_moments(attributes):
     """The attributes of a model that knew the moments of x and of y apart, as they are called today."""
-    if "_y_moments" not in attributes:
+    if not {"_moments", "_y_moments", "solver"} <= set(attributes):
         return attributes
-    y_moments = attributes.pop("_y_moments")
-    moments = SecondMoments(attributes["_moments"], y_moments)
+    moments = SecondMoments(attributes["_moments"], attributes.pop("_y_moments"))
     return {**attributes, "_moments": moments, "solver_": attributes["solver"]}
 
 
@@ -83,7 +86,9 @@ def _unpacked(value):
     if not (isinstance(value, dict) and "kind" in value):
         return value
     fields = unpacked(value)
-    kind = KINDS.get(fields.pop("kind"))
+    name = fields.pop("kind")
+    kind = KINDS.get(name)
+    fields = {**SINCE_0_1.get(name, {}), **fields}
     if kind is None or set(fields) != set(kind.__match_args__):
         raise ValueError(f"a {value['kind']} of {', '.join(fields) or 'nothing'}")
     return kind(**fields)

@@ -10,8 +10,8 @@ from .._statistics.linalg import norm
 from .._statistics.sketch import DENSE_FEATURES, n_buckets
 
 NYSTROM_RANK = 100
-# Where rounding errors are this large a part of the least eigenvalue of a Gram matrix, it is not known any more.
-MOST_LOST = 0.1
+# The rows have twice the digits of a Gram matrix of unit columns, and are asked where its inverse is as large as this.
+LARGEST_INVERSE = 1e10
 
 
 class Identity(NamedTuple):
@@ -93,9 +93,9 @@ def spectral(rows, alpha, D, dtype):
 def of_gram(gram: np.ndarray, alpha: float) -> Factored | Spectral:
     """P = gram + alpha I for the exact Gram matrix of rows; without what its rounding errors hide where it is singular."""
     P = factored(gram, alpha)
-    noise = 10 * len(gram) * np.finfo(float).eps
-    if P.inverse_norm * noise < MOST_LOST:
+    if P.inverse_norm < LARGEST_INVERSE:
         return P
+    noise = 10 * len(gram) * np.finfo(float).eps
     eigenvalues, V = np.linalg.eigh(gram / P.D / P.D[:, 0])
     kept = eigenvalues > noise * eigenvalues[-1]
     U = V[:, kept]

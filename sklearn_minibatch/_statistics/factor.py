@@ -47,6 +47,7 @@ def factored(gram: np.ndarray, penalty: np.ndarray | float) -> Factored:
     """P = gram + diag(penalty) for a (d, d) Gram matrix of rows or of a sketch of rows; `penalty` (d,) or a number."""
     d = len(gram)
     diagonal = np.diag(gram) + penalty
+    check_finite(diagonal)
     # A column that never varies stands for itself: nothing is divided by a length of 0.
     dead = diagonal < np.finfo(float).tiny
     D = np.where(dead, 1.0, np.sqrt(np.maximum(diagonal, np.finfo(float).tiny)))
@@ -65,10 +66,11 @@ def factored(gram: np.ndarray, penalty: np.ndarray | float) -> Factored:
 def root(gram: np.ndarray) -> np.ndarray:
     """Rows whose Gram matrix is `gram`, (d, d)."""
     P = factored(gram, 0.0)
-    if not P.is_nearly_singular:
+    if P.is_nearly_singular:
+        eigenvalues, U = np.linalg.eigh(gram / (P.D * P.D[:, 0]))
+        eigenvalues[eigenvalues < 10 * len(gram) * np.finfo(float).eps * eigenvalues[-1]] = 0.0
+        rows = (U * P.D).T * np.sqrt(eigenvalues)[:, None]
+    else:
         rows = P.root
-        rows[:, np.diag(gram) == 0] = 0.0
-        return rows
-    eigenvalues, U = np.linalg.eigh(gram / (P.D * P.D[:, 0]))
-    eigenvalues[eigenvalues < 10 * len(gram) * np.finfo(float).eps * eigenvalues[-1]] = 0.0
-    return (U * P.D).T * np.sqrt(eigenvalues)[:, None]
+    rows[:, np.diag(gram) == 0] = 0.0
+    return rows

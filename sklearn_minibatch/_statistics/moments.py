@@ -28,6 +28,8 @@ class Moments:
     weight: float
     mean: np.ndarray
     var: np.ndarray
+    # What rounding took from the mean: where columns lie far from 0, differences of means keep their digits by it.
+    rest: np.ndarray | float = 0.0
 
     @property
     def is_unweighted(self):
@@ -69,11 +71,22 @@ def merge_columns(a, b):
     weight = float(n_rows) if a.is_unweighted and b.is_unweighted else a.weight + b.weight
     share = b.weight / weight
     with np.errstate(over="ignore", invalid="ignore"):
-        delta = b.mean - a.mean
-        mean = a.mean + share * delta
+        delta = difference_of_means(b, a)
+        mean, rest = rounded_sum(a.mean, a.rest + share * delta)
         var = a.var + share * (b.var - a.var + (1 - share) * delta**2)
     varies = (a.var > 0) | (b.var > 0) | (delta != 0)
-    return Moments(n_rows, weight, mean, np.where(varies & (var < LEAST_VAR), LOST, var))
+    return Moments(n_rows, weight, mean, np.where(varies & (var < LEAST_VAR), LOST, var), rest)
+
+
+def difference_of_means(a: Moments, b: Moments) -> np.ndarray:
+    """The mean of `a` less that of `b`, with the digits that neither has alone."""
+    return (a.mean - b.mean) + (a.rest - b.rest)
+
+
+def rounded_sum(origin: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """origin + offset as a float64, and what rounding took from it (Dekker, 1971)."""
+    total = origin + offset
+    return total, offset - (total - origin)
 
 
 def column_moments(X, weight=None, n_jobs=1):
@@ -114,7 +127,8 @@ def _dense_moments(X, weight):
         residual = w @ shifted / w.sum()
         np.square(shifted, out=shifted)
         var = np.maximum(w @ shifted / w.sum() - residual**2, 0.0)
-        return Moments(len(X), total, origin + (offset + residual), marked(var, X))
+        mean, rest = rounded_sum(origin.astype(float), offset + residual)
+        return Moments(len(X), total, mean, marked(var, X), rest)
 
 
 def is_full(X):

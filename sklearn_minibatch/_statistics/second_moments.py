@@ -4,6 +4,7 @@ Means and centred products, never sums of raw squares: they lose no digits where
 drift (Chan, Golub and LeVeque, 1983; in matrix form Pebay, 2008).
 """
 
+from dataclasses import replace
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -15,11 +16,13 @@ from .moments import (
     Moments,
     centred_where_full,
     column_moments,
+    difference_of_means,
     handy,
     is_full,
     marked,
     merge_columns,
     no_moments,
+    rounded_sum,
     total_weight,
 )
 from .scaling import Units
@@ -76,8 +79,8 @@ def merge(a: SecondMoments, b: SecondMoments) -> SecondMoments:
     if b.x.weight == 0:
         return a
     share = b.x.weight / x.weight
-    dx = b.x.mean - a.x.mean
-    dy = b.y.mean - a.y.mean
+    dx = difference_of_means(b.x, a.x)
+    dy = difference_of_means(b.y, a.y)
     xy = None if a.xy is None or b.xy is None else merged_products(a.xy, b.xy, dx, dy, share)
     xx = None if a.xx is None or b.xx is None else merged_products(a.xx, b.xx, dx, dx, share)
     sketch = None if a.sketch is None or b.sketch is None else a.sketch.merged(b.sketch, share)
@@ -119,9 +122,9 @@ def dense_second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> Se
     if far.any():
         moments = centred_products(X, y, w, np.where(far, origin + offset, origin))
     total = total_weight(X, weight)
-    x = Moments(X.shape[0], total, moments.x.mean, marked(moments.x.var, X))
-    y_moments = Moments(X.shape[0], total, moments.y.mean, marked(moments.y.var, y))
-    return moments._replace(x=x, y=y_moments)
+    x_moments = replace(moments.x, weight=total, var=marked(moments.x.var, X))
+    y_moments = replace(moments.y, weight=total, var=marked(moments.y.var, y))
+    return moments._replace(x=x_moments, y=y_moments)
 
 
 def of_one_row(x: np.ndarray, y: np.ndarray, weight: float) -> SecondMoments:
@@ -192,8 +195,10 @@ def about_means(products: np.ndarray, squares: np.ndarray, n_rows: int, origin: 
     xy = products[:d, d + 1 :] / weight - np.multiply.outer(x_offset, y_offset)
     x_var = np.maximum(np.diag(xx), 0.0)
     y_var = np.maximum(squares / weight - y_offset**2, 0.0)
-    x = Moments(n_rows, float(weight), origin[:d] + x_offset, x_var)
-    y = Moments(n_rows, float(weight), origin[d:] + y_offset, y_var)
+    x_mean, x_rest = rounded_sum(origin[:d], x_offset)
+    y_mean, y_rest = rounded_sum(origin[d:], y_offset)
+    x = Moments(n_rows, float(weight), x_mean, x_var, x_rest)
+    y = Moments(n_rows, float(weight), y_mean, y_var, y_rest)
     return SecondMoments(x, y, xy, xx)
 
 
