@@ -11,7 +11,12 @@ import numpy as np
 
 from sklearn_minibatch import MiniBatchRidgeSGD
 
-SOLVERS = {"cholesky": {}, "svrg": {"solver": "svrg"}, "sgd": {"solver": "sgd"}, "sgd, averaged": {"solver": "sgd", "average": True}}
+SOLVERS = {
+    "cholesky": {},
+    "svrg": {"solver": "svrg"},
+    "sgd": {"solver": "sgd"},
+    "sgd, averaged": {"solver": "sgd", "average": True},
+}
 SLOPES = np.array([3, -2, 1, 0, 5, -1])
 BLOCK = 1000
 

@@ -74,6 +74,7 @@ with open(sys.argv[2], "wb") as file:
 """
 
 
+@pytest.mark.slow
 def test_in_a_process_with_other_hashes(rows, tmp_path):
     models = [model_of(name) for name in MODELS]
     (tmp_path / "before").write_bytes(pickle.dumps((models, *rows)))
@@ -85,6 +86,7 @@ def test_in_a_process_with_other_hashes(rows, tmp_path):
         assert state(model.fit(X, y, sample_weight=w).partial_fit(X[:100], y[:100])) == state(there)
 
 
+@pytest.mark.slow
 def test_in_a_spawned_process(rows):
     """Models go there as pickles, learn, and come back."""
     X, y, _ = rows

@@ -96,6 +96,7 @@ def test_faults_are_seen(monkeypatch, fault, words):
     assert any(words in found for found in cases(range(40)).faults)
 
 
+@pytest.mark.slow
 def test_the_command_runs_one_case_and_prints_a_table():
     command = [sys.executable, "-m", "tests.fuzz", "--only", "7"]
     said = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True).stdout

@@ -171,6 +171,7 @@ eval("1")
 """
 
 
+@pytest.mark.slow
 def test_nothing_in_a_file_is_run(here):
     """No code is compiled, run, imported, unpickled, and no program is started."""
     contents = [*(content for content, _ in REFUSED.values()), ACCEPTED["commands for names"], npy_with_a_pickle("good.npy")]
@@ -196,6 +197,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs the size of the process")
 def test_a_file_larger_than_the_memory(here):
     with open(here / "data.csv", "wb") as file:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.base import clone
@@ -159,6 +159,7 @@ KINDS = {
 CHUNK = st.tuples(st.integers(0, 60), st.sampled_from(sorted(KINDS)), st.sampled_from(["none", "ones", "some"]))
 
 
+@settings(deadline=None)
 @given(chunks=st.lists(CHUNK, min_size=1, max_size=8), ahead=st.booleans(), seed=st.integers(0, 2**16))
 def test_any_mixture_of_chunks(chunks, ahead, seed):
     rng = np.random.default_rng(seed)
@@ -188,6 +189,7 @@ def distance_to_ridge_of_scikit_learn(model, X, y):
     return np.sqrt(np.mean((model.predict(X) - exact) ** 2)) / y.std()
 
 
+@pytest.mark.slow
 def test_a_rank_beyond_the_columns_that_a_sketch_is_made_for():
     X = np.random.default_rng(0).normal(size=(200, 3001))
     model = MiniBatchRidgeSGD(1.0, preconditioner=5000, random_state=0).fit(cut(X, X[:, 0]))
@@ -252,6 +254,7 @@ def test_a_learning_rate_that_is_given_costs_no_pass():
     assert model.n_passes_ <= 1 + 2 * 3 + 2  # moments, steps and losses, two losses to begin with
 
 
+@pytest.mark.slow
 def test_more_columns_than_a_sketch_is_made_for():
     rng = np.random.default_rng(0)
     X = sparse.csr_array(rng.random((1500, 3100)) * (rng.random((1500, 3100)) < 0.01))
@@ -410,6 +413,7 @@ def map_to_file(path, X, y, dtype=np.float64, **options):
     return arrays
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_mapped_arrays(tmp_path, dtype, order):
