@@ -34,7 +34,7 @@ from sklearn.utils import check_random_state
 from sklearn_minibatch import ChunkSource, LossHistoryDisplay, MiniBatchRidgeSGD
 from sklearn_minibatch._solvers.sgd import DIVERGED
 
-from .oracles import closed_form, distance
+from .oracles import closed_form, distance, scaling
 
 VALID = {
     "alpha": [0, 0.0, 1e-300, 1e-12, 1e-4, 1, np.float64(0.1), 1e12, 1e300, 1.7e308],
@@ -404,11 +404,12 @@ def is_plain(values):
     return bool(np.all((varies | (range_of == 0)) & (largest < 1e100)))
 
 
-def has_clear_rank(Z):
-    """Whether the columns (n, d) are far from collinear or exactly so, up to rounding errors."""
+def condition(Z):
+    """Of the columns (n, d), scaled to one length and without those that follow from others; inf if that is unclear."""
     length = np.linalg.norm(Z, axis=0)
     singular = np.linalg.svd(Z / np.where(length > 0, length, 1), compute_uv=False)
-    return not np.any((singular > 1e-14 * singular[0]) & (singular < 1e-4 * singular[0]))
+    singular = singular[singular > 1e-14 * singular[0]]
+    return singular[0] / singular[-1] if len(singular) and singular[-1] > 1e-4 * singular[0] else np.inf
 
 
 def fingerprint(value):
@@ -573,15 +574,16 @@ class Fuzz:
         X, y, w = X[w > 0].astype(float), y[w > 0].astype(float), w[w > 0] / w.max()
         if not (is_plain(X) and is_plain(y) and np.ptp(y, axis=0).all() and w.min() >= 1e-6):
             return
-        Z = (X - X.mean(axis=0) * model.fit_intercept) / np.where(np.ptp(X, axis=0) > 0, X.std(axis=0), 1)
-        if not has_clear_rank(Z):
+        mean, sigma = scaling(X, w, model.fit_intercept, True)
+        offset = max(np.max(np.abs(X) / sigma * (np.ptp(X, axis=0) > 0)), np.max(np.abs(y) / y.std(axis=0)))
+        rounding = 1e3 * eps * (1 + offset) * condition((X - mean) / sigma)
+        if not rounding < 0.01:
             return
         self.compared += 1
         closed = closed_form(X, y, model.alpha, w, model.fit_intercept, model.standardize)
         predictions = X @ np.atleast_2d(model.coef_).T + np.ravel(model.intercept_)
         far = distance(predictions, closed, X, y, w)
-        offset = np.max(np.abs(X).max(axis=0) / np.where(np.ptp(X, axis=0) > 0, X.std(axis=0), np.inf))
-        if not far <= 10 * (model.tol or 0) + 1e3 * eps * (1 + offset):
+        if not far <= 10 * (model.tol or 0) + rounding:
             self.fault(call, f"converged {far} standard deviations of y from the closed form, tol={model.tol}")
 
     def fault(self, call, what):

@@ -47,7 +47,8 @@ def scaling(X, w, fit_intercept, standardize):
     """Mean and sigma (d,) of the columns that F is written in; sigma = 1 for a constant column."""
     mean = weighted_mean(X, w)
     sigma = np.sqrt(w @ (X - mean) ** 2 / w.sum())
-    sigma[np.ptp(X[w > 0], axis=0) == 0] = 1.0
+    constant = np.ptp(X[w > 0], axis=0) == 0
+    mean[constant], sigma[constant] = X[w > 0][0, constant], 1.0
     return (mean if fit_intercept else np.zeros_like(mean)), (sigma if standardize else np.ones_like(sigma))
 
 
