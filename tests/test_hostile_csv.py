@@ -209,6 +209,7 @@ eval("1")
 """
 
 
+@pytest.mark.slow
 def test_nothing_in_a_file_is_run(here):
     """No code is compiled, run, imported, unpickled, and no program is started."""
     accepted = [ACCEPTED[name] for name in ("commands for names", "commands for levels", "escape sequences for levels")]
@@ -247,6 +248,7 @@ def with_little_memory(n_bytes, *args):
 needs_size = pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs the size of the process")
 
 
+@pytest.mark.slow
 @needs_size
 def test_a_file_larger_than_the_memory_goes_in_chunks(here):
     rows = np.random.default_rng(0).integers(10, size=(1000, 60))
@@ -264,6 +266,7 @@ def test_a_file_larger_than_the_memory_goes_in_chunks(here):
     assert "100,000 rows, 59 columns" in done.stdout
 
 
+@pytest.mark.slow
 @needs_size
 def test_a_line_larger_than_the_memory(here):
     with open(here / "data.csv", "wb") as file:

@@ -166,6 +166,7 @@ def keyboard_interrupts():
     ],
     ids=["svrg", "sgd", "threads"],
 )
+@pytest.mark.slow
 def test_a_signal_at_any_moment(rows, params, copies, seconds, keyboard_interrupts):
     """Ctrl-C, at a moment that nothing in the test depends on."""
     X, y = np.tile(rows[0], (copies, 1)), np.tile(rows[1], copies)
@@ -191,6 +192,7 @@ def test_a_fit_without_early_stopping_has_no_scores_of_the_fit_before(rows):
     assert not hasattr(model.set_params(early_stopping=False).fit(*rows), "validation_scores_")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that can be forked and killed")
 def test_a_checkpointed_stream_that_is_killed_ends_as_one_that_is_not():
     """The recipe of docs/streams.md."""

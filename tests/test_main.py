@@ -18,6 +18,8 @@ from sklearn.model_selection import KFold
 
 import sklearn_minibatch
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(sklearn_minibatch.__file__).parents[1]
 X, Y = load_diabetes(return_X_y=True, scaled=False)
 NAMES = load_diabetes().feature_names

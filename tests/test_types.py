@@ -69,10 +69,12 @@ def mypy(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
 
 
+@pytest.mark.slow
 def test_mypy_finds_nothing():
     assert mypy() == ""
 
 
+@pytest.mark.slow
 def test_mypy_checks_code_that_uses_the_package(tmp_path):
     path = tmp_path / "user_code.py"
     path.write_text(USER_CODE)
