@@ -132,8 +132,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         Whether to shuffle the rows, once; and in every epoch "svrg" the mini-batches, "sgd" the rows, from 8,000 rows on in
         groups of 8 where the batch size allows. For "cholesky" the order of the rows is of no account.
     early_stopping : bool, default=False
-        Whether `fit` holds rows out, scores them (R^2) after every epoch, and returns the best epoch. "auto" takes "svrg" then;
-        "cholesky" has one epoch to score.
+        Whether `fit` holds rows out, scores them (R^2) after every epoch, and returns the best epoch. "auto" takes "svrg"
+        then; "cholesky" has one epoch to score.
     validation_fraction : float, default=0.1
         Fraction of the rows to hold out. Equal rows are held out together.
     n_iter_no_change : int, default=5
@@ -175,9 +175,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     batch_size_ : int
         Rows per mini-batch, as resolved; all rows for "cholesky".
     converged_ : bool
-        "cholesky": whether rounding errors cost at most `tol`, by the bound or after refinement; `partial_fit` and `merge` tell
-        too. "svrg": whether the last `fit` met `tol`, or came as near as float64 allows. "sgd": whether F stopped falling in
-        the last `fit`. With ``tol=None`` it is False, unless rounding errors ended "svrg".
+        "cholesky": whether rounding errors cost at most `tol`, by the bound or after refinement; `partial_fit` and `merge`
+        tell too. "svrg": whether the last `fit` met `tol`, or came as near as float64 allows. "sgd": whether F stopped
+        falling in the last `fit`. With ``tol=None`` it is False, unless rounding errors ended "svrg".
     n_passes_ : int
         Passes of the last `fit` over chunks, if the rows came in chunks: one for "cholesky", unless gradients refine it.
     validation_scores_ : list of float
@@ -225,8 +225,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     >>> print(f"{model.score(X, y):.4f} by {model.solver_}")
     0.5177 by cholesky
     >>> model = MiniBatchRidgeSGD(batch_size=32, random_state=0).fit(X, y)
-    >>> print(f"{model.score(X, y):.4f} by {model.solver_}, after {model.n_iter_} epochs")
-    0.5177 by svrg, after 7 epochs
+    >>> print(f"{model.score(X, y):.4f} by {model.solver_}")
+    0.5177 by svrg
     """
 
     coef_: Floats
@@ -443,17 +443,17 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     def partial_fit(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Learn from a chunk of rows, which may then be forgotten.
 
-        With solver "auto" or "cholesky", the model is after every call what `fit` gives on all rows so far, however they were
-        cut into chunks; there may be fewer rows than columns. "auto" does so for up to 1,000 columns. The model keeps the second
-        moments of the rows, a (d, d) matrix for d columns, and factors it in every call.
+        With solver "auto" or "cholesky", the model is after every call what `fit` gives on all rows so far, however they
+        were cut into chunks; there may be fewer rows than columns. "auto" does so for up to 1,000 columns. The model keeps
+        the second moments of the rows, a (d, d) matrix for d columns, and factors it in every call.
 
-        With "svrg", which "auto" takes as in `fit`, and with "sgd", it takes one pass of mini-batch steps over the chunk, which
-        come near the closed form but do not land on it. With "svrg" the model, and so a pickle of it, may hold up to 511 of the
-        last rows until they enter the sketch.
+        With "svrg", which "auto" takes as in `fit`, and with "sgd", it takes one pass of mini-batch steps over the chunk,
+        which come near the closed form but do not land on it. With "svrg" the model, and so a pickle of it, may hold up to
+        511 of the last rows until they enter the sketch.
 
-        The scaler runs along with the rows of all calls. May be the first call, follow others, or follow `fit`. If `solver` has
-        been changed in between, "svrg" and "sgd" go on from where the model stands; "auto" goes on with "svrg" where some rows
-        have been learnt without their second moments.
+        The scaler runs along with the rows of all calls. May be the first call, follow others, or follow `fit`. If `solver`
+        has been changed in between, "svrg" and "sgd" go on from where the model stands; "auto" goes on with "svrg" where
+        some rows have been learnt without their second moments.
 
         Parameters
         ----------
