@@ -177,7 +177,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     converged_ : bool
         "cholesky": whether rounding errors cost at most `tol`, by the bound or after refinement; `partial_fit` and `merge`
         tell too. "svrg": whether the last `fit` met `tol`, or came as near as float64 allows. "sgd": whether F stopped
-        falling in the last `fit`. With ``tol=None`` it is False, unless rounding errors ended "svrg".
+        falling in the last `fit`. With ``tol=None`` it is False.
     n_passes_ : int
         Passes of the last `fit` over chunks, if the rows came in chunks: one for "cholesky", unless gradients refine it.
     validation_scores_ : list of float
