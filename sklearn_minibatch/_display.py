@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 if TYPE_CHECKING:
@@ -13,16 +17,51 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from ._estimator import MiniBatchRidgeSGD
-
-# With more epochs than this, a dot per epoch would hide the line.
-DOTTED_EPOCHS = 40
+EPS = np.finfo(float).eps
+# With more epochs than the first, a dot per epoch would hide the line; so many are then drawn.
+DOTTED_EPOCHS, DOTS = 40, 12
+# Curves differ in line style and marker, to be told apart in grey; 5 and 8 have no common factor.
+LINESTYLES = ["-", "--", "-.", ":", (0, (6, 2, 1, 2, 1, 2))]
+MARKERS = "osD^vPX*"
+# A legend of more curves than the first would cover some of them. In a figure of its own it stands
+# beside the axes, if it has no more lines than the second.
+LEGEND_INSIDE, LEGEND_BESIDE = 4, 20
+# Characters in a line of the legend.
+LABEL_WIDTH = 40
+YLABELS = {
+    "loss": "Loss",
+    "distance": "Distance to closed form, std(y)",
+    "validation": "Validation score, R²",
+}
+WHO_HAS = {
+    "distance": "solver='sgd' does not estimate it; draw the loss with optimum='closed_form'.",
+    "validation": "rows are held out and scored with early_stopping=True.",
+}
+# A solver carries F along from its first value: rounding hides so many EPS of that.
+ROUNDING = 16
+# F depends on these parameters beside the rows: with others it has another optimum.
+OBJECTIVE = ("alpha", "fit_intercept", "standardize")
+# The fit that finds the optimum. Near it F is quadratic, so it is off by the square of `tol`.
+TO_CLOSED_FORM = {
+    "solver": "svrg",
+    "batch_size": "auto",
+    "lr": "auto",
+    "preconditioner": "auto",
+    "max_iter": 10_000,
+    "n_iter_no_change": 10_000,
+    "tol": 1e-12,
+    "verbose": 0,
+}
+# Moments of the same rows, added up in another order, differ by less than this fraction.
+SAME = 1e-6
 
 
 class LossHistoryDisplay:
     """Loss per epoch of one or several fitted estimators.
 
-    Make it with :meth:`from_estimator`; it holds the curves and draws them in :meth:`plot`.
+    Make it with :meth:`from_estimator`, or with :meth:`from_param_range`, which fits them; it
+    holds the curves and draws them in :meth:`plot`. The curves differ in colour, line style and
+    marker. A fit that diverged is drawn up to there, and its label says so.
 
     Parameters
     ----------
@@ -30,10 +69,17 @@ class LossHistoryDisplay:
         One curve per estimator, in the units of the loss.
     names : list of str
         Label of each curve.
-    optimum : float, "lowest" or None, default=None
-        Loss at the minimiser, which the curves are drawn above. "lowest" is the least loss of all the curves: good for
-        comparison with a run that has converged. None draws the loss itself. A loss that is at the optimum up to rounding
-        is drawn at the least difference that its number format can hold.
+    optimum : float, array-like of shape (n_curves,), "lowest" or None, default=None
+        Loss at the minimiser, of all curves or of each; the curves are drawn above it. Where
+        rounding errors take a loss below it, they hide as much above it too: what is nearer is
+        drawn at that distance. "lowest" is the least loss of all the curves. The epochs that are
+        there are left out of a curve that comes down to it: it would seem to have arrived. None
+        draws the loss itself.
+    distance_histories : list of ndarray of shape (n_epochs,), default=None
+        Estimated distances to the closed form, in standard deviations of y; empty if there are
+        none.
+    validation_scores : list of ndarray of shape (n_epochs,), default=None
+        R^2 on held-out rows; empty if there are none.
 
     Attributes
     ----------
@@ -44,21 +90,35 @@ class LossHistoryDisplay:
     lines_ : list of matplotlib Line2D
         The curves.
 
+    See Also
+    --------
+    sklearn.model_selection.ValidationCurveDisplay : Scores against a parameter, cross-validated.
+
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes
     >>> from sklearn_minibatch import LossHistoryDisplay, MiniBatchRidgeSGD
     >>> X, y = load_diabetes(return_X_y=True)
     >>> small, large = [MiniBatchRidgeSGD(batch_size=b, random_state=0).fit(X, y) for b in (8, 64)]
-    >>> display = LossHistoryDisplay.from_estimator([small, large], names=["8 rows", "64 rows"])
-    >>> len(display.lines_)
-    2
+    >>> display = LossHistoryDisplay.from_estimator([small, large])
+    >>> [line.get_label() for line in display.lines_]
+    ['batch_size=8', 'batch_size=64']
 
     How far each still is from the optimum, on a log axis:
 
-    >>> display = LossHistoryDisplay.from_estimator([small, large], optimum="lowest")
+    >>> display = LossHistoryDisplay.from_estimator(
+    ...     [small, large], optimum="closed_form", X=X, y=y
+    ... )
     >>> display.ax_.get_yscale()
     'log'
+
+    The fits and the picture in one call:
+
+    >>> display = LossHistoryDisplay.from_param_range(
+    ...     MiniBatchRidgeSGD(random_state=0), X, y, param_name="batch_size", param_range=[8, 64]
+    ... )
+    >>> len(display.lines_)
+    2
     """
 
     ax_: Axes
@@ -70,20 +130,28 @@ class LossHistoryDisplay:
         *,
         loss_histories: Sequence[np.ndarray],
         names: Sequence[str],
-        optimum: float | str | None = None,
+        optimum: float | ArrayLike | str | None = None,
+        distance_histories: Sequence[np.ndarray] | None = None,
+        validation_scores: Sequence[np.ndarray] | None = None,
     ) -> None:
         self.loss_histories = loss_histories
         self.names = names
         self.optimum = optimum
+        self.distance_histories = distance_histories
+        self.validation_scores = validation_scores
 
     @classmethod
     def from_estimator(
         cls,
-        estimator: MiniBatchRidgeSGD | Sequence[MiniBatchRidgeSGD],
+        estimator: BaseEstimator | Sequence[BaseEstimator],
         ax: Axes | None = None,
         *,
         names: str | Sequence[str] | None = None,
-        optimum: float | str | None = None,
+        kind: str = "loss",
+        optimum: float | ArrayLike | str | BaseEstimator | None = None,
+        X: Any = None,
+        y: ArrayLike | None = None,
+        fit_params: dict[str, Any] | None = None,
         log: bool | None = None,
         **kwargs: Any,
     ) -> Self:
@@ -91,16 +159,29 @@ class LossHistoryDisplay:
 
         Parameters
         ----------
-        estimator : MiniBatchRidgeSGD or list of MiniBatchRidgeSGD
-            Fitted by ``fit``.
+        estimator : MiniBatchRidgeSGD, Pipeline, search, or list of them
+            Fitted by ``fit``. A Pipeline is drawn by its last step, a search by its
+            ``best_estimator_``.
         ax : matplotlib Axes, default=None
             Where to draw; a new figure by default.
         names : str or list of str, default=None
-            Labels; by default the class name, or the batch sizes where there are several.
-        optimum : float, "lowest" or None, default=None
-            Loss at the minimiser, to draw the distance to; "lowest" is the least loss of all the curves.
+            Labels; by default the class name, or where there are several the parameters that
+            differ.
+        kind : {"loss", "distance", "validation"}, default="loss"
+            Whether to draw ``loss_history_``, ``distance_history_`` or ``validation_scores_``.
+        optimum : float, array-like, "closed_form", estimator, "lowest" or None, default=None
+            Loss at the minimiser, to draw the losses above it. "closed_form" finds it by a fit to
+            `X` and `y`, one for each objective among the estimators. A fitted estimator that has
+            converged gives its last loss. The others are those of the constructor.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or source, default=None
+            The rows that the estimators were fitted to, for ``optimum="closed_form"``.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets), default=None
+            Their targets.
+        fit_params : dict, default=None
+            What else ``fit`` was given, such as ``sample_weight``.
         log : bool, default=None
-            Whether the loss has a log axis; None means: if `optimum` is given.
+            Whether the vertical axis is logarithmic; None means: if `optimum` or a distance is
+            drawn.
         **kwargs : dict
             Passed to ``ax.plot``.
 
@@ -112,35 +193,136 @@ class LossHistoryDisplay:
         ------
         NotFittedError
             If an estimator is not fitted.
+        TypeError
+            If one neither is nor ends in a `MiniBatchRidgeSGD`.
         ValueError
-            If one was trained by `partial_fit` alone, which records no loss history; or if `names` are not as many.
+            If one has no such history, as after `partial_fit` alone; if `names` are not as many;
+            or if the optimum is one of other rows or of another objective.
         ImportError
             If matplotlib is not installed.
         """
-        estimators: list[Any] = list(estimator) if isinstance(estimator, (list, tuple)) else [estimator]
-        for one in estimators:
-            check_is_fitted(one, "loss_history_")
-            if len(one.loss_history_) == 0:
-                raise ValueError("This estimator was trained by partial_fit alone, which records no loss history.")
+        check_matplotlib()
+        check_choices(kind, optimum, ("closed_form", "lowest"))
+        several = isinstance(estimator, (list, tuple))
+        estimators: list[Any] = list(estimator) if several else [estimator]
+        models = [fitted_model(one) for one in estimators]
+        if not models:
+            raise ValueError("Got an empty list; give at least one fitted estimator.")
         if names is None:
-            names = [type(one).__name__ for one in estimators]
-            if len(estimators) > 1:
-                names = [f"batch_size={one.batch_size_}" for one in estimators]
+            names = labels(models)
         names = [names] if isinstance(names, str) else list(names)
-        if len(names) != len(estimators):
-            raise ValueError(f"Got {len(names)} names for {len(estimators)} estimators; give one name for each.")
-        display = cls(loss_histories=[np.asarray(one.loss_history_) for one in estimators], names=names, optimum=optimum)
-        return display.plot(ax=ax, log=log, **kwargs)
+        if len(names) != len(models):
+            counts = f"{len(names)} names for {len(models)} estimators"
+            raise ValueError(f"Got {counts}; give one name for each.")
+        if isinstance(optimum, str) and optimum == "closed_form":
+            optimum = closed_form_losses(estimators, X, y, fit_params)
+        elif hasattr(optimum, "fit"):
+            optimum = [loss_at(converged(optimum), model) for model in models]
+        scores = [getattr(model, "validation_scores_", []) for model in models]
+        display = cls(
+            loss_histories=[np.array(model.loss_history_) for model in models],
+            names=names,
+            optimum=optimum,
+            distance_histories=[np.array(model.distance_history_) for model in models],
+            validation_scores=[np.array(each) for each in scores],
+        )
+        return display.plot(ax=ax, kind=kind, log=log, **kwargs)
 
-    def plot(self, ax: Axes | None = None, *, log: bool | None = None, **kwargs: Any) -> Self:
+    @classmethod
+    def from_param_range(
+        cls,
+        estimator: BaseEstimator,
+        X: Any,
+        y: ArrayLike | None = None,
+        *,
+        param_name: str,
+        param_range: Sequence[Any] | np.ndarray,
+        fit_params: dict[str, Any] | None = None,
+        names: Sequence[str] | None = None,
+        kind: str = "loss",
+        optimum: float | ArrayLike | str | BaseEstimator | None = None,
+        ax: Axes | None = None,
+        log: bool | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Fit an estimator with each value of a parameter, and draw the histories on one axis.
+
+        Parameters
+        ----------
+        estimator : MiniBatchRidgeSGD, Pipeline or search
+            Cloned for each fit, and left as it was.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
+            Rows to fit to.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets), default=None
+            Their targets.
+        param_name : str
+            The parameter that varies: "batch_size", or "minibatchridgesgd__batch_size" in a
+            Pipeline.
+        param_range : array-like of shape (n_values,)
+            Its values.
+        fit_params : dict, default=None
+            Passed to ``fit``, such as ``sample_weight``.
+        names : list of str, default=None
+            Labels; by default the parameter and its value.
+        kind : {"loss", "distance", "validation"}, default="loss"
+            As in :meth:`from_estimator`.
+        optimum : float, array-like, "closed_form", estimator, "lowest" or None, default=None
+            As in :meth:`from_estimator`; "closed_form" needs no more than `X` and `y`.
+        ax : matplotlib Axes, default=None
+            Where to draw; a new figure by default.
+        log : bool, default=None
+            As in :meth:`from_estimator`.
+        **kwargs : dict
+            Passed to ``ax.plot``.
+
+        Returns
+        -------
+        display : LossHistoryDisplay
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or no value; or as in ``fit`` and
+            :meth:`from_estimator`.
+        ImportError
+            If matplotlib is not installed.
+        """
+        check_matplotlib()
+        check_choices(kind, optimum, ("closed_form", "lowest"))
+        values = list(param_range)
+        if not values:
+            raise ValueError(f"param_range is empty; give at least one value of {param_name}.")
+        fitted = []
+        for value in values:
+            # Values may be estimators, which a fit must not change.
+            params = {param_name: clone(value, safe=False)}
+            fitted.append(fit(clone(estimator).set_params(**params), X, y, fit_params))
+        if names is None:
+            models = [fitted_model(one) for one in fitted]
+            names = numbered(assignments(models, param_name.rpartition("__")[2], values))
+        rows = {"X": X, "y": y, "fit_params": fit_params}
+        how = {"kind": kind, "optimum": optimum, "log": log, **kwargs}
+        return cls.from_estimator(fitted, ax, names=names, **rows, **how)
+
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        kind: str = "loss",
+        log: bool | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the curves.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
             Where to draw; a new figure by default.
+        kind : {"loss", "distance", "validation"}, default="loss"
+            Which of the three histories to draw; `optimum` is one of the loss alone.
         log : bool, default=None
-            Whether the loss has a log axis; None means: if `optimum` is given.
+            Whether the vertical axis is logarithmic; None means: if `optimum` or a distance is
+            drawn.
         **kwargs : dict
             Passed to ``ax.plot``.
 
@@ -151,38 +333,316 @@ class LossHistoryDisplay:
 
         Raises
         ------
+        ValueError
+            If `kind` is none of the three, or an estimator has no such history.
         ImportError
             If matplotlib is not installed.
         """
-        try:
-            import matplotlib.pyplot as plt
-            from matplotlib.ticker import MaxNLocator
-        except ImportError as error:
-            raise ImportError("LossHistoryDisplay.plot needs matplotlib: pip install 'sklearn-minibatch[plot]'") from error
-        curves = self._curves()
+        check_matplotlib()
+        import matplotlib.pyplot as plt
+        from matplotlib.cbook import normalize_kwargs
+        from matplotlib.lines import Line2D
+        from matplotlib.ticker import MaxNLocator
+
+        curves = self._curves(kind)
+        above = kind == "loss" and self.optimum is not None
+        ylabel = YLABELS[kind]
+        if above:
+            where = "lowest" if isinstance(self.optimum, str) else "optimum"
+            ylabel = f"Loss above the {where}"
+        legend: dict[str, Any] = {"frameon": True, "edgecolor": "0.85", "framealpha": 0.9}
         if ax is None:
             _, ax = plt.subplots(layout="constrained")
+            n_lines = sum(1 + name.count("\n") for name in self.names)
+            if len(curves) > LEGEND_INSIDE and n_lines <= LEGEND_BESIDE:
+                legend |= {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
         self.ax_, self.figure_ = ax, ax.figure
-        dots = "o" if max(map(len, curves)) <= DOTTED_EPOCHS else None
-        style = {"marker": dots, "markersize": 4, **kwargs}
-        self.lines_ = [
-            ax.plot(np.arange(1, len(curve) + 1), curve, **{"label": name, **style})[0]
-            for curve, name in zip(curves, self.names, strict=True)
-        ]
-        ax.set(xlabel="Epoch", ylabel="Loss" if self.optimum is None else "Loss above the optimum")
-        ax.set_yscale("log" if log or (log is None and self.optimum is not None) else "linear")
+        longest = max(map(len, curves))
+        every = 1 if longest <= DOTTED_EPOCHS else -(-longest // DOTS)
+        given = normalize_kwargs(kwargs, Line2D)
+        first = len(ax.lines)
+        self.lines_ = []
+        for i, (curve, name) in enumerate(zip(curves, self._labels(), strict=True), start=first):
+            style = {
+                "linestyle": LINESTYLES[i % len(LINESTYLES)],
+                "marker": MARKERS[i % len(MARKERS)],
+                "markersize": 4,
+                "markevery": every,
+                "label": name,
+            }
+            self.lines_ += ax.plot(np.arange(1, len(curve) + 1), curve, **{**style, **given})
+        ax.set(xlabel="Epoch", ylabel=ylabel)
+        if log is None:
+            log = above or kind == "distance"
+        # A log axis has no place for 0: where nothing else is drawn, the axis must be linear.
+        if log and any(np.any(curve > 0) for curve in curves):
+            ax.set_yscale("log", nonpositive="mask")
+        else:
+            ax.set_yscale("linear")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
         ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(frameon=False)
+        made = ax.legend(**legend)
+        # A legend inside takes no room from the axes, however long its labels.
+        made.set_in_layout("loc" in legend)
         return self
 
-    def _curves(self) -> Sequence[np.ndarray]:
-        """The losses, or their distances to the optimum, at least the spacing of floats there."""
+    def _curves(self, kind: str) -> list[np.ndarray]:
+        """What is drawn, with NaN for the epochs in which a fit has diverged."""
+        check_choices(kind, self.optimum, ("lowest",))
+        if kind == "loss":
+            return self._losses()
+        pairs = zip(self._others(kind), self._diverged(), strict=True)
+        return [np.where(diverged, np.nan, curve) for curve, diverged in pairs]
+
+    def _losses(self) -> list[np.ndarray]:
+        """The losses, or how far they are above the optimum."""
+        pairs = zip(self.loss_histories, self._diverged(), strict=True)
+        losses = [np.where(diverged, np.nan, history) for history, diverged in pairs]
         if self.optimum is None:
-            return self.loss_histories
-        if isinstance(self.optimum, str) and self.optimum != "lowest":
-            raise ValueError(f"optimum must be a number, 'lowest' or None, got {self.optimum!r}.")
-        lowest = np.fmin.reduce(np.concatenate(self.loss_histories))
-        optimum = lowest if isinstance(self.optimum, str) else self.optimum
-        return [np.maximum(history - optimum, np.spacing(lowest)) for history in self.loss_histories]
+            return losses
+        if isinstance(self.optimum, str):
+            return above_lowest(losses)
+        optima = np.ravel(self.optimum)
+        if len(optima) not in (1, len(losses)):
+            counts = f"{len(optima)} optima for {len(losses)} curves"
+            raise ValueError(f"Got {counts}; give one for all, or one for each.")
+        each = np.broadcast_to(optima, len(losses))
+        return [above_optimum(*pair) for pair in zip(losses, each, strict=True)]
+
+    def _others(self, kind: str) -> list[np.ndarray]:
+        """The distances or the validation scores, of which no curve may be without."""
+        held = self.distance_histories if kind == "distance" else self.validation_scores
+        if held is None:
+            held = [np.empty(0)] * len(self.names)
+        curves = [np.asarray(curve) for curve in held]
+        for name, curve in zip(self.names, curves, strict=True):
+            if len(curve) == 0:
+                raise ValueError(f"{name} has nothing to draw for kind={kind!r}: {WHO_HAS[kind]}")
+        return curves
+
+    def _diverged(self) -> list[np.ndarray]:
+        """Masks (n_epochs,) of the epochs with losses beside which the others would vanish."""
+        # A fit stops where it diverges, so the first of several epochs is still within bounds.
+        histories = [np.asarray(history) for history in self.loss_histories]
+        sane = [history for history in histories if 0 < history[0] < np.inf]
+        several = [history[0] for history in sane if len(history) > 1]
+        bound = max(several) if several else min((each[0] for each in sane), default=0.0)
+        return [~(np.isfinite(each) & (each * EPS <= bound)) for each in histories]
+
+    def _labels(self) -> list[str]:
+        """The names, and which fit has diverged."""
+        pairs = zip(self.names, self._diverged(), strict=True)
+        return [f"{name} (diverged)" if diverged[-1] else name for name, diverged in pairs]
+
+
+def check_matplotlib() -> None:
+    """Raise ImportError where there is no matplotlib, before anything is fitted."""
+    try:
+        import matplotlib.pyplot  # noqa: F401
+    except ImportError as error:
+        needed = "LossHistoryDisplay.plot needs matplotlib: pip install 'sklearn-minibatch[plot]'"
+        raise ImportError(needed) from error
+
+
+def check_choices(kind: str, optimum: Any, optima: Sequence[str]) -> None:
+    """Raise ValueError for a kind that there is not, or an optimum in words other than these."""
+    if kind not in YLABELS:
+        raise ValueError(f"kind must be 'loss', 'distance' or 'validation', got {kind!r}.")
+    if isinstance(optimum, str) and optimum not in optima:
+        raise ValueError(
+            "optimum must be a number, 'closed_form' or a fitted estimator (these two in "
+            "from_estimator and from_param_range), an array with one number for each curve, "
+            f"'lowest' or None, got {optimum!r}."
+        )
+
+
+def above_optimum(history: np.ndarray, optimum: float) -> np.ndarray:
+    """How far losses (or NaN) are above the optimum, at least what rounding hides.
+
+    No loss is below the optimum but by rounding errors, which are seen there to be so large.
+    """
+    difference = history - optimum
+    below = np.max(-difference, where=difference < 0, initial=0.0)
+    return np.maximum(difference, max(below, least_difference(optimum, history)))
+
+
+def above_lowest(losses: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """How far losses (or NaN) are above the least of all; NaN where a curve comes down to it.
+
+    That curve has not arrived at 0, although the difference is 0. One that is there from the
+    first epoch on comes down to nothing, and is drawn where rounding hides the rest.
+    """
+    together = np.concatenate(losses)
+    lowest = np.fmin.reduce(together)
+    curves = []
+    for history in losses:
+        difference = history - lowest
+        is_lowest = difference <= ROUNDING * EPS * history[0]
+        if is_lowest.all():
+            curves.append(np.maximum(difference, least_difference(lowest, together)))
+        else:
+            curves.append(np.where(is_lowest, np.nan, difference))
+    return curves
+
+
+def least_difference(optimum: float, losses: np.ndarray) -> float:
+    """The spacing of floats at the optimum, or the square of the rounding errors in residuals."""
+    largest = np.max(losses, where=np.isfinite(losses), initial=0.0)
+    return max(np.spacing(abs(optimum)), EPS**2 * largest)
+
+
+def fitted_model(estimator: Any) -> Any:
+    """The fitted `MiniBatchRidgeSGD` that a search or a Pipeline ends in, or that it is."""
+    if hasattr(estimator, "best_estimator_"):
+        return fitted_model(estimator.best_estimator_)
+    if isinstance(estimator, Pipeline):
+        return fitted_model(estimator.steps[-1][1])
+    if not hasattr(estimator, "loss_history_"):
+        check_is_fitted(estimator)
+        name = type(estimator).__name__
+        if hasattr(estimator, "cv_results_"):
+            raise ValueError(f"This {name} kept no fitted estimator; set refit=True.")
+        raise TypeError(
+            "LossHistoryDisplay draws a fitted MiniBatchRidgeSGD, alone or at the end of a "
+            f"Pipeline or of a search; got {name}."
+        )
+    if len(estimator.loss_history_) == 0:
+        raise ValueError(
+            "This estimator was trained by partial_fit alone, which records no loss history. "
+            "Train it by fit, which needs all rows at once."
+        )
+    return estimator
+
+
+def fit(estimator: Any, X: Any, y: Any, fit_params: dict[str, Any] | None) -> Any:
+    """`estimator`, fitted."""
+    return estimator.fit(X, y, **(fit_params or {}))
+
+
+def closed_form_losses(
+    estimators: Sequence[Any],
+    X: Any,
+    y: Any,
+    fit_params: dict[str, Any] | None,
+) -> list[float]:
+    """The loss at the minimiser for each fitted estimator; those with one objective share a fit."""
+    if X is None:
+        raise ValueError("optimum='closed_form' needs X and y, the rows of the estimators' fits.")
+    fits: dict[str, Any] = {}
+    losses = []
+    for estimator in estimators:
+        solving = to_closed_form(estimator)
+        key = repr(solving.get_params())
+        if key not in fits:
+            fits[key] = fitted_model(fit(solving, X, y, fit_params))
+        losses.append(loss_at(fits[key], fitted_model(estimator)))
+    return losses
+
+
+def to_closed_form(estimator: Any) -> Any:
+    """An unfitted copy, without a search, whose fit goes to the minimiser of the same F."""
+    if hasattr(estimator, "best_estimator_"):
+        return to_closed_form(estimator.best_estimator_)
+    copy = clone(estimator)
+    if isinstance(estimator, Pipeline):
+        name, last = estimator.steps[-1]
+        copy.steps[-1] = (name, to_closed_form(last))
+        return copy
+    if not estimator.early_stopping:
+        copy.set_params(random_state=0)
+    elif not isinstance(estimator.random_state, Integral):
+        raise ValueError(
+            "optimum='closed_form' with early_stopping=True needs an int as random_state of the "
+            "estimator: it decides which rows are held out."
+        )
+    return copy.set_params(**TO_CLOSED_FORM).set_callbacks()
+
+
+def converged(estimator: Any) -> Any:
+    """Its fitted model, which must have converged."""
+    model = fitted_model(estimator)
+    if not model.converged_:
+        raise ValueError(
+            "The estimator given as optimum has not converged: its last loss is not the least. "
+            "Raise its max_iter, or take optimum='closed_form'."
+        )
+    return model
+
+
+def loss_at(optimum: Any, model: Any) -> float:
+    """The last loss of the model `optimum`, if it has the objective and the rows of `model`."""
+    for name in OBJECTIVE:
+        theirs, ours = getattr(optimum, name), getattr(model, name)
+        if theirs != ours:
+            raise ValueError(
+                f"The optimum has {name}={theirs} and a curve {name}={ours}: the losses differ. "
+                "Take optimum='closed_form', which finds the optimum of each curve."
+            )
+    if not same_rows(optimum.scaler_, model.scaler_):
+        raise ValueError(
+            "The optimum is not that of the rows that an estimator was fitted to: their columns "
+            "have other means. Give the X, y and fit_params of its fit, and an int as "
+            "random_state of the steps before it."
+        )
+    return float(optimum.loss_history_[-1])
+
+
+def same_rows(a: Any, b: Any) -> bool:
+    """Whether two fitted scalers have seen the same rows, by their means, up to rounding."""
+    if a.n_features_in_ != b.n_features_in_:
+        return False
+    off = np.abs(a.mean_ - b.mean_) / (b.scale_ + np.abs(b.mean_))
+    return bool(off.max() < SAME)
+
+
+def labels(models: Sequence[Any]) -> list[str]:
+    """The parameters that differ between the models, or the class if none does."""
+    params = [model.get_params() for model in models]
+    parts = []
+    for name in dict.fromkeys(name for each in params for name in each):
+        values = [each.get(name) for each in params]
+        if n_distinct(values) > 1:
+            parts.append(assignments(models, name, values))
+    joined = [in_lines(each) for each in zip(*parts, strict=True)]
+    return numbered(joined or [type(model).__name__ for model in models])
+
+
+def in_lines(parts: Sequence[str]) -> str:
+    """The parts with commas between them, in lines that leave room for the curves."""
+    found = parts[0]
+    for part in parts[1:]:
+        in_line = len(found) - found.rfind("\n") + len(part) < LABEL_WIDTH
+        found += (", " if in_line else ",\n") + part
+    return found
+
+
+def assignments(models: Sequence[Any], name: str, values: Sequence[Any]) -> list[str]:
+    """name=value of each model, in as few digits as tell values apart; and what "auto" took."""
+    enough = (d for d in (4, 8) if n_distinct(values, d) == n_distinct(values))
+    digits = next(enough, 17)
+    found = []
+    for model, value in zip(models, values, strict=True):
+        written = f"{name}={text(value, digits)}"
+        if isinstance(value, str) and value == "auto" and hasattr(model, f"{name}_"):
+            written += f" ({text(getattr(model, f'{name}_'), 4)})"
+        found.append(written)
+    return found
+
+
+def n_distinct(values: Sequence[Any], digits: int = 17) -> int:
+    """How many of the values differ in so many digits."""
+    return len({text(value, digits) for value in values})
+
+
+def text(value: Any, digits: int) -> str:
+    """A parameter as text: the same for 1, 1.0 and numbers of NumPy."""
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        return f"{float(value):.{digits}g}"
+    return repr(value) if isinstance(value, str) else str(value)
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """The names, with the number of the curve where several are alike."""
+    alike = {name for name in names if names.count(name) > 1}
+    return [f"{name} ({i})" if name in alike else name for i, name in enumerate(names, start=1)]

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._data.load import load_data, worker_copy
 from ._data.source import is_dask
-from ._data.validation import check_moments, look_if_not_finite, validated
+from ._data.validation import check_mergeable, check_moments, look_if_not_finite, validated
 from ._rows.in_memory import in_memory
 from ._run.callbacks import CallbackSupportMixin, Task
 from ._run.monitor import Monitor
@@ -446,15 +446,17 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             if first:
                 self._begin_stream(X, y)
             solver = self._stream_solver()
-            learn = {"cholesky": self._stream_exact, "svrg": self._stream_svrg, "sgd": self._stream_sgd}[solver]
-            if solver == "cholesky":
-                chunk = second_moments(X, y, w)
-            else:
-                chunk = SecondMoments(column_moments(X, w), column_moments(y, w))
+            exact = solver == "cholesky"
+            chunk = second_moments(X, y, w) if exact else SecondMoments(column_moments(X, w), column_moments(y, w))
             look_if_not_finite(self, chunk, X, y)
             moments = merge(self._moments, chunk)
             check_moments(moments)
-            last, mean = learn(X, y, w, moments)
+            if exact:
+                last, mean = self._learn_exactly(moments)
+                self.t_ += 1
+            else:
+                step = self._stream_svrg if solver == "svrg" else self._stream_sgd
+                last, mean = step(X, y, w, moments)
             self._publish(last, mean, moments)
             self.solver_ = solver
             self.n_iter_ += 1
@@ -472,6 +474,54 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
                 "Fit anew, or go on with solver='auto' or 'svrg'."
             )
         return "cholesky"
+
+    def merge(self, other: Self) -> Self:
+        """Learn the rows that another model has learnt, from its second moments.
+
+        The model is then what `fit` gives on the rows of both, in any order of merging: shards can be fitted by other
+        processes or machines and reduced. `other` stays as it is.
+
+        Parameters
+        ----------
+        other : MiniBatchRidgeSGD
+            Fitted by "cholesky" (which "auto" takes for few columns) like this one, with the same columns, targets and
+            parameters; `random_state`, `verbose` and `n_jobs` may differ.
+
+        Returns
+        -------
+        self : MiniBatchRidgeSGD
+            With the rows of both.
+
+        Raises
+        ------
+        ValueError
+            If the two do not go together; this one is then as it was.
+        NotFittedError
+            If one of them is not fitted.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_diabetes
+        >>> from sklearn_minibatch import MiniBatchRidgeSGD
+        >>> X, y = load_diabetes(return_X_y=True, scaled=False)
+        >>> shards = [MiniBatchRidgeSGD().fit(X[i::4], y[i::4]) for i in range(4)]
+        >>> model = shards[0]
+        >>> for shard in shards[1:]:
+        ...     model = model.merge(shard)
+        >>> bool(abs(model.coef_ - MiniBatchRidgeSGD().fit(X, y).coef_).max() < 1e-12)
+        True
+        """
+        check_is_fitted(self)
+        check_is_fitted(other)
+        with np.errstate(all="ignore"), AllOrNothing(self):
+            check_mergeable(self, other)
+            moments = merge(self._moments, other._moments)
+            check_moments(moments)
+            last, mean = self._learn_exactly(moments)
+            self._publish(last, mean, moments)
+            self.n_iter_ += other.n_iter_
+            self.t_ += other.t_
+        return self
 
     def _check_parameters(self):
         """Raise for invalid parameters. Scikit-learn spares a fitted estimator this; here only unchanged ones are spared."""
@@ -495,12 +545,11 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         self.n_iter_ = self.t_ = 0
         self.converged_ = False
 
-    def _stream_exact(self, X, y, w, moments):
-        """The closed form of all rows so far."""
+    def _learn_exactly(self, moments: SecondMoments) -> tuple[Parameters, Parameters]:
+        """The closed form of all rows so far, twice: nothing is averaged."""
         scaling = self._scaling(moments, "cholesky")
         closed = cholesky.closed_form(standardized(moments, scaling), self.alpha)
         solution = cholesky.exact_solution(closed, moments.x.n_rows, self.tol)
-        self.t_ += 1
         self.lr_ = solution.lr
         self.batch_size_ = solution.batch_size
         self.converged_ = solution.converged

@@ -15,7 +15,7 @@ model = MiniBatchRidgeSGD(random_state=0).fit(X, y)
 textbook = MiniBatchRidgeSGD(solver="sgd", batch_size=32, max_iter=30, tol=None, random_state=0).fit(X, y)
 print(f"R2 {model.score(X, y):.4f} after {model.n_iter_} epochs")
 names = ["default: svrg", "textbook: sgd"]
-display = LossHistoryDisplay.from_estimator([model, textbook], names=names, optimum="lowest")
+display = LossHistoryDisplay.from_estimator([model, textbook], names=names, optimum="closed_form", X=X, y=y)
 
 # %%
 # The default solver is at the optimum, up to rounding, after one epoch. The textbook algorithm comes near and then stays where

@@ -18,24 +18,40 @@ X = pd.get_dummies(deliveries).to_numpy(float)
 print(f"{X.shape[0]} deliveries, {X.shape[1]} columns: hour, day, distance, and what was ordered")
 
 # %%
-# The optimum is the loss of a fit that has converged far beyond what the picture shows.
+# One call fits a copy for each batch size and draws how far its loss is above the optimum, which is that of the closed form.
 
-optimum = MiniBatchRidgeSGD(tol=1e-12, random_state=0).fit(X, y).loss_history_[-1]
-
+svrg = MiniBatchRidgeSGD(random_state=0)
+sgd = MiniBatchRidgeSGD(solver="sgd", max_iter=20, tol=None, random_state=0)
 sizes = [4, 32, 256, 2048]
-svrg = [MiniBatchRidgeSGD(batch_size=size, random_state=0).fit(X, y) for size in sizes]
-sgd = [MiniBatchRidgeSGD(solver="sgd", batch_size=size, max_iter=20, tol=None, random_state=0).fit(X, y) for size in sizes]
 
-figure, axes = plt.subplots(1, 2, figsize=(8, 3.8), sharey=True)
-names = [f"{size} rows" for size in sizes]
-LossHistoryDisplay.from_estimator(svrg, ax=axes[0], names=names, optimum=optimum)
-LossHistoryDisplay.from_estimator(sgd, ax=axes[1], names=names, optimum=optimum)
+figure, axes = plt.subplots(1, 2, figsize=(8, 3.8), sharey=True, layout="constrained")
+how = {"param_name": "batch_size", "param_range": sizes, "optimum": "closed_form"}
+LossHistoryDisplay.from_param_range(svrg, X, y, ax=axes[0], **how)
+LossHistoryDisplay.from_param_range(sgd, X, y, ax=axes[1], **how)
 axes[0].set_title('solver="svrg"')
 axes[1].set_title('solver="sgd"')
 axes[1].set_ylabel("")
+axes[0].get_legend().remove()
 plt.show()
 
 # %%
-# The learning rates that "auto" chose. They grow with the batch size and then level off:
+# The default solver estimates the distance of its predictions to those of the closed form in every epoch, and stops by it. The
+# horizontal line is the default `tol`.
 
-print(pd.DataFrame({"svrg": [m.lr_ for m in svrg], "sgd": [m.lr_ for m in sgd]}, index=names).round(4).to_string())
+display = LossHistoryDisplay.from_param_range(svrg, X, y, param_name="batch_size", param_range=sizes, kind="distance")
+display.ax_.axhline(svrg.tol, color="0.5", linewidth=1)
+plt.show()
+
+# %%
+# Learning rates are compared in the same way. A smaller one takes more epochs and comes nearer to the optimum.
+
+LossHistoryDisplay.from_param_range(sgd, X, y, param_name="lr", param_range=[0.001, 0.01, 0.1, "auto"], optimum="closed_form")
+plt.show()
+
+# %%
+# The rates that "auto" takes grow with the batch size and then level off:
+
+rates = pd.DataFrame(index=pd.Index(sizes, name="batch size"))
+for model in (svrg, sgd):
+    rates[model.solver] = [model.set_params(batch_size=size).fit(X, y).lr_ for size in sizes]
+print(rates.round(4).to_string())

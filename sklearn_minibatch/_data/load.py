@@ -16,7 +16,9 @@ from sklearn.utils.validation import _check_feature_names
 
 from .._rows.chunked import ChunkedRows, gathered
 from .._rows.in_memory import in_memory
+from .._rows.protocol import Rows
 from .._statistics.moments import column_moments
+from .._statistics.scaling import Units
 from .._statistics.second_moments import (
     FEW_FEATURES,
     SecondMoments,
@@ -32,7 +34,7 @@ class TrainingData(NamedTuple):
     """Moments, a function from units to rows, rows held out, and the chunks where there are some."""
 
     moments: SecondMoments
-    make_rows: Callable[..., Any]
+    make_rows: Callable[[Units], Rows]
     validation: tuple[Any, ...] | None
     chunks: Any
 

@@ -11,6 +11,9 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from .._statistics.moments import LARGEST, TINY_WEIGHT, Moments
 from .._statistics.second_moments import SecondMoments, is_finite
 
+# Parameters that say nothing of the model that a fit arrives at.
+MAY_DIFFER = {"random_state", "verbose", "n_jobs"}
+
 
 class CheckedRows(NamedTuple):
     """Rows of positive weight: X (n, d) dense or CSR, y (n, t), w (n,) or None, and whether y was (n,)."""
@@ -117,6 +120,35 @@ def check_columns(name: str, columns: Moments, square: np.ndarray) -> None:
             "taken for constant. Multiply by a large constant.",
             stacklevel=5,
         )
+
+
+def check_mergeable(a: Any, b: Any) -> None:
+    """Raise ValueError, and say why, unless two fitted models can become one of the rows of both."""
+    if type(a) is not type(b):
+        raise ValueError(f"{type(a).__name__}.merge needs another {type(a).__name__}, got {type(b).__name__}.")
+    for model in (a, b):
+        if model._moments.xx is None:
+            raise ValueError(
+                f"merge needs the second moments of all rows, which solver={model.solver_!r} does not keep. Fit both models "
+                "with solver='cholesky', or with 'auto' and few columns."
+            )
+    theirs = b.get_params()
+    for name, value in a.get_params().items():
+        if name not in MAY_DIFFER and not (value is theirs[name] or value == theirs[name]):
+            raise ValueError(f"merge needs models with the same parameters; {name} is {value!r} and {theirs[name]!r}.")
+    for name, of_a, of_b in (
+        ("columns", a.n_features_in_, b.n_features_in_),
+        ("shapes of coef_", np.shape(a.coef_), np.shape(b.coef_)),
+        ("names of columns", named_columns(a), named_columns(b)),
+    ):
+        if of_a != of_b:
+            raise ValueError(f"merge needs models of the same columns and targets; {name}: {of_a} and {of_b}.")
+
+
+def named_columns(model: Any) -> list[str] | None:
+    """The names of the columns of a fitted model, if they have names."""
+    names = getattr(model, "feature_names_in_", None)
+    return None if names is None else list(names)
 
 
 def named(mask: np.ndarray, name: str) -> str:
