@@ -135,7 +135,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         Whether `fit` holds rows out, scores them (R^2) after every epoch, and returns the best epoch. "auto" takes "svrg"
         then; "cholesky" has one epoch to score.
     validation_fraction : float, default=0.1
-        Fraction of the rows to hold out. Equal rows are held out together.
+        Fraction of the rows to hold out, drawn by their numbers to seven digits. Equal rows are held out together.
     n_iter_no_change : int, default=5
         Epochs without a gain of more than `tol` after which early stopping, and "sgd", stop.
     warm_start : bool, default=False

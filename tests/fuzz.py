@@ -393,7 +393,7 @@ def weights(w, n):
 
 def together(found):
     """The rows of all chunks, with their weights."""
-    parts = [(as_floats(X), as_floats(y), weights(*rest or (None,), len(y))) for X, y, *rest in found]
+    parts = [(as_floats(X), as_floats(y), weights(*rest or (None,), len(y))) for X, y, *rest in found if len(y)]
     return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
 

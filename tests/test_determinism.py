@@ -116,6 +116,7 @@ print(np.flatnonzero(held_out(products, y, 0.1, np.random.RandomState(0))))
 """
 
 
+@pytest.mark.slow
 def test_another_blas_kernel_changes_no_bit_of_the_data_and_no_row_that_is_held_out():
     """The products differ in their last bits by kernel (where OpenBLAS has these), and the rows must not hang on them."""
     said = set()

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 SOLVERS = pytest.mark.parametrize("params", [{"batch_size": 8}, {"solver": "sgd", "lr": 0.01}], ids=["svrg", "sgd"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FITS)
 @pytest.mark.parametrize("trained", [False, True], ids=["the first fit", "a later one"])
 def test_a_fit_interrupted_at_a_line_keeps_the_last_complete_epoch(name, trained):
@@ -31,6 +32,7 @@ def test_a_fit_interrupted_at_a_line_keeps_the_last_complete_epoch(name, trained
     assert 5 < outcome.kept < outcome.tried
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STREAMS)
 @pytest.mark.parametrize("n_before", [0, 2], ids=["the first chunk", "the third"])
 def test_partial_fit_interrupted_at_a_line_keeps_what_was_before(name, n_before):

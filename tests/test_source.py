@@ -159,6 +159,7 @@ KINDS = {
 CHUNK = st.tuples(st.integers(0, 60), st.sampled_from(sorted(KINDS)), st.sampled_from(["none", "ones", "some"]))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(chunks=st.lists(CHUNK, min_size=1, max_size=8), ahead=st.booleans(), seed=st.integers(0, 2**16))
 def test_any_mixture_of_chunks(chunks, ahead, seed):
