@@ -110,10 +110,14 @@ def _reading(encoded: Encoded, has_text: bool) -> list[str]:
         for column in (encoded.plan.y, *(encoded.plan.columns[j] for j in encoded.plan.used(Use.NUMBERS)))
         if column.marks
     }
+    # Where names come twice, pandas would give the types of the first to the others too.
+    ours = [f"header=None, names={file.names!r}"]
+    if file.has_header:
+        ours = [f"skiprows={file.header_line}", *ours] if file.names != file.given else []
     options = [
         repr(file.path),
         *([f"sep={file.separator!r}"] if file.separator != "," else []),
-        *([f"header=None, names={file.names!r}"] if not file.has_header else []),
+        *ours,
         "skipinitialspace=True",
         *(["dtype=dict.fromkeys(text, str)"] if has_text else []),
         *([f"na_values={marks!r}"] if marks else []),

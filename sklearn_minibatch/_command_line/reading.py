@@ -44,6 +44,8 @@ class CsvFile:
     ----------
     given : list of str
         Names of the columns, as in the file.
+    header_line : int
+        Line of the file on which the first row ends.
     names : list of str
         The same, with names for those that have none, and different ones, as `pandas.read_csv` makes them.
 
@@ -64,7 +66,7 @@ class CsvFile:
             raise BadInput(f"cannot read {path}: {error.strerror}") from error
         if first is None:
             raise BadInput(f"{path} is empty")
-        row = first[1]
+        self.header_line, row = first
         self.given = row if has_header else [f"x{j}" for j in range(len(row))]
         self.names = distinct(self.given)
 

@@ -66,17 +66,19 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any, most_feature
     else:
         moments = SecondMoments(column_moments(rows.X, rows.w, n_jobs), column_moments(rows.y, rows.w))
     look_if_not_finite(estimator, moments, X, y)
-    order = rng.permutation(len(rows.y)) if estimator.shuffle else None
-    make_rows = partial(
-        in_memory,
-        rows.X,
-        rows.y,
-        rows.w,
-        order=order,
-        fit_intercept=estimator.fit_intercept,
-        mean_weight=moments.x.weight / moments.x.n_rows,
-        n_jobs=n_jobs,
-    )
+
+    def make_rows(scaling: Units) -> Rows:
+        return in_memory(
+            rows.X,
+            rows.y,
+            rows.w,
+            scaling,
+            estimator.fit_intercept,
+            mean_weight=moments.x.weight / moments.x.n_rows,
+            order=rng.permutation(len(rows.y)) if estimator.shuffle else None,
+            n_jobs=n_jobs,
+        )
+
     return TrainingData(moments, make_rows, validation, None)
 
 
