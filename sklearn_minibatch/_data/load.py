@@ -108,7 +108,7 @@ def partitions(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
 
     if y is None:
         raise ValueError("fit(X, y) of a Dask collection X needs y, in the same partitions.")
-    if estimator.solver == "sgd":
+    if getattr(estimator, "solver", None) == "sgd":
         raise ValueError(
             "solver='sgd' takes its steps one after the other, which partitions on a cluster cannot. Use solver='svrg', "
             "or dask_ml.wrappers.Incremental with this estimator, which hands it from partition to partition."
