@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn.model_selection import check_cv
+from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import _check_sample_weight
 
 from .._rows.chunk import Chunk
@@ -134,9 +135,7 @@ def of_partition(chunk: Chunk, n_folds: int, seed: int) -> FoldMoments:
 
 def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
     """The folds of arrays, as a splitter of scikit-learn has them. Rows of weight 0 have their places in it."""
-    has_zeros = sample_weight is not None and not np.all(sample_weight)
-    # Rows that do not count leave no trace in the moments, so they are looked at here.
-    X_all, y_all, _, single_target = as_floats(estimator, X, y, None, True, has_zeros)
+    X_all, y_all, _, single_target = as_floats(estimator, X, y, None, True, False)
     check_few_features(X_all.shape[1])
     estimator._single_target = single_target
     w_all = sample_weight
@@ -144,6 +143,10 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
         w_all = _check_sample_weight(w_all, X_all, dtype=np.float64, ensure_non_negative=True)
         if not w_all.any():
             raise ValueError("All sample weights are zero; at least one row must count.")
+        # Rows that do not count leave no trace in the moments, so they are looked at here.
+        if not w_all.all():
+            assert_all_finite(X_all[w_all == 0], input_name="X")
+            assert_all_finite(y_all[w_all == 0], input_name="y")
     labels, training, test = cells_of(splits_of(estimator.cv, X_all, y_all), len(y_all))
     rows = [counting(rows, w_all) for rows in groups(labels)]
     chunks = [Rows(X_all, y_all, w_all, each) for each in rows]
