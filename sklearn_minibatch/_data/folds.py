@@ -147,8 +147,11 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
         if not w_all.all():
             assert_all_finite(X_all[w_all == 0], input_name="X")
             assert_all_finite(y_all[w_all == 0], input_name="y")
-    labels, training, test = cells_of(splits_of(estimator.cv, X_all, y_all), len(y_all))
-    rows = [counting(rows, w_all) for rows in groups(labels)]
+    if estimator.cv is None or isinstance(estimator.cv, Integral):
+        groups, training, test = in_turn(len(y_all), number_of_folds(estimator.cv)), None, None
+    else:
+        groups, training, test = cells_of(splits_of(estimator.cv, X_all, y_all), len(y_all))
+    rows = [counting(rows, w_all) for rows in groups]
     chunks = [Rows(X_all, y_all, w_all, each) for each in rows]
     cells = tuple(in_threads(Rows.moments, chunks, effective_n_jobs(estimator.n_jobs)))
     data = FoldData(cells, training, test, [each.mean_square for each in chunks])
@@ -187,9 +190,16 @@ class Rows(NamedTuple):
         return np.stack(of_targets, axis=1)
 
 
+def in_turn(n_rows: int, n_folds: int) -> list[np.ndarray]:
+    """The rows of each fold, as `KFold` without shuffling has them."""
+    if n_rows < n_folds:
+        raise ValueError(f"{n_folds} folds need as many rows, got n_samples={n_rows}. Give more rows, or fewer folds by cv.")
+    return np.array_split(np.arange(n_rows), n_folds)
+
+
 def splits_of(cv: Any, X: Any, y: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """The training and test rows of each fold."""
-    splitter = check_cv(DEFAULT_FOLDS if cv is None else cv)
+    splitter = check_cv(cv)
     try:
         splits = list(splitter.split(X, y[:, 0] if y.shape[1] == 1 else y))
     except ValueError as error:
@@ -205,14 +215,14 @@ def splits_of(cv: Any, X: Any, y: np.ndarray) -> list[tuple[np.ndarray, np.ndarr
 
 def cells_of(
     splits: Sequence[tuple[np.ndarray, np.ndarray]], n_rows: int
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """The cell (n_rows,) of each row, and the masks of `FoldData`."""
+) -> tuple[list[np.ndarray], np.ndarray | None, np.ndarray | None]:
+    """The rows of each cell, and the masks of `FoldData`."""
     sets = [(as_mask(training, n_rows), as_mask(test, n_rows)) for training, test in splits]
     if any((training & test).any() for training, test in sets):
         raise ValueError("cv has rows both in the training and in the test set of a fold.")
     counts = np.sum([test for _, test in sets], axis=0, dtype=np.intp)
     if np.all(counts == 1) and len(sets) > 1 and all((training ^ test).all() for training, test in sets):
-        return np.argmax([test for _, test in sets], axis=0), None, None
+        return [np.flatnonzero(test) for _, test in sets], None, None
     # Rows with the same code are in the same sets.
     codes = np.zeros(n_rows, dtype=np.intp)
     for training, test in sets:
@@ -223,7 +233,7 @@ def cells_of(
                 "sets. Use a splitter whose test sets are disjoint, such as KFold or TimeSeriesSplit, or GridSearchCV."
             )
     first = np.unique(codes, return_index=True)[1]
-    return codes, np.array([training[first] for training, _ in sets]), np.array([test[first] for _, test in sets])
+    return alike(codes), np.array([training[first] for training, _ in sets]), np.array([test[first] for _, test in sets])
 
 
 def as_mask(rows: Any, n_rows: int) -> np.ndarray:
@@ -233,7 +243,7 @@ def as_mask(rows: Any, n_rows: int) -> np.ndarray:
     return mask
 
 
-def groups(labels: np.ndarray) -> list[np.ndarray]:
+def alike(labels: np.ndarray) -> list[np.ndarray]:
     """The rows of each label."""
     order = np.argsort(labels, kind="stable")
     return np.split(order, np.cumsum(np.bincount(labels))[:-1])
