@@ -18,7 +18,7 @@ from ._run.state import read, written
 from ._solvers.cholesky import closed_form
 from ._solvers.ridge_path import Fold, coefficient_path, default_alphas, error_path
 from ._statistics.fold_moments import FoldMoments, merge_folds
-from ._statistics.scaling import Units, spread, to_original
+from ._statistics.scaling import Units, to_original
 from ._statistics.second_moments import SecondMoments, standardized
 
 # Alphas of the default grid.
@@ -346,7 +346,9 @@ class MiniBatchRidgeSGDCV(RegressorMixin, BaseEstimator):
         if self.alphas is not None:
             alphas = np.asarray(self.alphas, dtype=float)
             if alphas.ndim != 1 or len(alphas) == 0 or not np.all((alphas >= 0) & np.isfinite(alphas)):
-                raise ValueError(f"alphas must be one or more finite numbers, each at least 0, in a list; got {self.alphas!r}.")
+                raise ValueError(
+                    f"alphas must be one or more finite numbers, each at least 0, in a list; got {self.alphas!r}."
+                )
 
     def _scaling(self, moments: SecondMoments) -> Units:
         """The scaled units of the rows with these moments."""
@@ -406,7 +408,7 @@ class MiniBatchRidgeSGDCV(RegressorMixin, BaseEstimator):
 
 
 def chosen_alphas(scores: Floats, alphas: Floats, one_standard_error: bool, verbose: int) -> tuple[Floats, Floats]:
-    """The alpha of each column of the scores (n_alphas, n_folds, m), and its mean score; the largest where there is no fold."""
+    """The alpha of each column of the scores (n_alphas, n_folds, m), and its mean score; the largest without folds."""
     n_folds = scores.shape[1]
     if n_folds == 0:
         return np.full(scores.shape[2], alphas.max()), np.full(scores.shape[2], np.nan)

@@ -239,7 +239,10 @@ def cells_of(
 def as_mask(rows: Any, n_rows: int) -> np.ndarray:
     """Row numbers, or a mask, as a mask (n_rows,)."""
     mask = np.zeros(n_rows, dtype=bool)
+    rows = np.asarray(rows)
     mask[rows] = True
+    if rows.dtype != bool and mask.sum() < len(rows):
+        raise ValueError("cv has a row twice in a set of a fold: give it the weight 2 by sample_weight instead.")
     return mask
 
 
