@@ -70,7 +70,7 @@ def dealt_splits(n, n_folds, random_state):
 
 def cut(X, y, w, sizes):
     """Chunks of these sizes, the last with what is left."""
-    ends = [0, *np.cumsum(sizes), len(y)]
+    ends = [0, *np.minimum(np.cumsum(sizes), len(y)), len(y)]
     parts = [slice(a, b) for a, b in pairwise(ends) if a < b]
     return [(X[rows], y[rows]) if w is None else (X[rows], y[rows], w[rows]) for rows in parts]
 
