@@ -92,7 +92,7 @@ def in_chunks(estimator: Any, chunks: Any, most_features: float | None, rng: Any
     if estimator.early_stopping:
         raise ValueError(
             "early_stopping=True needs all rows in memory. Set early_stopping=False: the default solver stops at the "
-            "closed form; to choose alpha, keep some chunks out of the source and score them."
+            "closed form; to choose alpha, use MiniBatchRidgeSGDCV."
         )
     most_features = FEW_FEATURES if most_features is None else max(FEW_FEATURES, most_features)
     first = chunks.reduce(gathered, merge, rng.randint(2**31), most_features)
