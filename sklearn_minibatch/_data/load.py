@@ -96,7 +96,7 @@ def in_chunks(estimator: Any, chunks: Any, most_features: float | None, rng: Any
     if estimator.early_stopping:
         raise ValueError(
             "early_stopping=True needs all rows in memory. Set early_stopping=False: the default solver stops at the "
-            "closed form; to choose alpha, keep some chunks out of the source and score them."
+            "closed form; to choose alpha, use MiniBatchRidgeSGDCV."
         )
     most_features = FEW_FEATURES if most_features is None else max(FEW_FEATURES, most_features)
     first = chunks.reduce(gathered, merge, rng.randint(2**31), most_features)
@@ -112,7 +112,7 @@ def partitions(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
 
     if y is None:
         raise ValueError("fit(X, y) of a Dask collection X needs y, in the same partitions.")
-    if estimator.solver == "sgd":
+    if getattr(estimator, "solver", None) == "sgd":
         raise ValueError(
             "solver='sgd' takes its steps one after the other, which partitions on a cluster cannot. Use solver='svrg', "
             "or dask_ml.wrappers.Incremental with this estimator, which hands it from partition to partition."

@@ -10,6 +10,7 @@ from sklearn.utils.validation import _num_samples
 
 from .._rows.chunk import Chunk
 from .._statistics import second_moments
+from .._statistics.fold_moments import FoldMoments, are_finite
 from .._statistics.second_moments import SecondMoments
 
 # Numbers in a chunk of a mapped array: 16 megabytes in float64. Up to four chunks are simply loaded.
@@ -199,4 +200,6 @@ def is_finite(value):
     """Whether moments or a tuple of sums hold numbers only; other values come from rows that were looked at before."""
     if isinstance(value, SecondMoments):
         return second_moments.is_finite(value)
+    if isinstance(value, FoldMoments):
+        return are_finite(value)
     return type(value) is not tuple or all(np.all(np.isfinite(part)) for part in value)
