@@ -102,7 +102,7 @@ def _show(args, model, names, X, y, fitted):
     fits = report.compare(model, X, y)
     _check_fit(fits[0], model)
     shown = _shown_coefficients(args, model)
-    print(f"alpha={model.alpha:g}, solver={model.solver}, mini-batches of {model.batch_size_} rows\n")
+    print(f"alpha={model.alpha:g}, {report.solver_in_words(model)}\n")
     print(*report.comparison_table(fits, names, X, y, shown), sep="\n")
     print("\nRidge is StandardScaler and Ridge(alpha * rows); SGDRegressor has a StandardScaler too.")
     print("Both are converted back. Seconds are for one fit, the best of up to three.")
@@ -124,14 +124,14 @@ def _show_chunks(args, model, encoded, fitted, with_bar):
     fit = report.fit_chunks(model, encoded.chunks, len(encoded.names), with_bar and find_spec("sklearn.callback") is not None)
     _check_fit(fit, model)
     shown = _shown_coefficients(args, model)
-    print(f"alpha={model.alpha:g}, solver={model.solver}, in chunks: without the comparison, which needs all rows in memory\n")
+    print(f"alpha={model.alpha:g}, solver={model.solver_}, in chunks: without the comparison, which needs all rows in memory\n")
     print(*report.chunks_table(fit, model, encoded.names, encoded.chunks, encoded.plan.y.mean, shown), sep="\n")
     print()
     _print_notes([fit], encoded.names, shown)
     _save(args, fitted)
 
     def draw():
-        report.draw_curves([model], [f'solver="{model.solver}"'], None, args.plot)
+        report.draw_curves([model], [f'solver="{model.solver_}"'], None, args.plot)
 
     print(_picture(draw, args.plot))
 

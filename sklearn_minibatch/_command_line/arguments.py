@@ -6,7 +6,7 @@ import csv
 from .cells import LARGEST, number
 
 PROGRAM = "python -m sklearn_minibatch"
-SOLVERS = ("svrg", "sgd")
+SOLVERS = ("auto", "cholesky", "svrg", "sgd")
 SEPARATORS = {"tab": "\t", r"\t": "\t"}
 
 

@@ -237,7 +237,7 @@ def grid_report(model, X, y):
         lines.append(f"on {n_rows:,} rows drawn at random")
     svrg, _ = grid_search(clone(model).set_params(solver="svrg"), X, y)
     spread = np.ptp(svrg.cv_results_["mean_test_score"])
-    lines += ["", 'solver="svrg", the default, gives the same answer for every batch size and learning rate:', ""]
+    lines += ["", 'solver="svrg" gives the same answer for every batch size and learning rate:', ""]
     lines += [*_grid_table(svrg), "", f"Largest difference between two cells: {spread:.1e}."]
     textbook = clone(model).set_params(solver="sgd", max_iter=TEXTBOOK_EPOCHS, tol=None)
     sgd, n_diverged = grid_search(textbook, X, y)
@@ -283,12 +283,23 @@ def draw_loss(model, minimum, X, y, path):
     shared = clone(model).set_params(batch_size=size)
     svrg = clone(shared).set_params(solver="svrg")
     textbook = clone(shared).set_params(solver="sgd", max_iter=TEXTBOOK_EPOCHS, tol=None)
-    others = [one for one in (svrg, textbook) if one.solver != model.solver or size != model.batch_size_]
+    others = [one for one in (svrg, textbook) if one.solver != model.solver_ or size != model.batch_size_]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         curves = [model, *(one.fit(X, y) for one in others)]
-    names = [f'solver="{one.solver}", batch_size={one.batch_size_}' for one in curves]
+    names = [curve_name(one) for one in curves]
     draw_curves(curves, names, minimum, path)
+
+
+def curve_name(model):
+    """The label of the curve of a fitted model."""
+    return f'solver="{model.solver_}"' + ("" if model.solver_ == "cholesky" else f", batch_size={model.batch_size_}")
+
+
+def solver_in_words(model):
+    """The solver of a fitted model, and its mini-batches if it has some."""
+    read = "in one read of the rows" if model.solver_ == "cholesky" else f"mini-batches of {model.batch_size_} rows"
+    return f"solver={model.solver_}, {read}"
 
 
 def draw_curves(models, names, minimum, path):
