@@ -124,7 +124,9 @@ def _show_chunks(args, model, encoded, fitted, with_bar):
     fit = report.fit_chunks(model, encoded.chunks, len(encoded.names), with_bar and find_spec("sklearn.callback") is not None)
     _check_fit(fit, model)
     shown = _shown_coefficients(args, model)
-    print(f"alpha={model.alpha:g}, solver={model.solver_}, in chunks: without the comparison, which needs all rows in memory\n")
+    print(
+        f"alpha={model.alpha:g}, solver={model.solver_}, in chunks: without the comparison, which needs all rows in memory\n"
+    )
     print(*report.chunks_table(fit, model, encoded.names, encoded.chunks, encoded.plan.y.mean, shown), sep="\n")
     print()
     _print_notes([fit], encoded.names, shown)
