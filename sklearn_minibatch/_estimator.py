@@ -28,14 +28,13 @@ from ._solvers.preconditioner import Diagonal, Identity, preconditioner
 from ._solvers.sgd import DIVERGED, Plan, iterate, loss, one_epoch, sgd
 from ._solvers.stream import (
     STEP,
+    Seen,
     Slopes,
     curvature_of_fit,
-    is_stale,
-    refreshed,
-    stream_chunk,
+    learnt,
     unseen,
-    with_rows,
 )
+from ._solvers.stream import Plan as StreamPlan
 from ._solvers.svrg import svrg
 from ._statistics.moments import column_moments, merge, no_moments
 from ._statistics.scaling import Units, power_of_2, spread, to_original, to_scaled
@@ -473,25 +472,23 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         self.converged_ = False
 
     def _stream_svrg(self, X, y, w, order, moments, y_moments, rng):
-        units = self._units(moments, y_moments)
+        before, now = (Seen(*each, self._units(*each)) for each in ((self._moments, self._y_moments), (moments, y_moments)))
         w = np.ones(len(y)) if w is None else w
         curvature = unseen(moments, self.preconditioner) if self._curvature is None else self._curvature
-        curvature = with_rows(curvature, X, w, self._moments.n_rows, rng)
-        if is_stale(curvature, self._moments, moments):
-            curvature = refreshed(curvature, moments, units, self.alpha, rng)
         batch_size = self.batch_size
         if batch_size == "auto":
             # Without a preconditioner it is the number of steps that counts.
-            batch_size = SGD_BATCH if isinstance(curvature.P, Identity) else STREAM_BATCH
+            bare = curvature.sketch is None and isinstance(curvature.P, Identity)
+            batch_size = SGD_BATCH if bare else STREAM_BATCH
         lr = None if self.lr == "auto" else self.lr
+        plan = StreamPlan(self.alpha, batch_size, lr, self._units)
         slopes = Slopes(self._last[0], self._predicting[0])
-        seen = self._moments.weight
-        slopes = stream_chunk(X, y, w, order, slopes, curvature, seen, units, self.alpha, batch_size, lr)
+        slopes, curvature = learnt(X, y, w, order, slopes, curvature, before, now, plan, rng)
         self._curvature = curvature
         self.batch_size_ = batch_size
         self.lr_ = STEP * min(batch_size, len(y)) / moments.n_rows if lr is None else float(lr)
         self.t_ += -(-len(y) // batch_size)
-        return [(coef, units.y_mean - units.x_mean @ coef) for coef in slopes]
+        return [(coef, now.units.y_mean - now.units.x_mean @ coef) for coef in slopes]
 
     def _stream_sgd(self, X, y, w, order, moments, y_moments, rng):
         units = self._units(moments, y_moments)
