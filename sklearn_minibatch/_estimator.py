@@ -32,14 +32,13 @@ from ._solvers.problem import Parameters, Problem, Settings, Solution
 from ._solvers.sgd import DIVERGED, iterate, loss, one_epoch
 from ._solvers.stream import (
     STEP,
+    Seen,
     Slopes,
     curvature_of_fit,
-    is_stale,
-    refreshed,
-    stream_chunk,
+    learnt,
     unseen,
-    with_rows,
 )
+from ._solvers.stream import Plan as StreamPlan
 from ._statistics.moments import column_moments
 from ._statistics.scaling import Units, power_of_2, spread, to_original, to_scaled
 from ._statistics.second_moments import (
@@ -603,27 +602,29 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         return rng, rng.permutation(n_rows) if self.shuffle and n_rows > 1 else np.arange(n_rows)
 
     def _stream_svrg(self, X, y, w, second):
-        units = self._scaling(second, "svrg")
-        moments = second.x
+        before = self._seen(self._moments.x, self._moments.y)
+        now = self._seen(second.x, second.y)
         rng, order = self._order(len(y))
         w = np.ones(len(y)) if w is None else w
-        curvature = self._curvature_so_far(moments)
-        curvature = with_rows(curvature, X, w, self._moments.x.n_rows, rng)
-        if is_stale(curvature, self._moments.x, moments):
-            curvature = refreshed(curvature, moments, units, self.alpha, rng)
+        curvature = self._curvature_so_far(now.x)
         batch_size = self.batch_size
         if batch_size == "auto":
             # Without a preconditioner it is the number of steps that counts.
-            batch_size = sgd.BATCH_SIZE if isinstance(curvature.P, Identity) else STREAM_BATCH
+            bare = curvature.sketch is None and isinstance(curvature.P, Identity)
+            batch_size = sgd.BATCH_SIZE if bare else STREAM_BATCH
         lr = None if self.lr == "auto" else self.lr
+        plan = StreamPlan(self.alpha, batch_size, lr, self._seen)
         slopes = Slopes(self._last[0], self._predicting[0])
-        seen = self._moments.x.weight
-        slopes = stream_chunk(X, y, w, order, slopes, curvature, seen, units, self.alpha, batch_size, lr)
+        slopes, curvature = learnt(X, y, w, order, slopes, curvature, before, now, plan, rng)
         self._curvature = curvature
         self.batch_size_ = batch_size
-        self.lr_ = STEP * min(batch_size, len(y)) / moments.n_rows if lr is None else float(lr)
+        self.lr_ = STEP * min(batch_size, len(y)) / now.x.n_rows if lr is None else float(lr)
         self.t_ += -(-len(y) // batch_size)
-        return [(coef, units.y_mean - units.x_mean @ coef) for coef in slopes]
+        return [(coef, now.units.y_mean - now.units.x_mean @ coef) for coef in slopes]
+
+    def _seen(self, x, y):
+        """The moments of x and of y, with the scaled units that they make."""
+        return Seen(x, y, self._scaling(SecondMoments(x, y), "svrg"))
 
     def _curvature_so_far(self, first):
         """What the stream knows of the Hessian; `first` are the moments of all rows."""
