@@ -10,7 +10,8 @@ from pathlib import Path
 
 from . import problems, report, timing
 from .peers import PEERS
-from .targets import TARGETS, Size
+from .rows import Size
+from .targets import TARGETS
 
 # Problems, seconds that a peer may spend on one before it is timed, and repeats.
 COMPARISONS = {"tiny": (problems.tiny, 0.02, 1), "short": (problems.short, 2.0, 3), "full": (problems.full, 20.0, 5)}

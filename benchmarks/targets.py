@@ -8,7 +8,6 @@ import sys
 import tracemalloc
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from sklearn.datasets import load_diabetes
@@ -17,61 +16,15 @@ from sklearn.linear_model import SGDRegressor
 from sklearn_minibatch import MiniBatchRidgeSGD
 
 from . import peers, timing
+from .one_read import TARGETS as ONE_READ
 from .peers import best_rate
 from .problems import conditioned, movielens, sparse_rows, text
+from .rows import Row, times_faster, times_its_time
 from .runner import trial
 from .timing import duration, epoch_seconds, interleaved, plain
 
 PEERS = {peer.name: peer for peer in peers.PEERS}
 OURS = peers.PEERS[0]
-
-
-class Row(NamedTuple):
-    """A line of the table: what was measured, the target in words, the figure and whether it is met."""
-
-    what: str
-    target: str
-    measured: str
-    ok: bool | None
-    points: tuple | None = None  # name and values of x and of y, where there is something to draw
-
-
-class Size(NamedTuple):
-    """Rows are divided by `shrink`, runs repeated `repeats` times; `budget` is seconds for finding a peer's setting."""
-
-    shrink: int
-    repeats: int
-    budget: float
-
-    def rows(self, n):
-        return max(200, n // self.shrink)
-
-    def at_most(self, repeats):
-        return self._replace(repeats=min(self.repeats, repeats))
-
-    def columns(self, d):
-        return min(d, 50) if self.shrink > 1 else d
-
-
-def times_faster(what, at_least, seconds, note=""):
-    """Row for the seconds of ours and of a peer: (2, 2), median and least, or (1, 2) where there is no least."""
-    ratio = seconds[0, 1] / seconds[0, 0]
-    return Row(what, f">= {at_least:g}x as fast", both(seconds, ratio) + note, bool(ratio >= at_least))
-
-
-def times_its_time(what, at_most, seconds, note=""):
-    """As `times_faster`, for a target on our time over the other's."""
-    ratio = seconds[0, 0] / seconds[0, 1]
-    return Row(what, f"<= {at_most:g}x its time", both(seconds, ratio) + note, bool(0 < ratio <= at_most))
-
-
-def both(seconds, ratio):
-    ours, theirs = (spread(*each) for each in seconds.T)
-    return f"{plain(ratio, 2)}x: {ours} against {theirs}"
-
-
-def spread(median, least=None):
-    return duration(median) if least is None else f"{duration(median)} (least {duration(least)})"
 
 
 def textbook(problem, batch_size, lr):
@@ -290,17 +243,6 @@ def threads(size):
     timing.use(before)
 
 
-def single_precision(size):
-    """float32 against float64."""
-    for n, d in ((200_000, 50), (50_000, 200)):
-        problem = conditioned(size.rows(n), d)
-        half = replace(problem, X=problem.X.astype(np.float32))
-        runs = [partial(OURS.fit, each, 1e-6) for each in (half, problem)]
-        error = problem.error(OURS.fit(half, 1e-6).predict(half.X))
-        seconds = interleaved(runs, size.repeats)
-        yield times_faster(f"fit, {problem.name}, float32 against float64", 1.6, seconds, f"; leaves {error:.0e}")
-
-
 def peak(model, problem):
     """Peak bytes of a fit beyond its input, as tracemalloc counts NumPy's arrays."""
     tracemalloc.start()
@@ -345,12 +287,14 @@ def power_law(letter, values, problems, size):
 
 def flat(name, values, problems):
     """Row for the epochs that the defaults take."""
-    epochs = [OURS.fit(each, 1e-6).iterations for each in problems]
+    models = [MiniBatchRidgeSGD(solver="svrg", alpha=each.alpha, random_state=0) for each in problems]
+    epochs = [model.fit(each.X, each.y).n_iter_ for model, each in zip(models, problems, strict=True)]
     listed, level = ", ".join(map(str, epochs)), max(epochs) <= 2 * min(epochs)
     return Row(f"epochs to tol by {name}", "flat: <= 2x the least", listed, level, (name, values, "epochs", epochs))
 
 
 TARGETS = (
+    *ONE_READ,
     epochs,
     loop,
     reading,
@@ -363,7 +307,6 @@ TARGETS = (
     streaming,
     small,
     threads,
-    single_precision,
     memory,
     growth,
 )

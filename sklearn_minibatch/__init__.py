@@ -3,6 +3,7 @@
 from ._data.source import ChunkSource
 from ._display import LossHistoryDisplay
 from ._estimator import MiniBatchRidgeSGD
+from ._estimator_cv import MiniBatchRidgeSGDCV
 from ._onnx import register_onnx_converter
 from ._run.callbacks import EpochProgressBar
 from ._version import __version__
@@ -12,6 +13,7 @@ __all__ = [
     "EpochProgressBar",
     "LossHistoryDisplay",
     "MiniBatchRidgeSGD",
+    "MiniBatchRidgeSGDCV",
     "__version__",
     "register_onnx_converter",
 ]

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
@@ -20,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ._data.evaluation import chunks_to_score, predicted_chunks, r2_of_chunks
 from ._data.load import load_data, worker_copy
 from ._data.refusals import check_kinds, naming_text
-from ._data.source import ChunkSource, holds_chunks, is_dask
+from ._data.source import ChunkSource, check_alone, holds_chunks, is_dask
 from ._data.validation import Number, check_mergeable, check_moments, look_if_not_finite, validated
 from ._rows.in_memory import in_memory
 from ._run.callbacks import CallbackSupportMixin, Task
@@ -75,31 +76,36 @@ def _checking_parameters(method: Method) -> Method:
 
 
 class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
-    """Ridge regression trained by mini-batch SGD, with its scaler inside.
+    """Ridge regression in closed form from one read of the rows, or by mini-batches, with its scaler inside.
 
     Minimises, over the coefficients `beta` of the standardised columns z = (x - mean) / std and the intercept b,
 
         F = 1/(2 W) sum_i w_i (z_i . beta + b - y_i)^2 + alpha/2 ||beta||^2,        W = sum_i w_i
 
     which is the objective of ``make_pipeline(StandardScaler(), Ridge(alpha=alpha * W))``, and gives the coefficients in the
-    units of the original columns. The default solver reaches the minimiser, whatever the batch size and the learning rate.
+    units of the original columns. The solvers "cholesky" and "svrg" reach the minimiser, whatever the batch size and the
+    learning rate; "auto" takes one of them.
 
     Parameters
     ----------
     alpha : float, default=1e-4
         Strength of the penalty on the standardised coefficients, as in :class:`~sklearn.linear_model.SGDRegressor`.
         :class:`~sklearn.linear_model.Ridge` calls ``alpha * W`` alpha.
-    solver : {"svrg", "sgd"}, default="svrg"
-        "svrg": preconditioned, variance-reduced mini-batch steps, combined by conjugate gradients; lands on the closed
-        form. "sgd": the textbook algorithm, for comparison and teaching.
+    solver : {"auto", "cholesky", "svrg", "sgd"}, default="auto"
+        "auto" takes "cholesky" for up to 1,000 columns, and "svrg" above. It takes "svrg" too where `batch_size`, `lr`,
+        `preconditioner` or `early_stopping` is set, and for sparse rows in memory with so few entries that passes over them
+        cost less than products of the columns. "cholesky" solves the normal equations, from second moments gathered in one
+        read of the rows. "svrg" takes preconditioned, variance-reduced mini-batch steps, combines them by conjugate
+        gradients, and lands on the closed form. "sgd" is the textbook algorithm, for comparison and teaching.
     batch_size : int or "auto", default="auto"
-        Rows per mini-batch; more than there are means all of them. "auto" takes, for "svrg", 2048 or twice as many as there
-        are columns, or all rows where those would be fewer than 8 mini-batches, where rows come in chunks, or where the
-        preconditioner is diagonal; for "sgd", 32. In `partial_fit`, 512 for "svrg" with a preconditioner, else 32.
+        Rows per mini-batch of "svrg" and "sgd"; more than there are means all of them. "cholesky" has no mini-batches. "auto"
+        takes, for "svrg", 2048 or twice as many as there are columns, or all rows where those would be fewer than 8
+        mini-batches, where rows come in chunks, or where the preconditioner is diagonal; for "sgd", 32. In `partial_fit`, 512
+        for "svrg" with a preconditioner, otherwise 32.
     lr : float or "auto", default="auto"
-        Learning rate. "auto" takes 1 / (largest curvature of a mini-batch); in `partial_fit`, with "svrg" a step that falls
-        like 1/t, with "sgd" the least of those rates over the chunks so far. In `fit` with "svrg" it is cut where it proves
-        too large, and steps over all rows do not use it.
+        Learning rate of "svrg" and "sgd"; "cholesky" has none. "auto" takes 1 / (largest curvature of a mini-batch); in
+        `partial_fit`, with "svrg" a step that falls like 1/t, with "sgd" the least of those rates over the chunks so far. In
+        `fit` with "svrg" it is cut where it proves too large, and steps over all rows do not use it.
     lr_schedule : {"constant", "inverse_time", "compound"}, default="constant"
         For "sgd". In epoch e = 1, 2, ...: the rate is `lr`; ``lr / (1 + lr_decay * e)``; or is divided by
         ``1 + lr_decay * e`` again before every mini-batch. A call of `partial_fit` is an epoch.
@@ -107,38 +113,45 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         For the last two schedules.
     preconditioner : int, "auto" or None, default="auto"
         For "svrg". An int is the rank of a randomised Nystrom approximation of the Hessian. "auto" takes the Hessian of a
-        random sketch of the rows for up to 3000 columns, and rank 100 above; for sparse rows with so many columns that a
-        (d, d) matrix costs more than it saves, the diagonal. None does without. `partial_fit`, where it is not None, takes
-        the sketch for up to 3000 columns, and does without above.
+        random sketch of the rows for up to 3000 columns, and rank 100 above; the Hessian itself where the first pass over
+        chunks has left it (up to 1000 columns); and the diagonal for sparse rows with so many columns that a (d, d) matrix
+        costs more than it saves. None does without. `partial_fit`, where it is not None, takes the sketch for up to 3000
+        columns, and does without above.
     average : bool, default=False
         For "sgd": predict with a running average of the iterates in which step t has weight proportional to t.
     max_iter : int, default=100
-        Largest number of epochs, passes of mini-batches over the rows, in `fit`.
+        Largest number of epochs in `fit`. "cholesky" takes one, and more only where gradients from the rows refine it.
     tol : float or None, default=1e-6
-        "svrg" has converged when its predictions are, by its estimate, within `tol` standard deviations of y (root mean
-        square) of those of the closed form, or so near that rounding errors hide the rest. "sgd" has when F has not fallen by
-        more than this fraction for `n_iter_no_change` epochs. None runs `max_iter` epochs.
+        "svrg" stops when its predictions are, by its estimate, within `tol` standard deviations of y (root mean square) of
+        those of the closed form, or so near that rounding errors hide the rest. "cholesky" refines its solution when rounding
+        errors may have cost the predictions more than ``tol / 10`` standard deviations of y. "sgd" ends when F has not fallen
+        by more than this fraction for `n_iter_no_change` epochs. None runs `max_iter` epochs of "svrg" and "sgd", and one of
+        "cholesky".
     fit_intercept : bool, default=True
         Whether to fit an intercept, which is never penalised. If not, columns are scaled but not centred.
     standardize : bool, default=True
         Whether to divide columns by their standard deviation. If not, the penalty is on the original coefficients.
     shuffle : bool, default=True
         Whether to shuffle the rows, once; and in every epoch "svrg" the mini-batches, "sgd" the rows, from 8,000 rows on in
-        groups of 8 where the batch size allows.
+        groups of 8 where the batch size allows. For "cholesky" the order of the rows is of no account.
     early_stopping : bool, default=False
-        Whether `fit` holds rows out, scores them (R^2) after every epoch, and returns the best epoch.
+        Whether `fit` holds rows out, scores them (R^2) after every epoch, and returns the best epoch. "auto" takes "svrg"
+        then; "cholesky" has one epoch to score.
     validation_fraction : float, default=0.1
-        Fraction of the rows to hold out. Equal rows are held out together.
+        Fraction of the rows to hold out, drawn by their numbers to seven digits. Equal rows are held out together.
     n_iter_no_change : int, default=5
         Epochs without a gain of more than `tol` after which early stopping, and "sgd", stop.
     warm_start : bool, default=False
-        Whether `fit` starts from the coefficients of the last one.
+        Whether `fit` starts from the coefficients of the last one. "cholesky" needs no start: it makes a difference only where
+        several coefficients fit alike, which with ``alpha=0`` they do if columns follow from others.
     random_state : int, RandomState instance or None, default=None
-        For shuffling, the sketch and the held-out rows.
+        For shuffling, the sketch and the held-out rows. "cholesky" needs it for held-out rows only, and where "svrg" finishes
+        because columns follow from others.
     verbose : int, default=0
         1 prints a line per epoch: epoch, loss, distance to the closed form, seconds.
     n_jobs : int or None, default=None
-        Threads that share out blocks of dense rows in `fit` with "svrg"; -1 takes all cores. It changes no bit of the result.
+        Threads that share out blocks of dense rows in memory in `fit`, for the moments and for the passes of "svrg"; -1 takes
+        all cores. It changes no bit of the result.
 
     Attributes
     ----------
@@ -148,22 +161,28 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         Intercept in original units.
     scaler_ : StandardScaler
         Weighted mean, variance and scale of the columns, over all rows trained on.
+    solver_ : str
+        The solver of the last `fit` or `partial_fit`: what "auto" has taken, or `solver`.
     loss_history_ : ndarray of shape (n_epochs,)
-        F after each epoch of `fit`, summed over the targets; empty after `partial_fit` alone.
+        F after each epoch of the last `fit`, summed over the targets; empty after `partial_fit` alone.
     distance_history_ : ndarray of shape (n_epochs,)
-        With "svrg", the estimate that `tol` is held against, after each epoch of `fit`; else empty.
+        Distance of the predictions to those of the closed form, in standard deviations of y, after each epoch of the last
+        `fit`. "cholesky": a bound on what rounding errors may have cost, and the estimates of the epochs that refine, if any.
+        "svrg": the estimate that `tol` is held against. "sgd": empty.
     n_iter_ : int
-        Epochs run, calls of `partial_fit` included.
+        Epochs of the last `fit`, of which "cholesky" runs one unless gradients refine it; and calls of `partial_fit` since.
     t_ : int
-        Mini-batch steps taken.
+        Steps taken: mini-batches, or for "cholesky" one a solution and one a refinement.
     lr_ : float
-        Learning rate: as resolved, and cut if need was.
+        Learning rate: as resolved, and cut if need was; 1.0 for "cholesky".
     batch_size_ : int
-        Rows per mini-batch, as resolved.
+        Rows per mini-batch, as resolved; all rows for "cholesky".
     converged_ : bool
-        Whether the last `fit` met `tol`, or came as near as float64 allows.
+        "cholesky": whether rounding errors cost at most `tol`, by the bound or after refinement; `partial_fit` and `merge`
+        tell too. "svrg": whether the last `fit` met `tol`, or came as near as float64 allows. "sgd": whether F stopped
+        falling in the last `fit`. With ``tol=None`` it is False.
     n_passes_ : int
-        Passes of the last `fit` over chunks, if the rows came in chunks.
+        Passes of the last `fit` over chunks, if the rows came in chunks: one for "cholesky", unless gradients refine it.
     validation_scores_ : list of float
         R^2 on the held-out rows after each epoch, with early stopping.
     n_features_in_ : int
@@ -173,7 +192,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
     See Also
     --------
-    sklearn.linear_model.Ridge : The closed form, in memory.
+    sklearn.linear_model.Ridge : The closed form, of rows in memory.
     sklearn.linear_model.SGDRegressor : Single-row steps, several losses.
 
     Notes
@@ -187,6 +206,16 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     A column whose variance underflows float64 (it varies by less than 1e-154) is taken for constant, with a warning. Columns
     with a root mean square beyond 1e151, and targets with such a standard deviation, are refused by name.
 
+    Second moments are the weighted means of the columns [x, y] and their centred products. Blocks of rows are centred before
+    they are multiplied, and merged by the formulas of Chan, Golub and LeVeque (1983), "Algorithms for computing the sample
+    variance". So they lose no digits where columns lie far from 0 or where chunks drift, and any order of merging gives the
+    same, up to rounding. From them "cholesky" has the closed form; `partial_fit` with "auto" or "cholesky" leaves that of all
+    rows so far after every call, and `merge` that of the rows of two models.
+
+    Rounding errors of these products cost the predictions at most about eps (1 + ||D beta||) / sqrt(l) standard deviations of
+    y, where D brings the columns to unit length and l is the least eigenvalue of the Hessian of such columns. Where that is
+    more than ``tol / 10``, "cholesky" takes gradients from the rows, which have twice the digits, until they meet `tol`.
+
     The variance-reduced step is that of Johnson and Zhang (2013), "Accelerating stochastic gradient descent using predictive
     variance reduction"; the sketch that of Charikar, Chen and Farach-Colton (2002).
 
@@ -195,9 +224,12 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     >>> from sklearn.datasets import load_diabetes
     >>> from sklearn_minibatch import MiniBatchRidgeSGD
     >>> X, y = load_diabetes(return_X_y=True, scaled=False)
-    >>> model = MiniBatchRidgeSGD(random_state=0).fit(X, y)
-    >>> print(f"{model.score(X, y):.4f} after {model.n_iter_} epochs")
-    0.5177 after 2 epochs
+    >>> model = MiniBatchRidgeSGD().fit(X, y)
+    >>> print(f"{model.score(X, y):.4f} by {model.solver_}")
+    0.5177 by cholesky
+    >>> model = MiniBatchRidgeSGD(batch_size=32, random_state=0).fit(X, y)
+    >>> print(f"{model.score(X, y):.4f} by {model.solver_}")
+    0.5177 by svrg
     """
 
     coef_: Floats
@@ -304,7 +336,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
     @_checking_parameters
     def fit(self, X: Rows | Iterable[Any], y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
-        """Fit to the rows of X, in as many epochs as it takes.
+        """Fit to the rows of X: by "cholesky" in one read, by the other solvers in as many epochs as it takes.
 
         Parameters
         ----------
@@ -412,10 +444,19 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
     @_checking_parameters
     def partial_fit(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Learn from a chunk of rows: one pass of mini-batch steps over it, after which it may be forgotten.
+        """Learn from a chunk of rows, which may then be forgotten.
 
-        The scaler runs along with the rows of all calls. May be the first call, follow others, or follow `fit`. The model, and
-        so a pickle of it, may hold up to 511 of the last rows until they enter the sketch.
+        With solver "auto" or "cholesky", the model is after every call what `fit` gives on all rows so far, however they
+        were cut into chunks; there may be fewer rows than columns. "auto" does so for up to 1,000 columns. The model keeps
+        the second moments of the rows, a (d, d) matrix for d columns, and factors it in every call.
+
+        With "svrg", which "auto" takes as in `fit`, and with "sgd", it takes one pass of mini-batch steps over the chunk,
+        which come near the closed form but do not land on it. With "svrg" the model, and so a pickle of it, may hold up to
+        511 of the last rows until they enter the sketch.
+
+        The scaler runs along with the rows of all calls. May be the first call, follow others, or follow `fit`. If `solver`
+        has been changed in between, "svrg" and "sgd" go on from where the model stands; "auto" goes on with "svrg" where
+        some rows have been learnt without their second moments.
 
         Parameters
         ----------
@@ -434,8 +475,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X, y or the weights do not fit what came before, or the steps of solver "sgd" diverge; the estimator is then
-            as it was.
+            If X, y or the weights do not fit what came before, the steps of solver "sgd" diverge, or `solver` has become
+            "cholesky" after rows without second moments; the estimator is then as it was.
         KeyboardInterrupt
             If interrupted. The estimator is then as it was, and the chunk may be handed over again; `n_iter_`, which counts
             the chunks, tells of an interrupt that came just after the end.
@@ -694,15 +735,14 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             If X, y or the weights are not as above.
         """
         check_is_fitted(self)
-        if y is not None and holds_chunks(X):
-            raise ValueError("A source of chunks (X, y) carries its own y. Leave y out: score(source).")
+        check_alone(X, y, "score")
         chunks = chunks_to_score(self, X, y, sample_weight)
         if chunks is not None:
             return r2_of_chunks(chunks, self)
         if y is None:
             raise ValueError("score(X, y) requires y to be passed, but the target y is None.")
         check_kinds(y=y, sample_weight=sample_weight)
-        return float(super().score(X, y, sample_weight))
+        return float(r2_score(y, self.predict(X), sample_weight=sample_weight))
 
     def _scaling(self, moments: SecondMoments, solver: str) -> Units:
         """The scaled units to fit in.

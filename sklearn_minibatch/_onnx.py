@@ -3,10 +3,11 @@
 import numpy as np
 
 from ._estimator import MiniBatchRidgeSGD
+from ._estimator_cv import MiniBatchRidgeSGDCV
 
 
 def register_onnx_converter() -> None:
-    """Teach skl2onnx to convert :class:`MiniBatchRidgeSGD`, alone and inside pipelines.
+    """Teach skl2onnx to convert :class:`MiniBatchRidgeSGD` and :class:`MiniBatchRidgeSGDCV`, alone and inside pipelines.
 
     Call it once, before ``skl2onnx.to_onnx`` or ``skl2onnx.convert_sklearn``. It needs the extra ``[onnx]``:
     ``pip install 'sklearn-minibatch[onnx]'``. The graph has one output of shape (n_samples, n_targets), of the type of the
@@ -28,9 +29,8 @@ def register_onnx_converter() -> None:
         from skl2onnx.common.shape_calculator import calculate_linear_regressor_output_shapes
     except ImportError as error:
         raise ImportError("register_onnx_converter needs skl2onnx: pip install 'sklearn-minibatch[onnx]'") from error
-    update_registered_converter(
-        MiniBatchRidgeSGD, "SklearnMiniBatchRidgeSGD", calculate_linear_regressor_output_shapes, convert
-    )
+    for model in (MiniBatchRidgeSGD, MiniBatchRidgeSGDCV):
+        update_registered_converter(model, f"Sklearn{model.__name__}", calculate_linear_regressor_output_shapes, convert)
 
 
 def convert(scope, operator, container):

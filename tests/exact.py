@@ -49,7 +49,11 @@ def minimiser(X, y, alpha=0.0, w=None, fit_intercept=True, standardize=True):
         w = w / w.sum()
         x_mean, y_mean = w @ X, w @ y
         var = w @ (X - x_mean) ** 2
-        scale = np.array([mpmath.sqrt(v) if standardize and v > 0 else mpmath.mpf(1) for v in var])
+        # The mean of a constant has rounding errors too, if in the last of so many digits.
+        varies = (X[w > 0][0] != X)[w > 0].any(axis=0)
+        scale = np.array(
+            [mpmath.sqrt(v) if standardize and does else mpmath.mpf(1) for v, does in zip(var, varies, strict=True)]
+        )
         if not fit_intercept:
             x_mean, y_mean = 0 * x_mean, 0 * y_mean
         Z, v = (X - x_mean) / scale, y - y_mean

@@ -9,6 +9,7 @@ import argparse
 import faulthandler
 import io
 import linecache
+import math
 import pickle
 import sys
 import tempfile
@@ -33,9 +34,11 @@ from sklearn.utils import check_random_state
 from sklearn_minibatch import ChunkSource, LossHistoryDisplay, MiniBatchRidgeSGD
 from sklearn_minibatch._solvers.sgd import DIVERGED
 
+from .oracles import closed_form, distance, scaling
+
 VALID = {
     "alpha": [0, 0.0, 1e-300, 1e-12, 1e-4, 1, np.float64(0.1), 1e12, 1e300, 1.7e308],
-    "solver": ["svrg", "sgd"],
+    "solver": ["auto", "cholesky", "svrg", "sgd"],
     "batch_size": ["auto", "auto", 1, 2, 3, np.int64(5), 64, 10**9],
     "lr": ["auto", "auto", 1e-300, 1e-3, 0.1, 1, 1e3, 1e300],
     "lr_schedule": ["constant", "inverse_time", "compound"],
@@ -80,6 +83,10 @@ INVALID = {
 SPECIAL = [np.nan, np.inf, -np.inf, 1.7e308, -1.7e308, 1e154, 1e-154, 2.2e-308, 5e-324, -0.0, 2.0**53]
 
 
+# Of a `tol` that float64 cannot reach, so much may be left when a fit has converged.
+MOST_NOISE = 1e-6
+
+
 class Broken(Exception):
     """What a source of chunks raises that cannot be read to its end."""
 
@@ -92,15 +99,18 @@ def chance(rng, probability):
     return rng.random() < probability
 
 
-def parameters(rng):
+def parameters(rng, shape):
     """A random choice of a few parameters; in one case of eight, one of them is invalid."""
     names = rng.permutation(list(VALID))[: rng.integers(9)]
     params = {str(name): pick(rng, VALID[name]) for name in names}
+    if shape.plain:
+        params["alpha"] = pick(rng, [0, 0, params.get("alpha", 1e-4)])
+        params.setdefault("solver", pick(rng, ["auto", "svrg"]))
     if chance(rng, 0.12):
         name = pick(rng, list(INVALID))
         params[name] = pick(rng, INVALID[name])
     if "max_iter" not in params:
-        params["max_iter"] = pick(rng, VALID["max_iter"])
+        params["max_iter"] = 100 if shape.plain else pick(rng, VALID["max_iter"])
     if params.get("random_state") == "instance":
         params["random_state"] = np.random.RandomState(rng.integers(2**31))
     return params
@@ -195,6 +205,15 @@ ROWS = [
     lambda rng, X: X.tolist(),
     lambda rng, X: pick(rng, [X[0] if len(X) else X, X[None], X[:, :0], X[:0], None, "X", 3.0, {"a": 1}, [[1.0], [1.0, 2.0]]]),
 ]
+PLAIN_ROWS = [
+    *[lambda rng, X: X] * 5,
+    lambda rng, X: sparse.csr_array(X),
+    lambda rng, X: sparse.csc_matrix(X),
+    lambda rng, X: pd.DataFrame(X, columns=list("abcdefghijkl")[: X.shape[1]]),
+    lambda rng, X: X.astype(np.float32),
+    lambda rng, X: np.asfortranarray(X),
+    mapped,
+]
 TARGETS = [
     *[lambda rng, y: y] * 12,
     cast(np.float32, np.float16, ">f8"),
@@ -220,20 +239,60 @@ WEIGHTS = [
 ]
 
 
+def with_special_columns(rng, X):
+    """X with columns, in random places, that are constant, all but constant, or follow from others."""
+    n, d = X.shape
+    X = X.copy()
+    for _ in range(rng.integers(1, 4)):
+        j, other, constant = rng.integers(d), X[:, rng.integers(d)], pick(rng, [0.0, 1.0, 0.1, -7.0, 1e5])
+        all_but_constant = np.where(np.arange(n) == rng.integers(n), constant + 1, constant)
+        followers = [other, -2 * other, other - X[:, rng.integers(d)]]
+        X[:, j] = pick(rng, [np.full(n, constant), np.full(n, constant), all_but_constant, *followers])
+    return X
+
+
+def with_special_rows(rng, X, y):
+    """X and y with rows, in random places, that are repeated, zero or far from the others."""
+    X, y = X.copy(), y.copy()
+    for _ in range(rng.integers(1, 4)):
+        i, other = rng.integers(len(X), size=2)
+        X[i], y[i] = pick(rng, [(X[other], y[other]), (X[other], y[i]), (0 * X[i], y[i]), (100 * X[i], y[i])])
+    return X, y
+
+
+def plain_rows(rng, n, shape):
+    """X, y and weights that a closed form in float64 is good for: the model must be near it."""
+    X = rng.standard_normal((n, shape.d)) * 10.0 ** rng.uniform(-3, 3, shape.d)
+    X += pick(rng, [0.0, 0.0, 1.0, 1e3]) * X.std(axis=0)
+    if shape.d and chance(rng, 0.7):
+        X = with_special_columns(rng, X)
+    scale = np.where(np.ptp(X, axis=0) > 0, X.std(axis=0), 1e5)
+    y = X / scale @ rng.standard_normal((shape.d, *shape.targets))
+    y += pick(rng, [0.0, 0.1, 10.0]) * rng.standard_normal(y.shape) + pick(rng, [0, 3, -100])
+    if n and chance(rng, 0.3):
+        X, y = with_special_rows(rng, X, y)
+    return X, y, pick(rng, [None, None, rng.exponential(size=n), rng.integers(1, 4, n)])
+
+
 class Shape(NamedTuple):
-    """Columns and targets that most calls of a case have in common."""
+    """What most calls of a case have in common: columns, targets, and whether their rows are plain ones."""
 
     d: int
     targets: tuple
+    plain: bool
 
 
 def shape_of_case(rng):
-    d = 0 if chance(rng, 0.01) else int(rng.integers(1, 7))
-    return Shape(d, pick(rng, [(), (), (1,), (2,), (3,)]))
+    plain = chance(rng, 0.4)
+    d = 0 if chance(rng, 0.01) else int(rng.integers(1, 11 if plain else 7))
+    return Shape(d, pick(rng, [(), (), (1,), (2,), (3,)]), plain)
 
 
 def data(rng, shape):
     """X, y and weights."""
+    if shape.plain and chance(rng, 0.9):
+        X, y, w = plain_rows(rng, int(pick(rng, [1, 2, 3, 5, 8, 13, 30, 60, 60, 1200])), shape)
+        return pick(rng, PLAIN_ROWS)(rng, X), y, w
     n = int(pick(rng, [1, 1, 2, 3, 5, 8, 13, 30, 60])) if chance(rng, 0.99) else int(pick(rng, [0, 700, 1200]))
     d = shape.d if chance(rng, 0.95) else int(rng.integers(7))
     targets = shape.targets if chance(rng, 0.97) else pick(rng, [(), (1,), (2,)])
@@ -244,7 +303,12 @@ def data(rng, shape):
 def chunks(rng, shape):
     """What a source yields: chunks of like shape, and now and then one that is not."""
     found = []
-    for _ in range(rng.integers(1, 5)):
+    if shape.plain:
+        X, y, w = plain_rows(rng, int(rng.integers(1, 60)), shape)
+        cuts = np.sort(rng.integers(len(y) + 1, size=3))
+        parts = [[] if part is None else np.split(part, cuts) for part in (X, y, w)]
+        found = list(zip(*(part for part in parts if part), strict=True))
+    for _ in range(0 if shape.plain else rng.integers(1, 5)):
         n = int(rng.integers(0, 12))
         X, y = numbers(rng, (n, shape.d)), numbers(rng, (n, *shape.targets))
         found.append((X, y) if chance(rng, 0.5) else (X, y, pick(rng, WEIGHTS)(rng, n)))
@@ -270,12 +334,13 @@ def source(rng, found):
 
 
 class Call(NamedTuple):
-    """A call to make: its name, its inputs, what it does with the model, and the passes over a source, if there is one."""
+    """A call to make: its name, its inputs, what it does with the model; of a fit, the passes over a source and the rows."""
 
     name: str
     inputs: tuple
     function: Callable
     passes: list | None = None
+    rows: Callable | None = None  # X, y, weights that are learnt from
 
 
 @np.errstate(all="ignore")
@@ -290,15 +355,16 @@ def draw_call(rng, shape, fitted):
         readable, passes = source(rng, found)
         extra = () if chance(rng, 0.97) else (None, np.ones(3))
         inputs = tuple(part for chunk in found if isinstance(chunk, tuple) for part in chunk)
-        return Call(name, inputs, lambda model: model.fit(readable, *extra), passes)
+        return Call(name, inputs, lambda model: model.fit(readable, *extra), passes, lambda: together(found))
     if name in ("fit", "partial_fit", "score"):
         X, y, w = data(rng, shape)
-        return Call(name, (X, y, w), lambda model: getattr(model, name)(X, y, sample_weight=w))
+        rows = (lambda: (X, y, w)) if name == "fit" else None
+        return Call(name, (X, y, w), lambda model: getattr(model, name)(X, y, sample_weight=w), rows=rows)
     if name == "predict":
         X = data(rng, shape)[0]
         return Call(name, (X,), lambda model: model.predict(X))
     if name == "set_params":
-        params = {"no_such": 1} if chance(rng, 0.1) else parameters(rng)
+        params = {"no_such": 1} if chance(rng, 0.1) else parameters(rng, shape)
         return Call(name, (), lambda model: model.set_params(**params))
     return Call(name, (), {"clone": clone, "pickle": pickled, "display": display}[name])
 
@@ -316,7 +382,34 @@ def display(model):
 def as_floats(values):
     """An array of (n, columns)."""
     values = values.toarray() if sparse.issparse(values) else np.asarray(values)
-    return values.astype(values.dtype if values.dtype == np.float32 else float).reshape(len(values), -1)
+    return values.astype(values.dtype if values.dtype == np.float32 else float).reshape(
+        len(values), math.prod(values.shape[1:])
+    )
+
+
+def weights(w, n):
+    return np.ones(n) if w is None else np.broadcast_to(np.ravel(np.asarray(w, dtype=float)), n)
+
+
+def together(found):
+    """The rows of all chunks, with their weights."""
+    parts = [(as_floats(X), as_floats(y), weights(*rest or (None,), len(y))) for X, y, *rest in found if len(y)]
+    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+
+def is_plain(values):
+    """Whether columns (n, k) are constant, or vary by more than rounding errors and not by orders of magnitude."""
+    largest, range_of = np.abs(values).max(axis=0), np.ptp(values, axis=0)
+    varies = (range_of > 1e-6 * largest) & (range_of > 1e-100)
+    return bool(np.all((varies | (range_of == 0)) & (largest < 1e100)))
+
+
+def condition(Z):
+    """Of the columns (n, d), scaled to one length and without those that follow from others; inf if that is unclear."""
+    length = np.linalg.norm(Z, axis=0)
+    singular = np.linalg.svd(Z / np.where(length > 0, length, 1), compute_uv=False)
+    singular = singular[singular > 1e-14 * singular[0]]
+    return singular[0] / singular[-1] if len(singular) and singular[-1] > 1e-4 * singular[0] else np.inf
 
 
 def fingerprint(value):
@@ -373,13 +466,14 @@ class Fuzz:
     def __init__(self, seed):
         self.seed = seed
         self.calls, self.results, self.exceptions, self.warnings = Counter(), Counter(), Counter(), Counter()
-        self.faults = []
+        self.compared, self.faults = 0, []
 
     def run(self, number, verbose=False):
         """One case; True if it went without fault."""
         self.number, self.verbose, before = number, verbose, len(self.faults)
         rng = np.random.default_rng((self.seed, number))
-        shape, params = shape_of_case(rng), parameters(rng)
+        shape = shape_of_case(rng)
+        params = parameters(rng, shape)
         everybodys = check_random_state(None)
         kept = everybodys.get_state()
         everybodys.seed(number % 2**32)
@@ -437,6 +531,8 @@ class Fuzz:
             self.fault(call, "another model came out of the pickle")
         if call.name == "fit" and call.inputs[1] is not None and not warned:
             self.check_loss(model, *call.inputs)
+        if call.rows is not None and model.converged_ and model.solver != "sgd" and call.inputs[1] is not None:
+            self.check_end(model, call)
         if call.name == "fit" and not isinstance(call.inputs[0], (list, tuple)) and call.inputs[1] is not None:
             with recorded() as said:
                 predictions = model.predict(call.inputs[0])
@@ -448,22 +544,47 @@ class Fuzz:
         if model.early_stopping or model.warm_start:
             return
         X, y = as_floats(X), as_floats(y)
-        w = np.ones(len(y)) if w is None else np.broadcast_to(np.asarray(w, dtype=float), len(y))
+        w = weights(w, len(y))
         with np.errstate(all="ignore"):
             share = (w / w.max() / (w / w.max()).sum())[:, None]
             y, X, share = y[w > 0], X[w > 0], share[w > 0]
             coef, intercept = np.atleast_2d(model.coef_).T, np.ravel(model.intercept_)
-            centred = model.fit_intercept and model.solver == "svrg"
+            centred = model.fit_intercept and model.solver != "sgd"
             limit = y - (share * y).sum(axis=0) if centred else y
             unit = np.abs(y).max() or 1.0
             got = np.sqrt((share * ((X @ coef + intercept - y) / unit) ** 2).sum())
-            limit = np.sqrt((share * (limit / unit) ** 2).sum()) * (1 if model.solver == "svrg" else np.sqrt(DIVERGED))
+            limit = np.sqrt((share * (limit / unit) ** 2).sum()) * (np.sqrt(DIVERGED) if model.solver == "sgd" else 1)
             eps = np.finfo(np.float32 if X.dtype == np.float32 else float).eps
             rounding = 1e3 * eps * ((np.abs(X) @ np.abs(coef) + np.abs(intercept) + np.abs(y)) / unit).max()
             # Coefficients are multiples of the smallest number.
             rounding += np.abs(X).sum(axis=1).max() * (np.finfo(float).smallest_subnormal / unit)
         if not got <= limit * (1 + 1e-6) + rounding:
             self.faults.append(f"case {self.number}, fit: worse than a constant: {got} > {limit} + {rounding}")
+
+    def check_end(self, model, call):
+        """A fit that has converged is within `tol` by its own estimate, and near the closed form where one is known."""
+        if not model.distance_history_[-1] <= max(model.tol or 0, MOST_NOISE):
+            self.fault(call, f"converged at a distance of {model.distance_history_[-1]}, tol={model.tol}")
+        if model.early_stopping or model.warm_start:
+            return
+        X, y, w = call.rows()
+        X, y = as_floats(X), as_floats(y)
+        w = weights(w, len(y))
+        eps = np.finfo(X.dtype).eps
+        X, y, w = X[w > 0].astype(float), y[w > 0].astype(float), w[w > 0] / w.max()
+        if not (is_plain(X) and is_plain(y) and np.ptp(y, axis=0).all() and w.min() >= 1e-6):
+            return
+        mean, sigma = scaling(X, w, model.fit_intercept, True)
+        offset = max(np.max(np.abs(X) / sigma * (np.ptp(X, axis=0) > 0)), np.max(np.abs(y) / y.std(axis=0)))
+        rounding = 1e3 * eps * (1 + offset) * condition((X - mean) / sigma)
+        if not rounding < 0.01:
+            return
+        self.compared += 1
+        closed = closed_form(X, y, model.alpha, w, model.fit_intercept, model.standardize)
+        predictions = X @ np.atleast_2d(model.coef_).T + np.ravel(model.intercept_)
+        far = distance(predictions, closed, X, y, w)
+        if not far <= 10 * (model.tol or 0) + rounding:
+            self.fault(call, f"converged {far} standard deviations of y from the closed form, tol={model.tol}")
 
     def fault(self, call, what):
         self.faults.append(f"case {self.number}, {call.name}: {what}")
@@ -479,6 +600,7 @@ class Fuzz:
         rows += [(f"results: {name}", n) for name, n in sorted(self.results.items())]
         rows += [(f"exceptions: {name}", n) for name, n in sorted(self.exceptions.items())]
         rows += [(f"warnings: {name}", n) for name, n in sorted(self.warnings.items())]
+        rows.append(("fits compared with a closed form", self.compared))
         rows.append(("faults", len(self.faults)))
         return "\n".join(["| what | how many |", "|---|---|", *(f"| {name} | {n:,} |" for name, n in rows)])
 

@@ -197,6 +197,20 @@ def row(name):
     return [name, *cells, f"{dataset.digits(dataset.exact_coefficients(exact=False)):.1f}"]
 
 
+def kernels():
+    """The BLAS libraries in use and their kernels, on whose order of sums the last digits depend."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return "BLAS unknown: threadpoolctl is not installed"
+    found = {
+        (one["internal_api"], one["version"], one.get("architecture"))
+        for one in threadpool_info()
+        if one["user_api"] == "blas"
+    }
+    return ", ".join(f"{name} {version}, kernel {kernel}" for name, version, kernel in sorted(found, key=str))
+
+
 def main():
     ours = ["defaults, `alpha=0` (epochs)", "and `tol=0` (epochs)"]
     header = ["data set", *ours, *PEERS, "exact, of the columns in float64"]
@@ -204,6 +218,7 @@ def main():
     print("|---" + "|--:" * (len(header) - 1) + "|")
     for name in DATASETS:
         print("| " + " | ".join(row(name)) + " |", flush=True)
+    print(f"\n{kernels()}")
 
 
 if __name__ == "__main__":

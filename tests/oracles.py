@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
+from scipy.fft import dct
 
 BLOCK_ROWS = 20_000
 
@@ -46,7 +47,8 @@ def scaling(X, w, fit_intercept, standardize):
     """Mean and sigma (d,) of the columns that F is written in; sigma = 1 for a constant column."""
     mean = weighted_mean(X, w)
     sigma = np.sqrt(w @ (X - mean) ** 2 / w.sum())
-    sigma[np.ptp(X[w > 0], axis=0) == 0] = 1.0
+    constant = np.ptp(X[w > 0], axis=0) == 0
+    mean[constant], sigma[constant] = X[w > 0][0, constant], 1.0
     return (mean if fit_intercept else np.zeros_like(mean)), (sigma if standardize else np.ones_like(sigma))
 
 
@@ -143,11 +145,22 @@ class Textbook(NamedTuple):
     losses: np.ndarray
 
 
+def rotated(rows, rng):
+    """Rows (n, d) in a random orthonormal basis: reflections and cosine transforms, whose bits hang on no BLAS."""
+    for _ in range(2):
+        v = rng.standard_normal(rows.shape[1])
+        along = (rows * v).sum(axis=1) / (v * v).sum()
+        rows = dct(rows - 2 * along[:, None] * v, axis=1, norm="ortho")
+    return rows
+
+
 def regression(n, d, *, t=None, condition=1.0, noise=0.5, seed=0):
-    """Gaussian rows whose covariance has the given condition number, in a random basis, and noisy linear targets."""
+    """Gaussian rows whose covariance has the given condition number, in a random basis, and noisy linear targets.
+
+    They are the same bits on every machine: no sum is BLAS's.
+    """
     rng = np.random.default_rng(seed)
-    basis = np.linalg.qr(rng.standard_normal((d, d)))[0]
-    X = rng.standard_normal((n, d)) * np.geomspace(1, condition**-0.5, d) @ basis
+    X = rotated(rng.standard_normal((n, d)) * np.geomspace(1, condition**-0.5, d), rng)
     truth = rng.standard_normal(d if t is None else (d, t))
-    y = X @ truth + noise * rng.standard_normal(n if t is None else (n, t)) + 3
+    y = np.einsum("ij,j...->i...", X, truth) + noise * rng.standard_normal(n if t is None else (n, t)) + 3
     return X, y

@@ -106,7 +106,7 @@ def test_weight_two_is_the_row_twice(model, n):
     weighted = clone(model).fit(X, y, sample_weight=w)
     repeated = clone(model).fit(np.repeat(X, w, axis=0), np.repeat(y, w))
     np.testing.assert_allclose(weighted.predict(X) / y.std(), repeated.predict(X) / y.std(), atol=4e-6)
-    np.testing.assert_allclose(weighted.scaler_.mean_, repeated.scaler_.mean_, rtol=1e-12)
+    np.testing.assert_allclose(weighted.scaler_.mean_, repeated.scaler_.mean_, rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(weighted.scaler_.var_, repeated.scaler_.var_, rtol=1e-12)
     assert weighted.scaler_.n_samples_seen_ == repeated.scaler_.n_samples_seen_
     np.testing.assert_allclose(weighted.loss_history_[-1], repeated.loss_history_[-1], rtol=1e-9)
@@ -120,7 +120,7 @@ def test_weight_two_is_the_row_twice_with_early_stopping(n):
     model = MiniBatchRidgeSGD(early_stopping=True, random_state=0)
     weighted = clone(model).fit(X, y, sample_weight=w)
     repeated = clone(model).fit(np.repeat(X, w, axis=0), np.repeat(y, w))
-    np.testing.assert_allclose(weighted.scaler_.mean_, repeated.scaler_.mean_, rtol=1e-12)
+    np.testing.assert_allclose(weighted.scaler_.mean_, repeated.scaler_.mean_, rtol=1e-12, atol=1e-15)
     assert weighted.scaler_.n_samples_seen_ == repeated.scaler_.n_samples_seen_ < w.sum()
     # Models whose R^2 differ by 1e-3 predict about sqrt(1e-3) apart.
     close, near = (1e-6, 2e-5) if n == 100 else (1e-3, 0.1)

@@ -141,6 +141,7 @@ def tiny(tmp_path_factory):
     return out, run("--tiny", "--out", out)
 
 
+@pytest.mark.slow
 def test_tiny_comparison_writes_csv_tables_and_pictures(tiny):
     out, _ = tiny
     lines = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
@@ -153,12 +154,14 @@ def test_tiny_comparison_writes_csv_tables_and_pictures(tiny):
     assert all((out / f"error_{number}.png").stat().st_size > 0 for number in (1, 2, 3))
 
 
+@pytest.mark.slow
 def test_a_peer_that_cannot_is_skipped_with_its_reason(tiny):
     out, printed = tiny
     assert "skipped: Ridge, cholesky on CSR" in printed
     assert "does not support fitting the intercept on sparse data" in (out / "results.md").read_text()
 
 
+@pytest.mark.slow
 def test_tiny_targets_write_a_table(tmp_path):
     run("targets", "--tiny", "--out", tmp_path)
     table = (tmp_path / "targets.md").read_text()
@@ -177,6 +180,7 @@ def test_tiny_targets_write_a_table(tmp_path):
     assert (tmp_path / "growth.png").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_files_of_every_kind_have_the_same_rows(tmp_path):
     pytest.importorskip("h5py")
     pytest.importorskip("pyarrow")
@@ -200,6 +204,7 @@ def test_a_round_ends_with_its_last_partition():
     assert a_round(rng, 64, 1, even=True, spread=0.0, slow=5.0) == pytest.approx(5 * 63.2 / 64)
 
 
+@pytest.mark.slow
 def test_a_part_of_scale_writes_its_table_and_the_packages_that_it_uses(tmp_path):
     printed = run("stragglers", "--tiny", "--out", tmp_path, module="benchmarks.scale")
     written = (tmp_path / "stragglers.md").read_text()

@@ -189,6 +189,7 @@ def test_a_learning_rate_where_nothing_bends():
     assert model.converged_
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_stream_of_single_rows_stays_what_it_was(solver):
     """``python -m tests.soak`` on a small scale."""

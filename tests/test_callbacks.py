@@ -270,6 +270,7 @@ def test_our_progress_bar_ends_its_line_when_a_fit_fails(rows):
     assert file.getvalue().endswith(" s\n")
 
 
+@pytest.mark.slow
 def test_callbacks_survive_clone_and_worker_processes(rows):
     model = clone(MiniBatchRidgeSGD(random_state=0).set_callbacks(EpochProgressBar(3600)))
     with warnings.catch_warnings():

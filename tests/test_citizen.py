@@ -237,7 +237,7 @@ def test_warm_start_after_a_change(data):
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_an_intercept_that_is_no_longer_fitted_is_zero(data, solver, method):
     X, y = data
-    model = MiniBatchRidgeSGD(solver=solver, warm_start=True, random_state=0, max_iter=3, tol=None).fit(X, y)
+    model = MiniBatchRidgeSGD(solver=solver, lr=0.01, warm_start=True, random_state=0, max_iter=3, tol=None).fit(X, y)
     getattr(model.set_params(fit_intercept=False), method)(X, y)
     assert model.intercept_ == 0
     if method == "fit":

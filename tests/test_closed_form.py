@@ -259,17 +259,20 @@ def test_preconditioners(preconditioner, batch_size):
     assert_lands(X, y, preconditioner=preconditioner, batch_size=batch_size)
 
 
+@pytest.mark.slow
 def test_many_rows_and_columns():
     X, y = regression(21_000, 150, condition=1e6)
     model = assert_lands(X, y)
     assert model.n_iter_ <= 20
 
 
+@pytest.mark.slow
 def test_more_columns_than_a_dense_preconditioner_holds():
     X, y = regression(1600, 1510, condition=10)
     assert_lands(X, y, alpha=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1200, 1510])
 def test_wide_sparse_rows(d):
     rng = np.random.default_rng(0)

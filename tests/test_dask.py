@@ -22,6 +22,8 @@ from sklearn_minibatch import EpochProgressBar, MiniBatchRidgeSGD
 
 from .test_source import ALPHA, distance, table
 
+pytestmark = pytest.mark.slow
+
 NAMES = list("abcdefgh")
 
 

@@ -74,6 +74,7 @@ with open(sys.argv[2], "wb") as file:
 """
 
 
+@pytest.mark.slow
 def test_in_a_process_with_other_hashes(rows, tmp_path):
     models = [model_of(name) for name in MODELS]
     (tmp_path / "before").write_bytes(pickle.dumps((models, *rows)))
@@ -85,6 +86,7 @@ def test_in_a_process_with_other_hashes(rows, tmp_path):
         assert state(model.fit(X, y, sample_weight=w).partial_fit(X[:100], y[:100])) == state(there)
 
 
+@pytest.mark.slow
 def test_in_a_spawned_process(rows):
     """Models go there as pickles, learn, and come back."""
     X, y, _ = rows
@@ -98,6 +100,32 @@ def test_in_a_spawned_process(rows):
         for model, predicted, there in zip(models, predictions, further, strict=True):
             assert np.array_equal(predicted, model.predict(X))
             assert state(model.partial_fit(X[:100], y[:100])) == state(there)
+
+
+OTHER_KERNEL = """
+import hashlib
+import numpy as np
+from sklearn_minibatch._data.held_out import held_out
+from tests.oracles import regression
+
+rows = [regression(300, d, condition=1e6, t=t) for d, t in ((1, None), (7, None), (64, 2))]
+print(hashlib.sha256(b"".join(part.tobytes() for both in rows for part in both)).hexdigest())
+X, y = rows[2]
+products = X @ np.random.default_rng(0).standard_normal((64, 64))
+print(np.flatnonzero(held_out(products, y, 0.1, np.random.RandomState(0))))
+"""
+
+
+@pytest.mark.slow
+def test_another_blas_kernel_changes_no_bit_of_the_data_and_no_row_that_is_held_out():
+    """The products differ in their last bits by kernel (where OpenBLAS has these), and the rows must not hang on them."""
+    said = set()
+    for kernel in ("Haswell", "Nehalem"):
+        env = {**os.environ, "OPENBLAS_CORETYPE": kernel}
+        command = [sys.executable, "-c", OTHER_KERNEL]
+        root = Path(__file__).parents[1]
+        said.add(subprocess.run(command, check=True, env=env, cwd=root, capture_output=True, text=True).stdout)
+    assert len(said) == 1
 
 
 @EVERY_MODEL

@@ -20,9 +20,14 @@ DOCS = ROOT / "docs"
 PAGES = sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts and "auto_examples" not in page.parts)
 # What a page's blocks import beyond the test extra.
 NEEDS = {"keras_pytorch.md": "torch", "dask.md": "dask"}
+# Pages whose blocks take seconds.
+SLOW = {"dask.md", "larger_than_memory.md", "scale.md", "streaming.md", "tuning.md"}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
+EVERY_PAGE = [pytest.param(page, marks=pytest.mark.slow if page.name in SLOW else ()) for page in PAGES]
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: page.relative_to(DOCS).as_posix())
 def test_blocks_run(page, monkeypatch, tmp_path):
     if page.name in NEEDS:
         pytest.importorskip(NEEDS[page.name])

@@ -57,6 +57,14 @@ def guesses(model, X, y, **_):
     model.coef_ = model.coef_ + 1e6
 
 
+def leaves_out_a_column(model, X, y, **_):
+    model.coef_ = model.coef_ * (np.arange(model.coef_.shape[-1]) > 0)
+
+
+def claims(model, X, y, **_):
+    model.converged_, model.distance_history_ = True, np.append(model.distance_history_, 1e-3)
+
+
 def never_ends(model, X, y, **_):
     model.n_iter_ = model.max_iter + 1
 
@@ -69,6 +77,8 @@ FAULTS = {
     overflows: "RuntimeWarning",
     disappears: "not finite",
     guesses: "worse than a constant",
+    leaves_out_a_column: "from the closed form",
+    claims: "converged at a distance of 0.001",
     never_ends: "epochs, max_iter=",
 }
 
@@ -86,6 +96,7 @@ def test_faults_are_seen(monkeypatch, fault, words):
     assert any(words in found for found in cases(range(40)).faults)
 
 
+@pytest.mark.slow
 def test_the_command_runs_one_case_and_prints_a_table():
     command = [sys.executable, "-m", "tests.fuzz", "--only", "7"]
     said = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True).stdout

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 SOLVERS = pytest.mark.parametrize("params", [{"batch_size": 8}, {"solver": "sgd", "lr": 0.01}], ids=["svrg", "sgd"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FITS)
 @pytest.mark.parametrize("trained", [False, True], ids=["the first fit", "a later one"])
 def test_a_fit_interrupted_at_a_line_keeps_the_last_complete_epoch(name, trained):
@@ -31,6 +32,7 @@ def test_a_fit_interrupted_at_a_line_keeps_the_last_complete_epoch(name, trained
     assert 5 < outcome.kept < outcome.tried
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STREAMS)
 @pytest.mark.parametrize("n_before", [0, 2], ids=["the first chunk", "the third"])
 def test_partial_fit_interrupted_at_a_line_keeps_what_was_before(name, n_before):
@@ -166,6 +168,7 @@ def keyboard_interrupts():
     ],
     ids=["svrg", "sgd", "threads"],
 )
+@pytest.mark.slow
 def test_a_signal_at_any_moment(rows, params, copies, seconds, keyboard_interrupts):
     """Ctrl-C, at a moment that nothing in the test depends on."""
     X, y = np.tile(rows[0], (copies, 1)), np.tile(rows[1], copies)
@@ -191,6 +194,7 @@ def test_a_fit_without_early_stopping_has_no_scores_of_the_fit_before(rows):
     assert not hasattr(model.set_params(early_stopping=False).fit(*rows), "validation_scores_")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that can be forked and killed")
 def test_a_checkpointed_stream_that_is_killed_ends_as_one_that_is_not():
     """The recipe of docs/streams.md."""

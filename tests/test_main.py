@@ -18,6 +18,8 @@ from sklearn.model_selection import KFold
 
 import sklearn_minibatch
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(sklearn_minibatch.__file__).parents[1]
 X, Y = load_diabetes(return_X_y=True, scaled=False)
 NAMES = load_diabetes().feature_names
@@ -202,15 +204,16 @@ HOSTILE = {
     "blank lines only": (b"\n\n", "{path} is empty"),
     "header only": (b"a,price\n", "{path} has a header but no rows"),
     "no such column": (b"a,cost\n1,2\n", "{path} has no column 'price'; columns: 'a', 'cost'"),
-    "semicolons": (b"a;price\n1;2\n", "no column 'price'; columns: 'a;price'; is the file separated by commas?"),
+    "semicolons": (b"a;price\n1;2\n", "no column 'price'; columns: 'a;price'; is it separated by ';'? Then add --sep ';'"),
     "column twice": (b"price,a,price\n1,2,3\n", "{path} has 2 columns 'price'; columns: 'price', 'a', 'price'"),
     "nothing but the target": (b"price\n1\n", "{path} has no column besides the target"),
     "text": (b"a,price\n1,2\nfive,3\n", "{path}, line 3, column 'a': 'five' is not a number"),
     "text after a blank line": (b"a,price\n\n1,2\n\n2,3 EUR\n", "{path}, line 5, column 'price': '3 EUR' is not a number"),
-    "underscore": (b"a,price\n1_000,2\n", "{path}, line 2, column 'a': '1_000' is not a number"),
-    "missing value": (b"a,price\n1,2\n,3\n", "{path}, line 3, column 'a': empty cell"),
-    "spaces": (b"a,price\n1,2\n  ,3\n", "{path}, line 3, column 'a': empty cell"),
-    "nan": (b"a,price\nnan,2\n", "{path}, line 2, column 'a': 'nan' is not a number"),
+    "underscore": (b"a,price\n1,2\n1_000,2\n", "{path}, line 3, column 'a': '1_000' is not a number"),
+    "too large, and nothing to take as text": (b"a,price\n1,2\ninf,2\n", "1e+100; --drop 'a' leaves it out"),
+    "text in the target": (b"a,price\n1,?\n2,x\n3,4\n", "{path}, line 3, column 'price': 'x' is not a number; the target"),
+    "no target": (b"a,price\n1,\n2,NA\n3,-\n", "{path} has no row with a number for 'price'"),
+    "no number": (b"a,price\nnan,2\n", "{path} has no column left to predict 'price' from: 'a' (empty)"),
     "inf": (b"a,price\n1,-inf\n", "{path}, line 2, column 'price': '-inf' is larger than 1e+100"),
     "overflow": (b"a,price\n1e200,2\n", "{path}, line 2, column 'a': '1e200' is larger than 1e+100"),
     "short row": (b"a,price\n1,2\n3\n", "{path}, line 3: 1 instead of 2 cells"),
@@ -263,7 +266,8 @@ def test_picture_that_cannot_be_written(tmp_path):
 
 
 def test_options_that_make_no_sense(tmp_path):
-    options = ["--alpha=-1", "--alpha=nan", "--batch-size=0", "--solver=adam", "--target=price", "--depth"]
+    options = ["--alpha=-1", "--alpha=nan", "--batch-size=0", "--solver=adam", "--target=price", "--depth", "--sep=ab"]
+    options += ["--sep=\n", "--drop=a", "--text=a", "--numbers=a", "--no-header", "--chunks"]
     runs = run_each({option: [option] for option in options}, tmp_path)
     for option, done in runs.items():
         assert done.returncode == 2
@@ -303,5 +307,6 @@ def test_reader_that_leaves_early(tmp_path):
 def test_help(tmp_path):
     done = run("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for option in ("csv", "--target", "--alpha", "--solver", "--batch-size", "--plot", "--no-grid"):
+    options = [*("--target", "--drop", "--text", "--numbers", "--sep", "--no-header", "--chunks"), "--alpha", "--solver"]
+    for option in ("csv", *options, "--batch-size", "--all", "--save", "--code", "--plot", "--grid"):
         assert re.search(rf"^  {option}\b", done.stdout, re.MULTILINE)

@@ -10,6 +10,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -299,7 +300,7 @@ def call(model, method, X, y, w):
     return None
 
 
-TestTraining = Training.TestCase
+TestTraining = pytest.mark.slow(Training.TestCase)
 # No shrinking: of so many steps it takes longer than reading them.
 TestTraining.settings = settings(
     max_examples=120,

@@ -84,6 +84,7 @@ def test_the_sdist_holds_all_that_is_tracked(dist):
     assert names - made == tracked() - {".gitignore"}
 
 
+@pytest.mark.slow
 def test_an_installed_wheel_works(dist, tmp_path):
     pytest.importorskip("pip", reason="pip is not installed")
     (wheel,) = dist.glob("*.whl")

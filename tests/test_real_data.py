@@ -7,6 +7,8 @@ from sklearn_minibatch import MiniBatchRidgeSGD
 from .oracles import closed_form, distance
 from .real_data_table import DATASETS, main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_defaults_land_within_twenty_epochs(name):

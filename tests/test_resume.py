@@ -41,6 +41,7 @@ def stream(n_chunks, kind, targets):
         yield kind(X), y if targets > 1 else y[:, 0], rng.uniform(size=300)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "targets"), [(np.asarray, 1), (sparse.csr_array, 2)])
 def test_a_pickle_goes_on_bit_by_bit_in_another_process(tmp_path, kind, targets):
     chunks = list(stream(12, kind, targets))

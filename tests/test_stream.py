@@ -172,6 +172,7 @@ class TestThePredictorStays:
         assert model.n_iter_ == 3
 
 
+@pytest.mark.slow
 class TestOnePass:
     """Excess risk on fresh rows after one pass, in units of that of the closed form on the same rows."""
 

@@ -150,7 +150,7 @@ def test_defaults_come_near_the_closed_form(average):
     X, y = unscaled(3000)
     model = MiniBatchRidgeSGD(solver="sgd", average=average, tol=1e-3, random_state=0).fit(X, y)
     assert model.converged_
-    assert distance_to_ridge(model, X, y) < 0.1
+    assert distance_to_ridge(model, X, y) < (0.01 if average else 0.2)
 
 
 class TestSGDRegressor:

@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 
 import sklearn_minibatch
+from sklearn_minibatch._rows.chunked import ChunkedRows
+from sklearn_minibatch._rows.dense import DenseRows
+from sklearn_minibatch._rows.protocol import Rows
+from sklearn_minibatch._rows.sparse import SparseRows
 
 ROOT = Path(__file__).parent.parent
 PUBLIC = [getattr(sklearn_minibatch, name) for name in sklearn_minibatch.__all__ if name != "__version__"]
@@ -65,10 +69,12 @@ def mypy(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
 
 
+@pytest.mark.slow
 def test_mypy_finds_nothing():
     assert mypy() == ""
 
 
+@pytest.mark.slow
 def test_mypy_checks_code_that_uses_the_package(tmp_path):
     path = tmp_path / "user_code.py"
     path.write_text(USER_CODE)
@@ -76,3 +82,10 @@ def test_mypy_checks_code_that_uses_the_package(tmp_path):
     found = [where.rsplit(":", 1)[1] + what[what.rindex("[") :] for where, what in told]
     lines = enumerate(USER_CODE.splitlines(), start=1)
     assert found == [f"{i}[{line.split('# error: ')[1]}]" for i, line in lines if "# error: " in line]
+
+
+def test_every_kind_of_rows_has_the_written_interface():
+    """mypy checks them where a function that returns `Rows` returns each; here their names are compared."""
+    written = {name for name in vars(Rows) if not name.startswith("_")}
+    for kind in (DenseRows, SparseRows, ChunkedRows):
+        assert written <= set(dir(kind)), kind

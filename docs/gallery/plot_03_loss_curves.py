@@ -2,7 +2,7 @@
 Loss curves for several batch sizes
 ===================================
 
-The default solver lands on the optimum from every batch size. The textbook algorithm, with a constant learning rate, comes to
+``solver="svrg"`` lands on the optimum from every batch size. The textbook algorithm, with a constant learning rate, comes to
 rest at a distance that depends on the batch size.
 """
 
@@ -20,7 +20,7 @@ print(f"{X.shape[0]} deliveries, {X.shape[1]} columns: hour, day, distance, and 
 # %%
 # One call fits a copy for each batch size and draws how far its loss is above the optimum, which is that of the closed form.
 
-svrg = MiniBatchRidgeSGD(random_state=0)
+svrg = MiniBatchRidgeSGD(solver="svrg", random_state=0)
 sgd = MiniBatchRidgeSGD(solver="sgd", max_iter=20, tol=None, random_state=0)
 sizes = [4, 32, 256, 2048]
 
@@ -35,7 +35,7 @@ axes[0].get_legend().remove()
 plt.show()
 
 # %%
-# The default solver estimates the distance of its predictions to those of the closed form in every epoch, and stops by it. The
+# ``solver="svrg"`` estimates the distance of its predictions to those of the closed form in every epoch, and stops by it. The
 # horizontal line is the default `tol`.
 
 display = LossHistoryDisplay.from_param_range(svrg, X, y, param_name="batch_size", param_range=sizes, kind="distance")

@@ -3,8 +3,8 @@ A stream whose scale drifts
 ===========================
 
 Hourly weather of New York's airports in 2013, in order of time: predict the dew point. The columns drift with the seasons, so
-a scaler that saw January is wrong in July. `partial_fit` moves its scaler along, and its coefficients with it, so that the
-predictions do not jump. A Pipeline has no `partial_fit`; with `SGDRegressor` the scaler has to be moved by hand, and the
+a scaler that saw January is wrong in July. `partial_fit` moves its scaler along, and leaves the closed form of all rows so
+far. A Pipeline has no `partial_fit`; with `SGDRegressor` the scaler has to be moved by hand, and the
 coefficients stay behind.
 """
 
@@ -26,16 +26,25 @@ X, y = weather[columns].to_numpy(float), weather["dewp"].to_numpy(float)
 chunks = [slice(start, start + 200) for start in range(0, len(y) - 200, 200)]
 
 # %%
-# Every chunk is predicted before it is learnt. Ridge is fitted anew to all rows so far: the best that a stream can hope for.
+# Every chunk is predicted before it is learnt. Ridge is fitted anew to all rows so far; `MiniBatchRidgeSGD` reads each row
+# once and arrives at the same. The mini-batch steps of ``solver="svrg"`` come near.
 
-model, sgd, scaler = MiniBatchRidgeSGD(random_state=0), SGDRegressor(random_state=0), StandardScaler()
-errors = {"Ridge on all rows so far": [], "MiniBatchRidgeSGD": [], "StandardScaler and SGDRegressor": []}
+model, svrg = MiniBatchRidgeSGD(), MiniBatchRidgeSGD(solver="svrg", random_state=0)
+sgd, scaler = SGDRegressor(random_state=0), StandardScaler()
+errors = {
+    "Ridge on all rows so far": [],
+    "MiniBatchRidgeSGD": [],
+    'MiniBatchRidgeSGD, solver="svrg"': [],
+    "StandardScaler and SGDRegressor": [],
+}
 temperature = []
 for now, after in pairwise(chunks):
     model.partial_fit(X[now], y[now])
+    svrg.partial_fit(X[now], y[now])
     sgd.partial_fit(scaler.partial_fit(X[now]).transform(X[now]), y[now])
     ridge = make_pipeline(StandardScaler(), Ridge(alpha=1e-4 * now.stop)).fit(X[: now.stop], y[: now.stop])
-    predictions = ridge.predict(X[after]), model.predict(X[after]), sgd.predict(scaler.transform(X[after]))
+    predictions = [each.predict(X[after]) for each in (ridge, model, svrg)]
+    predictions.append(sgd.predict(scaler.transform(X[after])))
     for name, predicted in zip(errors, predictions, strict=True):
         errors[name].append(np.sqrt(np.mean((predicted - y[after]) ** 2)))
     temperature.append((model.scaler_.mean_[0], model.scaler_.scale_[0]))
@@ -52,7 +61,7 @@ figure, axes = plt.subplots(2, 1, figsize=(7, 5.4), sharex=True, height_ratios=[
 axes[0].plot(seen, mean, color="0.3")
 axes[0].fill_between(seen, mean - scale, mean + scale, color="0.3", alpha=0.15)
 axes[0].set(ylabel="Temperature, °F\n(mean ± scale)")
-for (name, error), style in zip(errors.items(), ["-", "--", "-"], strict=True):
+for (name, error), style in zip(errors.items(), ["-", "--", ":", "-"], strict=True):
     axes[1].plot(seen, error, style, label=name, linewidth=1.3)
 axes[1].set(xlabel="Rows seen", ylabel="RMS error, °F", yscale="log")
 axes[1].legend()

@@ -2,7 +2,7 @@
 Several targets: the lower half of a digit from the upper
 =========================================================
 
-32 pixels predict 32 others. All targets share the passes over the data; each lands on its own closed form.
+32 pixels predict 32 others. All targets share one read of the rows; each has its own closed form.
 """
 
 import matplotlib.pyplot as plt
@@ -18,9 +18,9 @@ from sklearn_minibatch import MiniBatchRidgeSGD
 pixels = load_digits().data
 X, X_test, Y, Y_test = train_test_split(pixels[:, :32], pixels[:, 32:], random_state=0)
 
-model = MiniBatchRidgeSGD(alpha=0.01, random_state=0).fit(X, Y)
+model = MiniBatchRidgeSGD(alpha=0.01).fit(X, Y)
 ridge = make_pipeline(StandardScaler(), Ridge(alpha=0.01 * len(X))).fit(X, Y)
-print(f"coef_ {model.coef_.shape}, intercept_ {model.intercept_.shape}, {model.n_iter_} epochs")
+print(f"coef_ {model.coef_.shape}, intercept_ {model.intercept_.shape}, by {model.solver_}")
 print(f"test R2 {model.score(X_test, Y_test):.4f}, Ridge {ridge.score(X_test, Y_test):.4f}")
 print(f"largest difference of a predicted pixel: {np.abs(model.predict(X_test) - ridge.predict(X_test)).max():.1e} of 16")
 

@@ -1,1 +1,1 @@
-"""What ``python -m sklearn_minibatch`` shows."""
+"""What ``python -m sklearn_minibatch`` reads, computes and shows."""

@@ -14,13 +14,19 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from .._data.source import ChunkSource
 from .._display import LossHistoryDisplay
+from .._run.callbacks import EpochProgressBar
+from .words import label
 
+HEADING = "coefficient (original units)"
 GRID = {"batch_size": [1, 16, 128], "lr": [0.01, 0.1, 1.0]}
 GRID_FOLDS, GRID_ROWS = 5, 5000
-TEXTBOOK_BATCH, TEXTBOOK_EPOCHS = 32, 20
-LABEL_WIDTH = 32
-MOST_COEFFICIENTS = 1000
+# With more columns, mini-batches of one row take minutes.
+GRID_COLUMNS = 50
+GRID_CELLS = 50_000
+TEXTBOOK_BATCH, TEXTBOOK_EPOCHS, TEXTBOOK_STEPS = 32, 20, 2000
+MOST_COEFFICIENTS = 40
 
 
 class Fit(NamedTuple):
@@ -54,20 +60,45 @@ def compare(model, X, y):
     ridge = make_pipeline(StandardScaler(), Ridge(alpha=model.alpha * len(y)))
     sgd = make_pipeline(StandardScaler(), SGDRegressor(alpha=model.alpha, random_state=0))
     names = ["MiniBatchRidgeSGD", "Ridge", "SGDRegressor"]
-    return [_fit(name, estimator, X, y) for name, estimator in zip(names, [model, ridge, sgd], strict=True)]
+    fits = [_fit(name, estimator, X, y, X.shape[1]) for name, estimator in zip(names, [model, ridge, sgd], strict=True)]
+    if _varies(y) and _r2(fits[2], X, y) < 0:
+        fits[2].notes.append("it diverged; its learning rate is too large for these columns.")
+    return fits
 
 
-def _fit(name, estimator, X, y):
+def _r2(fit, X, y):
+    """R2, or NaN where it is not a number."""
+    predictions = X @ fit.coef + fit.intercept
+    return r2_score(y, predictions) if _varies(y) and np.all(np.isfinite(predictions)) else np.nan
+
+
+def fit_chunks(model, chunks, n_features, with_bar):
+    """Fit `model` to chunks, with a progress bar on the standard error stream if `with_bar`.
+
+    Returns
+    -------
+    fit : Fit
+        Of the one model: the others need all rows in memory.
+    """
+    if with_bar:
+        model.set_callbacks(EpochProgressBar())
+    fit = _fit("MiniBatchRidgeSGD", model, ChunkSource(chunks), None, n_features, repeats=1)
+    if with_bar:
+        model.set_callbacks()
+    return fit
+
+
+def _fit(name, estimator, X, y, n_features, repeats=3):
     seconds = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         # The first fit also pays for loading code; the best of a few is what a fit takes.
-        while len(seconds) < 3 and sum(seconds) < 1:
+        while len(seconds) < repeats and sum(seconds) < 1:
             start = time.perf_counter()
             try:
                 estimator.fit(X, y)
             except ValueError as error:  # SGDRegressor raises when it overflows
-                return Fit(name, np.full(X.shape[1], np.nan), np.nan, None, np.nan, [str(error)])
+                return Fit(name, np.full(n_features, np.nan), np.nan, None, np.nan, [str(error)])
             seconds.append(time.perf_counter() - start)
     notes = list(dict.fromkeys(str(warning.message) for warning in caught))
     coef, intercept = original_units(estimator)
@@ -84,38 +115,75 @@ def original_units(estimator):
     return coef, float(np.squeeze(linear.intercept_)) - float(scaler.mean_ @ coef)
 
 
-def comparison_table(fits, names, X, y):
-    """Lines of a table: a row per coefficient, then how good each fit is and what it took."""
+def largest(model, n_shown):
+    """Indices of the coefficients that move the prediction most: by coefficient times standard deviation of the column.
+
+    Parameters
+    ----------
+    model : MiniBatchRidgeSGD
+        Fitted.
+    n_shown : int
+        How many at most. Where there are no more, all stay in the order of the columns.
+
+    Returns
+    -------
+    indices : ndarray of int
+        Of the largest, in falling order.
+    """
+    if len(model.coef_) <= n_shown:
+        return np.arange(len(model.coef_))
+    return np.argsort(-np.abs(model.coef_ * model.scaler_.scale_), kind="stable")[:n_shown]
+
+
+def coefficient_rows(fits, names, shown):
+    """Cells of a table: a row per coefficient in `shown`, and the intercept."""
+    rows = [[label(names[j]), *(f"{fit.coef[j]:#.6g}" for fit in fits)] for j in shown]
+    if len(names) > len(shown):
+        rows.append([f"... and {len(names) - len(shown):,} more", *("" for _ in fits)])
+    return [*rows, ["(intercept)", *(f"{fit.intercept:#.6g}" for fit in fits)]]
+
+
+def comparison_table(fits, names, X, y, shown):
+    """Lines of a table: a row per coefficient in `shown`, then how good each fit is and what it took."""
     spread, unit = (np.std(y), "std(y)") if _varies(y) else (1.0, "units of y")
     predictions = [X @ fit.coef + fit.intercept for fit in fits]
     distances = [np.sqrt(np.mean((p - predictions[1]) ** 2)) / spread for p in predictions]
-    scores = [r2_score(y, p) if _varies(y) and np.all(np.isfinite(p)) else np.nan for p in predictions]
-    shown = zip(names[:MOST_COEFFICIENTS], _coefs(fits), strict=False)
-    rows = [[_label(name), *(f"{value:#.6g}" for value in values)] for name, values in shown]
-    if len(names) > MOST_COEFFICIENTS:
-        rows.append([f"... and {len(names) - MOST_COEFFICIENTS} more", *("" for _ in fits)])
-    rows.append(["(intercept)", *(f"{fit.intercept:#.6g}" for fit in fits)])
-    rows.append([])
-    rows.append(["R2", *(f"{score:.6f}" for score in scores)])
-    rows.append([f"distance to Ridge, {unit}", *(f"{d:.1e}" if i != 1 else "-" for i, d in enumerate(distances))])
-    rows.append(["epochs", *("-" if fit.epochs is None else str(fit.epochs) for fit in fits)])
-    rows.append(["seconds", *(f"{fit.seconds:.4f}" for fit in fits)])
-    return table(["coefficient (original units)", *(fit.name for fit in fits)], rows)
+    scores = [_r2(fit, X, y) for fit in fits]
+    rows = [
+        *coefficient_rows(fits, names, shown),
+        [],
+        ["R2", *map(_score, scores)],
+        [f"distance to Ridge, {unit}", *(f"{d:.1e}" if i != 1 else "-" for i, d in enumerate(distances))],
+        ["epochs", *("-" if fit.epochs is None else str(fit.epochs) for fit in fits)],
+        ["seconds", *(f"{fit.seconds:.4f}" for fit in fits)],
+    ]
+    return table([HEADING, *(fit.name for fit in fits)], rows)
+
+
+def chunks_table(fit, model, names, chunks, y_mean, shown):
+    """The same of one fit to chunks, which are read once more for R2."""
+    left = total = 0.0
+    for X, y in chunks():
+        left += np.sum((y - X @ fit.coef - fit.intercept) ** 2)
+        total += np.sum((y - y_mean) ** 2)
+    rows = [
+        *coefficient_rows([fit], names, shown),
+        [],
+        ["R2", _score(1 - left / total if total else np.nan)],
+        ["passes over the file", str(model.n_passes_)],
+        ["seconds", f"{fit.seconds:.4f}"],
+    ]
+    return table([HEADING, fit.name], rows)
+
+
+def _score(score):
+    # A diverged fit has an R2 of many digits.
+    return f"{score:.2e}" if score < -100 else f"{score:.6f}"
 
 
 def _varies(y):
     # The standard deviation of equal numbers is not always 0, and that of very small ones underflows to it.
     return np.ptp(y) > 0 and np.std(y) > 0
-
-
-def _coefs(fits):
-    return np.column_stack([fit.coef for fit in fits])
-
-
-def _label(name):
-    """A column name fit for a table: one line, no control characters, not too wide."""
-    shown = "".join(c if c.isprintable() else "?" for c in name) or "(no name)"
-    return shown if len(shown) <= LABEL_WIDTH else shown[: LABEL_WIDTH - 3] + "..."
 
 
 def table(header, rows):
@@ -162,13 +230,14 @@ def grid_report(model, X, y):
     if len(y) < 2 * GRID_FOLDS or not _varies(y):
         return ["No grid search: it needs at least 10 rows and a target that is not constant."]
     lines = [f"Grid search over batch_size and lr (GridSearchCV, mean R2 of {GRID_FOLDS} folds)"]
-    if len(y) > GRID_ROWS:
-        chosen = np.random.default_rng(0).choice(len(y), GRID_ROWS, replace=False)
+    n_rows = min(GRID_ROWS, GRID_CELLS // min(X.shape[1], GRID_COLUMNS))
+    if len(y) > n_rows:
+        chosen = np.random.default_rng(0).choice(len(y), n_rows, replace=False)
         X, y = X[chosen], y[chosen]
-        lines.append(f"on {GRID_ROWS} rows drawn at random")
+        lines.append(f"on {n_rows:,} rows drawn at random")
     svrg, _ = grid_search(clone(model).set_params(solver="svrg"), X, y)
     spread = np.ptp(svrg.cv_results_["mean_test_score"])
-    lines += ["", 'solver="svrg", the default, gives the same answer for every batch size and learning rate:', ""]
+    lines += ["", 'solver="svrg" gives the same answer for every batch size and learning rate:', ""]
     lines += [*_grid_table(svrg), "", f"Largest difference between two cells: {spread:.1e}."]
     textbook = clone(model).set_params(solver="sgd", max_iter=TEXTBOOK_EPOCHS, tol=None)
     sgd, n_diverged = grid_search(textbook, X, y)
@@ -208,17 +277,41 @@ def draw_loss(model, minimum, X, y, path):
     path : str
         Picture to write.
     """
-    size = TEXTBOOK_BATCH if model.batch_size == "auto" else model.batch_size
+    # More rows than 32 only where the steps of an epoch would be too many to wait for.
+    textbook_size = max(TEXTBOOK_BATCH, len(y) // TEXTBOOK_STEPS)
+    size = textbook_size if model.batch_size == "auto" else model.batch_size
     shared = clone(model).set_params(batch_size=size)
     svrg = clone(shared).set_params(solver="svrg")
     textbook = clone(shared).set_params(solver="sgd", max_iter=TEXTBOOK_EPOCHS, tol=None)
-    others = [one for one in (svrg, textbook) if one.solver != model.solver or size != model.batch_size_]
+    others = [one for one in (svrg, textbook) if one.solver != model.solver_ or size != model.batch_size_]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         curves = [model, *(one.fit(X, y) for one in others)]
-    names = [f'solver="{one.solver}", batch_size={one.batch_size_}' for one in curves]
-    display = LossHistoryDisplay.from_estimator(curves, names=names)
-    display.ax_.axhline(minimum, color="black", linestyle=":", label="closed form")
-    display.ax_.legend()
+    names = [curve_name(one) for one in curves]
+    draw_curves(curves, names, minimum, path)
+
+
+def curve_name(model):
+    """The label of the curve of a fitted model."""
+    return f'solver="{model.solver_}"' + ("" if model.solver_ == "cholesky" else f", batch_size={model.batch_size_}")
+
+
+def solver_in_words(model):
+    """The solver of a fitted model, and its mini-batches if it has some."""
+    read = "in one read of the rows" if model.solver_ == "cholesky" else f"mini-batches of {model.batch_size_} rows"
+    return f"solver={model.solver_}, {read}"
+
+
+def draw_curves(models, names, minimum, path):
+    """Write the loss curves of fitted models, with a line at `minimum` where that is known."""
+    import matplotlib.pyplot as plt
+
+    display = LossHistoryDisplay.from_estimator(models, names=names)
+    if minimum is not None:
+        display.ax_.axhline(minimum, color="black", linestyle=":", label="closed form")
+        display.ax_.legend()
     suffix = Path(path).suffix[1:] or "png"
-    display.figure_.savefig(path, format=suffix, dpi=150, bbox_inches="tight")
+    try:
+        display.figure_.savefig(path, format=suffix, dpi=150, bbox_inches="tight")
+    finally:
+        plt.close(display.figure_)

@@ -16,7 +16,9 @@ from sklearn.utils.validation import _check_feature_names
 
 from .._rows.chunked import ChunkedRows, gathered
 from .._rows.in_memory import in_memory
+from .._rows.protocol import Rows
 from .._statistics.moments import column_moments
+from .._statistics.scaling import Units
 from .._statistics.second_moments import (
     FEW_FEATURES,
     SecondMoments,
@@ -24,7 +26,7 @@ from .._statistics.second_moments import (
     second_moments,
 )
 from .held_out import held_out
-from .source import Passes, holds_chunks, is_dask, is_source, mapped
+from .source import Passes, check_alone, is_dask, is_source, mapped
 from .validation import CheckedRows, checked_chunk, look_if_not_finite, validated
 
 
@@ -32,7 +34,7 @@ class TrainingData(NamedTuple):
     """Moments, a function from units to rows, rows held out, and the chunks where there are some."""
 
     moments: SecondMoments
-    make_rows: Callable[..., Any]
+    make_rows: Callable[[Units], Rows]
     validation: tuple[Any, ...] | None
     chunks: Any
 
@@ -41,8 +43,7 @@ def load_data(estimator: Any, X: Any, y: Any, sample_weight: Any, most_features:
     """The rows and their moments, with products of columns up to so many; None takes them where they pay."""
     if is_dask(X):
         return in_chunks(estimator, partitions(estimator, X, y, sample_weight), most_features, rng)
-    if y is not None and holds_chunks(X):
-        raise ValueError("A source of chunks (X, y) carries its own y. Leave y out: fit(source).")
+    check_alone(X, y, "fit")
     source = mapped(X, y, sample_weight)
     if source is None and y is None and is_source(X):
         if sample_weight is not None:
@@ -66,17 +67,19 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any, most_feature
     else:
         moments = SecondMoments(column_moments(rows.X, rows.w, n_jobs), column_moments(rows.y, rows.w))
     look_if_not_finite(estimator, moments, X, y)
-    order = rng.permutation(len(rows.y)) if estimator.shuffle else None
-    make_rows = partial(
-        in_memory,
-        rows.X,
-        rows.y,
-        rows.w,
-        order=order,
-        fit_intercept=estimator.fit_intercept,
-        mean_weight=moments.x.weight / moments.x.n_rows,
-        n_jobs=n_jobs,
-    )
+
+    def make_rows(scaling: Units) -> Rows:
+        return in_memory(
+            rows.X,
+            rows.y,
+            rows.w,
+            scaling,
+            estimator.fit_intercept,
+            mean_weight=moments.x.weight / moments.x.n_rows,
+            order=rng.permutation(len(rows.y)) if estimator.shuffle else None,
+            n_jobs=n_jobs,
+        )
+
     return TrainingData(moments, make_rows, validation, None)
 
 
@@ -94,7 +97,7 @@ def in_chunks(estimator: Any, chunks: Any, most_features: float | None, rng: Any
     if estimator.early_stopping:
         raise ValueError(
             "early_stopping=True needs all rows in memory. Set early_stopping=False: the default solver stops at the "
-            "closed form; to choose alpha, keep some chunks out of the source and score them."
+            "closed form; to choose alpha, use MiniBatchRidgeSGDCV."
         )
     most_features = FEW_FEATURES if most_features is None else max(FEW_FEATURES, most_features)
     first = chunks.reduce(gathered, merge, rng.randint(2**31), most_features)
@@ -110,7 +113,7 @@ def partitions(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
 
     if y is None:
         raise ValueError("fit(X, y) of a Dask collection X needs y, in the same partitions.")
-    if estimator.solver == "sgd":
+    if getattr(estimator, "solver", None) == "sgd":
         raise ValueError(
             "solver='sgd' takes its steps one after the other, which partitions on a cluster cannot. Use solver='svrg', "
             "or dask_ml.wrappers.Incremental with this estimator, which hands it from partition to partition."

@@ -11,6 +11,7 @@ from sklearn.utils.validation import _num_samples
 
 from .._rows.chunk import Chunk
 from .._statistics import second_moments
+from .._statistics.fold_moments import FoldMoments, are_finite
 from .._statistics.second_moments import SecondMoments
 
 # Numbers in a chunk of a mapped array: 16 megabytes in float64. Up to four chunks are simply loaded.
@@ -61,8 +62,8 @@ class ChunkSource:
         # Whatever needs all rows at once, as a search or a scaler of scikit-learn, asks for an array first.
         raise TypeError(
             "A ChunkSource is no array and cannot be indexed: its rows are read a chunk at a time. "
-            "Fit it by MiniBatchRidgeSGD().fit(source); to choose a parameter, keep chunks out for validation, in a source of "
-            "their own, and compare model.score(validation) of several models."
+            "Fit it by MiniBatchRidgeSGD().fit(source); MiniBatchRidgeSGDCV().fit(source) chooses alpha. For the rest, "
+            "keep chunks out for validation, in a source of their own, and compare model.score(validation)."
         )
 
 
@@ -129,6 +130,12 @@ def holds_chunks(X: Any) -> bool:
         return is_source(X)
     first = X[0] if len(X) else None
     return isinstance(first, (tuple, list)) and len(first) > 0 and len(getattr(first[0], "shape", ())) == 2
+
+
+def check_alone(X: Any, y: Any, method: str) -> None:
+    """Raise ValueError where a source comes with targets beside it."""
+    if y is not None and holds_chunks(X):
+        raise ValueError(f"A source of chunks (X, y) carries its own y. Leave y out: {method}(source).")
 
 
 def is_dask(X):
@@ -220,4 +227,6 @@ def is_finite(value):
     """Whether moments or a tuple of sums hold numbers only; other values come from rows that were looked at before."""
     if isinstance(value, SecondMoments):
         return second_moments.is_finite(value)
+    if isinstance(value, FoldMoments):
+        return are_finite(value)
     return type(value) is not tuple or all(np.all(np.isfinite(part)) for part in value)

@@ -4,17 +4,22 @@ A pass is `chunks.reduce(function, add, *args)`: `function(chunk, *args)` of eve
 first has left second moments, which already hold the gradient at 0, and the Hessian or a sketch of it.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from scipy import sparse
 
 from .._statistics.blocks import row_blocks
 from .._statistics.linalg import dot
 from .._statistics.moments import centred_where_full
-from .._statistics.second_moments import merge, second_moments
+from .._statistics.scaling import Units
+from .._statistics.second_moments import SecondMoments, merge, second_moments
 from .._statistics.second_moments import standardized as standardized_moments
 from .._statistics.sketched_moments import sketched_moments
 from .chunk import joined
 from .in_memory import in_memory, relative_weights
+from .protocol import Solve
 
 
 class ChunkedRows:
@@ -23,21 +28,21 @@ class ChunkedRows:
     # A step over all rows needs no pass of its own.
     passes_are_expensive = True
 
-    def __init__(self, chunks, first, units, fit_intercept):
+    def __init__(self, chunks: Any, first: SecondMoments, units: Units, fit_intercept: bool) -> None:
         self.chunks, self.first, self.units, self.fit_intercept = chunks, first, units, fit_intercept
         self.n_rows = first.x.n_rows
         self.n_features = len(first.x.mean)
         self.mean_weight = first.x.weight / first.x.n_rows
         self.dtype = np.dtype(float)
 
-    def residual_gradient(self, beta):
+    def residual_gradient(self, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Z'Wr / W and the weighted mean square of r, per target, r = Z beta - y."""
         if not beta.any():
             _, product, square = standardized_moments(self.first, self.units)
             return -product, square
         return self._products(beta, self.units.y_mean)
 
-    def hessian_product(self, p):
+    def hessian_product(self, p: np.ndarray) -> np.ndarray:
         """Z'WZ p / W."""
         return self._products(p, None)[0]
 
@@ -46,44 +51,52 @@ class ChunkedRows:
         total, square = self.chunks.reduce(products, add, units, beta, self.mean_weight)
         return total / self.n_rows, square / self.n_rows
 
-    def dense_preconditioner_pays(self):
-        """Whether a dense (d, d) preconditioner is worth its time: it saves passes."""
-        return True
+    def diagonal_instead(self) -> None:
+        """None: a dense (d, d) preconditioner is worth its time, since it saves passes."""
 
-    def gram(self):
+    def gram(self) -> np.ndarray | None:
         """Z'WZ / W, where the first pass has left it; else None."""
         return standardized_moments(self.first, self.units).zz
 
-    def sketch(self, n_buckets, rng):
+    def sketch(self, n_buckets: int, rng: Any) -> np.ndarray:
         """Rows whose Gram matrix is close to Z'WZ / W, from no fewer buckets where there are rows."""
         sketch = self.first.sketch
         if sketch is None:
             sketch = self.chunks.reduce(sketched, merge, rng.randint(2**31)).sketch
         return sketch.scaled(self.units.x_mean, self.units.x_scale)
 
-    def epoch(self, batch_size, g, alpha, solve, lr, rng):
+    def epoch(self, batch_size: int, g: np.ndarray, alpha: float, solve: Solve, lr: float, rng: Any) -> np.ndarray:
         """Variance-reduced mini-batch steps in each chunk from v = 0, averaged."""
         seed = None if rng is None else rng.randint(2**31)
         total, n_rows = self.chunks.reduce(epoch, add, self._frame(), batch_size, g, alpha, solve, lr, seed)
         return total / n_rows
 
-    def batches(self, batch_size, count, rng):
+    def batches(self, batch_size: int, count: int, rng: Any) -> Sequence[Any]:
         """At most `count` random mini-batches Z_B, one to a chunk."""
         if batch_size >= self.n_rows:
             return []
         drawn = self.chunks.reduce(batch, add_drawn, self._frame(), batch_size, count, rng.randint(2**31))
         return [Z for _, Z in drawn]
 
-    def mean_square(self, theta):
+    def mean_square(self, theta: np.ndarray) -> np.ndarray:
         """Mean square of the residuals, per target."""
         (total,) = self.chunks.reduce(square_sum, add, self._frame(), theta)
         return total / self.n_rows
 
-    def largest_square_norm(self):
+    def largest_square_norm(self) -> float:
         """max_i ||[z_i, s_i]||^2."""
         return self.chunks.reduce(largest_square_norm, max, self._frame())
 
-    def textbook_epoch(self, theta, mean, n_steps, lr, batch_size, alpha, rng):
+    def textbook_epoch(
+        self,
+        theta: np.ndarray,
+        mean: np.ndarray,
+        n_steps: int,
+        lr: np.ndarray,
+        batch_size: int,
+        alpha: float,
+        rng: Any,
+    ) -> None:
         """One pass of textbook steps, in place, in the order of the chunks; rows are shuffled within them."""
         step = 0
         for chunk in whole_batches(self.chunks, batch_size):

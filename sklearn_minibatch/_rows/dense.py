@@ -1,12 +1,15 @@
 """A standardised copy of dense rows in memory."""
 
+from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
 from .._statistics.blocks import CACHE_ELEMENTS, in_threads, large_blocks, row_blocks
 from .._statistics.linalg import dot
 from .kernels import batches_per_block, random_batches, stacked_parameters, svrg_epoch, textbook_steps
+from .protocol import Solve
 
 # In long data the textbook solver shuffles groups of neighbours: copying them costs a fraction of copying single rows.
 GROUP_ROWS = 8
@@ -44,7 +47,7 @@ class DenseRows:
 
         return chain.from_iterable(in_threads(over_block, self.blocks, self.n_jobs))
 
-    def residual_gradient(self, beta):
+    def residual_gradient(self, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(1/n) Z'r and the mean square of r, per target, r = Z beta - y, in float64."""
         theta = stacked_parameters(beta, np.zeros(beta.shape[1]))
 
@@ -56,7 +59,7 @@ class DenseRows:
         gradients, squares = zip(*self._over_rows(of_rows), strict=True)
         return sum(gradients)[: self.n_features] / self.n_rows, sum(squares) / self.n_rows
 
-    def mean_square(self, theta):
+    def mean_square(self, theta: np.ndarray) -> np.ndarray:
         """Mean square of the residuals, per target."""
 
         def of_rows(rows):
@@ -65,7 +68,7 @@ class DenseRows:
 
         return sum(self._over_rows(of_rows)) / self.n_rows
 
-    def hessian_product(self, p):
+    def hessian_product(self, p: np.ndarray) -> np.ndarray:
         """(1/n) Z'Z p, by products in the precision of the rows."""
         p = p.astype(self.Z.dtype, copy=False)
 
@@ -78,7 +81,7 @@ class DenseRows:
     def gram(self) -> None:
         """Z'Z/n is not at hand: the rows would have to be read for it."""
 
-    def sketch(self, n_buckets, rng):
+    def sketch(self, n_buckets: int, rng: Any) -> np.ndarray:
         """SZ / sqrt(n) in float64, (n_buckets, d); Z / sqrt(n) itself where its rows are no more.
 
         As `count_sketch`, but the rows, which are shuffled, go to the buckets in turns: their sums need no copies.
@@ -98,7 +101,7 @@ class DenseRows:
         list(in_threads(fill, large_blocks(*sums.shape), self.n_jobs))
         return sums / np.sqrt(self.n_rows)
 
-    def epoch(self, batch_size, g, alpha, solve, lr, rng):
+    def epoch(self, batch_size: int, g: np.ndarray, alpha: float, solve: Solve, lr: float, rng: Any) -> np.ndarray:
         """One pass of variance-reduced mini-batch steps in every block (see `svrg_epoch`), averaged over the rows."""
         seeds = [None if rng is None else rng.randint(2**31) for _ in self.blocks]
 
@@ -109,20 +112,28 @@ class DenseRows:
 
         return sum(in_threads(of_block, range(len(self.blocks)), self.n_jobs))
 
-    def dense_preconditioner_pays(self):
-        """Whether a dense (d, d) preconditioner is made and applied in the time of a few passes over these rows."""
-        return True
+    def diagonal_instead(self) -> None:
+        """None: a dense (d, d) preconditioner is made and applied in the time of a few passes over these rows."""
 
-    def batches(self, batch_size, count, rng):
+    def batches(self, batch_size: int, count: int, rng: Any) -> Sequence[Any]:
         """At most `count` random mini-batches Z_B."""
         return random_batches(self.Z, batch_size, count, rng)
 
-    def largest_square_norm(self):
+    def largest_square_norm(self) -> float:
         """max_i ||[z_i, s_i]||^2."""
         parts = (self.A[rows, : self.n_features + 1] for rows in row_blocks(*self.A.shape))
         return max(np.einsum("ij,ij->i", part, part).max() for part in parts)
 
-    def textbook_epoch(self, theta, mean, n_steps, lr, batch_size, alpha, rng):
+    def textbook_epoch(
+        self,
+        theta: np.ndarray,
+        mean: np.ndarray,
+        n_steps: int,
+        lr: np.ndarray,
+        batch_size: int,
+        alpha: float,
+        rng: Any,
+    ) -> None:
         """One pass of textbook steps, in place, over the rows as they stand, or shuffled if `rng` is given."""
         step = 0
         for A in self._fetched(batch_size, rng):

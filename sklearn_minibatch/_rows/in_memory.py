@@ -1,24 +1,26 @@
-"""Standardised rows in memory, dense or CSR, and the passes over them that the solvers ask for.
+"""Rows in memory: dense or sparse, in scaled units."""
 
-Every row i is held times s_i = sqrt(w_i / mean(w)), so that the weighted objective is the plain one:
-
-    F(beta, b) = 1/(2n) ||Z beta + s b - y||^2 + alpha/2 ||beta||^2
-
-Both kinds hold the stacked rows A = [Z, s, -y] of the textbook kernels.
-
-The same is asked of these and of rows that come in chunks: `n_rows`, `n_features`, `dtype`; for "svrg" `residual_gradient`,
-`curvature`, `sketch`, `batches`, `epoch`; for "sgd" `mean_square`, `largest_square_norm`, `batches`, `textbook_epoch`; and
-for the choice of P and of the batch size `affords_dense` and `passes_are_dear`.
-"""
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
+from .._statistics.scaling import Units
 from .dense import DenseRows
+from .protocol import Rows
 from .sparse import SparseRows, StandardizedCSR
 
 
-def in_memory(X, y, weight, units, fit_intercept, mean_weight=1.0, order=None, n_jobs=1):
+def in_memory(
+    X: Any,
+    y: np.ndarray,
+    weight: np.ndarray | None,
+    units: Units,
+    fit_intercept: bool,
+    mean_weight: float = 1.0,
+    order: np.ndarray | None = None,
+    n_jobs: int = 1,
+) -> Rows:
     """Rows of X, (n, d) dense or CSR, targets y (n, t) and weights (n,) or None, in `units` and the given order."""
     relative = relative_weights(weight, len(y), mean_weight)
     s = np.ones((len(y), 1)) if relative is None else np.sqrt(relative)[:, None]

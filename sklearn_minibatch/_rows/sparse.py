@@ -1,6 +1,8 @@
 """Standardised sparse rows in memory, as an operator: nothing is densified."""
 
+from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -9,6 +11,7 @@ from .._statistics.linalg import dot
 from .._statistics.moments import centred_where_full
 from .._statistics.sketch import count_sketch
 from .kernels import batches_per_block, random_batches, svrg_epoch, textbook_steps
+from .protocol import Solve
 
 
 class SparseRows:
@@ -37,50 +40,48 @@ class SparseRows:
         zeros = np.zeros(1 + self.y.shape[1])
         return StandardizedCSR(X, Z.s, np.append(Z.mean, zeros), np.append(Z.scale, zeros + 1))
 
-    def residual_gradient(self, beta):
+    def residual_gradient(self, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(1/n) Z'r and the mean square of r, per target, r = Z beta - y."""
         r = self.Z @ beta - self.y
         return self.Z.T @ r / self.n_rows, dot(r, r) / self.n_rows
 
-    def mean_square(self, theta):
+    def mean_square(self, theta: np.ndarray) -> np.ndarray:
         """Mean square of the residuals, per target."""
         r = self.A @ theta
         return dot(r, r) / self.n_rows
 
-    def hessian_product(self, p):
+    def hessian_product(self, p: np.ndarray) -> np.ndarray:
         """(1/n) Z'Z p."""
         return self.Z.T @ (self.Z @ p) / self.n_rows
 
     def gram(self) -> None:
         """Z'Z/n is not at hand: the rows would have to be read for it."""
 
-    def sketch(self, n_buckets, rng):
+    def sketch(self, n_buckets: int, rng: Any) -> np.ndarray:
         """SZ / sqrt(n) in float64, (n_buckets, d): see `count_sketch`; Z / sqrt(n) itself where its rows are no more."""
         if self.n_rows <= n_buckets:
             return np.asarray(self.Z).astype(float) / np.sqrt(self.n_rows)
         S = count_sketch(self.n_rows, n_buckets, rng)
         return (self.Z.sketched(S)).astype(float) / np.sqrt(self.n_rows)
 
-    def dense_preconditioner_pays(self):
-        """Whether a dense (d, d) preconditioner is made and applied in the time of a few passes over these rows."""
-        return self.n_features**3 <= 1000 * self.Z.X.nnz
-
-    def diagonal(self):
-        """The diagonal of Z'Z/n."""
+    def diagonal_instead(self) -> np.ndarray | None:
+        """The diagonal of Z'Z/n where a dense (d, d) preconditioner takes more time than a few passes; else None."""
+        if self.n_features**3 <= 1000 * self.Z.X.nnz:
+            return None
         Z = self.Z
         s = Z.s[:, 0]
         square = Z.X.multiply(Z.X).sum(axis=0) - 2 * Z.mean * (Z.X.T @ s) + (s @ s) * Z.mean**2
         return square / Z.scale**2 / self.n_rows
 
-    def batches(self, batch_size, count, rng):
+    def batches(self, batch_size: int, count: int, rng: Any) -> Sequence[Any]:
         """At most `count` random mini-batches Z_B."""
         return random_batches(self.in_order, batch_size, count, rng)
 
-    def epoch(self, batch_size, g, alpha, solve, lr, rng):
+    def epoch(self, batch_size: int, g: np.ndarray, alpha: float, solve: Solve, lr: float, rng: Any) -> np.ndarray:
         """One pass of variance-reduced mini-batch steps: see `svrg_epoch`."""
         return svrg_epoch(self.in_order, batch_size, g, alpha, solve, lr, rng)
 
-    def largest_square_norm(self):
+    def largest_square_norm(self) -> float:
         """max_i ||[z_i, s_i]||^2."""
         Z = self.Z
         X = Z.X.multiply(1 / Z.scale).tocsr()
@@ -88,7 +89,16 @@ class SparseRows:
         square = X.multiply(X).sum(axis=1) - 2 * Z.s[:, 0] * (X @ mean) + Z.s[:, 0] ** 2 * (mean @ mean + 1)
         return square.max()
 
-    def textbook_epoch(self, theta, mean, n_steps, lr, batch_size, alpha, rng):
+    def textbook_epoch(
+        self,
+        theta: np.ndarray,
+        mean: np.ndarray,
+        n_steps: int,
+        lr: np.ndarray,
+        batch_size: int,
+        alpha: float,
+        rng: Any,
+    ) -> None:
         """One pass of textbook steps, in place, over the rows as they stand, or shuffled if `rng` is given."""
         A = self.A if rng is None else self.A[rng.permutation(self.n_rows)]
         together = batches_per_block(batch_size, A.shape[1])

@@ -76,6 +76,8 @@ def with_second_moments(attributes):
 
 def _packed(value):
     kind = type(value)
+    if kind is list:
+        return [_packed(each) for each in value]
     if kind not in KINDS.values():
         return value
     # Named tuples and dataclasses both list their fields there.
@@ -83,6 +85,8 @@ def _packed(value):
 
 
 def _unpacked(value):
+    if type(value) is list:
+        return [_unpacked(each) for each in value]
     if not (isinstance(value, dict) and "kind" in value):
         return value
     fields = unpacked(value)

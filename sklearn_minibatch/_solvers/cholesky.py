@@ -17,7 +17,8 @@ from .preconditioner import Spectral, of_gram
 from .problem import Parameters, Problem, Settings, Solution
 
 # Products of unit columns over many blocks of rows are wrong by about so much.
-ROUNDING = 20 * np.finfo(float).eps
+EPS = float(np.finfo(float).eps)
+ROUNDING = 20 * EPS
 # Corrections by the residual on the matrix; each takes most of what rounding has left.
 MOST_CORRECTIONS = 5
 
@@ -61,16 +62,22 @@ def closed_form(products: Standardized, alpha: float) -> ClosedForm:
     P = of_gram(products.zz, alpha)
     beta = P.solve(products.zv)
     residual = remainder(products, beta, alpha)
-    best = dot(residual, P.solve(residual))
+    step = P.solve(residual)
+    distance = dot(residual, step)
     for _ in range(MOST_CORRECTIONS):
-        candidate = beta + P.solve(residual)
-        left = remainder(products, candidate, alpha)
-        norm = dot(left, P.solve(left))
-        if not np.any(norm < best / 4):
+        if np.all(distance <= EPS**2):
             break
-        beta = np.where(norm < best, candidate, beta)
-        residual = np.where(norm < best, left, residual)
-        best = np.minimum(norm, best)
+        candidate = beta + step
+        left = remainder(products, candidate, alpha)
+        next_step = P.solve(left)
+        shorter = dot(left, next_step)
+        better = shorter < distance
+        if not better.any():
+            break
+        beta = np.where(better, candidate, beta)
+        residual = np.where(better, left, residual)
+        step = np.where(better, next_step, step)
+        distance = np.where(better, shorter, distance)
     loss = np.maximum(products.vv - dot(beta, products.zv + residual + alpha * beta), 0.0) / 2
     loss += alpha / 2 * dot(beta, beta)
     return ClosedForm(beta, loss, rounding_cost(beta, P), P)

@@ -133,8 +133,9 @@ def preconditioner(rows, alpha, choice, rng):
     d = rows.n_features
     if choice is None:
         return Identity()
-    if choice == "auto" and not rows.dense_preconditioner_pays():
-        return Diagonal(np.maximum(rows.diagonal() + alpha, np.finfo(float).tiny)[:, None])
+    diagonal = rows.diagonal_instead() if choice == "auto" else None
+    if diagonal is not None:
+        return Diagonal(np.maximum(diagonal + alpha, np.finfo(float).tiny)[:, None])
     if choice == "auto" and d > DENSE_FEATURES:
         choice = rows.n_rows if rows.n_rows <= 5 * NYSTROM_RANK else NYSTROM_RANK
     if choice != "auto" and (choice < d or d > DENSE_FEATURES):

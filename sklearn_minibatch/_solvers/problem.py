@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from .._rows.protocol import Rows
 from .._statistics.scaling import Units
 from .._statistics.second_moments import SecondMoments
 
@@ -36,10 +37,10 @@ class Problem:
 
     moments: SecondMoments
     scaling: Units
-    make_rows: Callable[[Units], Any]
+    make_rows: Callable[[Units], Rows]
 
     @cached_property
-    def rows(self) -> Any:
+    def rows(self) -> Rows:
         """The rows, put into scaled units when they are first asked for."""
         return self.make_rows(self.scaling)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .._rows.protocol import Rows
 from .._statistics.linalg import divide, dot
 from .learning_rate import largest_eigenvalue
 from .preconditioner import Diagonal, preconditioner
@@ -38,7 +39,7 @@ def solve(problem: Problem, start: Parameters, settings: Settings, rng: Any, mon
     return minimise(rows, start[0], P, batch_size, lr, settings, rng if settings.shuffle else None, monitor)
 
 
-def refined(rows: Any, beta: np.ndarray, P: Any, settings: Settings, monitor: Any) -> Solution:
+def refined(rows: Rows, beta: np.ndarray, P: Any, settings: Settings, monitor: Any) -> Solution:
     """The minimiser from a `beta` that is near it but for rounding errors of P = H, by gradients from the rows.
 
     The epoch by which `beta` was found has been counted.
@@ -47,7 +48,7 @@ def refined(rows: Any, beta: np.ndarray, P: Any, settings: Settings, monitor: An
     return replace(found, n_steps=found.n_steps + 1)
 
 
-def resolved_batch_size(batch_size: int | str, rows: Any, P: Any) -> int:
+def resolved_batch_size(batch_size: int | str, rows: Rows, P: Any) -> int:
     """Rows per mini-batch; "auto" takes so many that their pass outweighs the step from one batch to the next."""
     if not isinstance(batch_size, str):
         return min(batch_size, rows.n_rows)
@@ -56,7 +57,7 @@ def resolved_batch_size(batch_size: int | str, rows: Any, P: Any) -> int:
     return rows.n_rows if full else chosen
 
 
-def resolved_lr(settings: Settings, rows: Any, batch_size: int, P: Any, rng: Any) -> float:
+def resolved_lr(settings: Settings, rows: Rows, batch_size: int, P: Any, rng: Any) -> float:
     """The learning rate; "auto" takes 1 / (the largest curvature of a few mini-batches)."""
     if settings.lr != "auto":
         return settings.lr
@@ -69,7 +70,7 @@ def resolved_lr(settings: Settings, rows: Any, batch_size: int, P: Any, rng: Any
 
 
 def minimise(
-    rows: Any,
+    rows: Rows,
     beta: np.ndarray,
     P: Any,
     batch_size: int,

@@ -16,15 +16,21 @@ MOST_BLOCKS = 8
 LEAST_ELEMENTS = 2**20
 
 
-def row_blocks(n_rows: int, n_columns: int, first: int = 0) -> list[slice]:
-    """Slices that cover `n_rows` rows from `first` on, each small enough to be read twice from cache."""
-    step = max(1, PASS_ELEMENTS // max(1, n_columns))
+def row_blocks(n_rows: int, n_columns: int, first: int = 0, least: int = 1) -> list[slice]:
+    """Slices that cover `n_rows` rows from `first` on, each small enough to be read twice from cache.
+
+    They have `least` rows or more, if there are as many.
+    """
+    step = max(least, PASS_ELEMENTS // max(1, n_columns))
     return [slice(start, min(start + step, first + n_rows)) for start in range(first, first + n_rows, step)]
 
 
-def large_blocks(n_rows: int, n_columns: int) -> list[tuple[int, int]]:
-    """(first, n_rows) of the blocks that threads share out: the same ones for any number of threads."""
-    count = max(1, min(MOST_BLOCKS, n_rows * n_columns // LEAST_ELEMENTS))
+def large_blocks(n_rows: int, n_columns: int, least: int = 1) -> list[tuple[int, int]]:
+    """(first, n_rows) of the blocks that threads share out: the same ones for any number of threads.
+
+    They have `least` rows or more, if there are as many.
+    """
+    count = max(1, min(MOST_BLOCKS, n_rows * n_columns // LEAST_ELEMENTS, n_rows // least))
     ends = [n_rows * k // count for k in range(count + 1)]
     return [(first, end - first) for first, end in pairwise(ends)]
 

@@ -32,6 +32,8 @@ from .sketch import Sketch
 FEW_FEATURES = 1000
 # A squared distance of this many variances, between mean and origin, costs the variance about one digit.
 FAR = 10.0
+# A product of fewer rows than these would take longer to add to the others than to form.
+PRODUCT_ROWS = 2048
 # One product of dense matrices costs about as much as this fraction of one of the entries of sparse matrices.
 DENSE_COST = 0.02
 
@@ -106,7 +108,10 @@ def second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None, n_jobs: int
         w = None if weight is None else weight[rows]
         return dense_second_moments(X[rows], y[rows], w)
 
-    return reduce(merge, in_threads(of_block, large_blocks(*X.shape), n_jobs))
+    # A block has so many rows for each column that its products take no time to merge, and little memory.
+    n, d = X.shape
+    blocks = large_blocks(n, d, least=8 * (d + y.shape[1]))
+    return reduce(merge, in_threads(of_block, blocks, n_jobs))
 
 
 def dense_second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> SecondMoments:
@@ -155,10 +160,10 @@ def centred_products(X: Any, y: np.ndarray, w: np.ndarray | None, origin: np.nda
     """Means, variances and centred products, from blocks of rows sqrt(w) [x - origin, 1, y - origin]."""
     (n, d), t = X.shape, y.shape[1]
     root = None if w is None else np.sqrt(w)[:, None]
-    blocks = row_blocks(n, d + 1 + t)
+    blocks = row_blocks(n, d + 1 + t, least=PRODUCT_ROWS)
     buffer = np.empty((blocks[0].stop, d + 1 + t))
-    products = np.zeros((d + 1 + t if is_narrow(d, t) else d + 1, d + 1 + t))
-    product = np.empty_like(products)
+    products: np.ndarray | None = None
+    product = None
     squares = np.zeros(t)
     for rows in blocks:
         T = buffer[: rows.stop - rows.start]
@@ -169,9 +174,14 @@ def centred_products(X: Any, y: np.ndarray, w: np.ndarray | None, origin: np.nda
             T *= root[rows]
         # NumPy forms the product of a matrix with its own transpose in half the time.
         left = T if is_narrow(d, t) else T[:, : d + 1]
-        products += np.matmul(left.T, T, out=product)
+        if products is None:
+            products = left.T @ T
+        else:
+            product = np.matmul(left.T, T, out=product)
+            products += product
         if not is_narrow(d, t):
             squares += np.einsum("ij,ij->j", T[:, d + 1 :], T[:, d + 1 :])
+    assert products is not None
     if is_narrow(d, t):
         squares = np.diag(products)[d + 1 :].copy()
     return about_means(products, squares, n, origin)
@@ -183,22 +193,22 @@ def is_narrow(d: int, t: int) -> bool:
 
 
 def about_means(products: np.ndarray, squares: np.ndarray, n_rows: int, origin: np.ndarray) -> SecondMoments:
-    """The sums of products about an origin, (d + 1, d + 1 + t), as means of products about the mean."""
+    """The sums of products about an origin, (d + 1, d + 1 + t), in place as means of products about the mean."""
     t = len(squares)
     d = products.shape[1] - 1 - t
-    weight = products[d, d]
-    mean = products[d] / weight
-    x_offset = mean[:d]
-    y_offset = mean[d + 1 :]
-    xx = products[:d, :d] / weight
+    weight = float(products[d, d])
+    products /= weight
+    x_offset = products[d, :d].copy()
+    y_offset = products[d, d + 1 :].copy()
+    xx = products[:d, :d]
     xx -= np.multiply.outer(x_offset, x_offset)
-    xy = products[:d, d + 1 :] / weight - np.multiply.outer(x_offset, y_offset)
+    xy = products[:d, d + 1 :] - np.multiply.outer(x_offset, y_offset)
     x_var = np.maximum(np.diag(xx), 0.0)
     y_var = np.maximum(squares / weight - y_offset**2, 0.0)
     x_mean, x_rest = rounded_sum(origin[:d], x_offset)
     y_mean, y_rest = rounded_sum(origin[d:], y_offset)
-    x = Moments(n_rows, float(weight), x_mean, x_var, x_rest)
-    y = Moments(n_rows, float(weight), y_mean, y_var, y_rest)
+    x = Moments(n_rows, weight, x_mean, x_var, x_rest)
+    y = Moments(n_rows, weight, y_mean, y_var, y_rest)
     return SecondMoments(x, y, xy, xx)
 
 

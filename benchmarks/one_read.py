@@ -1,0 +1,127 @@
+"""Targets of the closed form from second moments, gathered in one read of the rows."""
+
+import tracemalloc
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import Ridge, SGDRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_minibatch import MiniBatchRidgeSGD
+
+from .problems import conditioned
+from .rows import Row, Size, times_faster, times_its_time
+from .timing import interleaved
+
+SHAPES = ((200_000, 10), (100_000, 50), (100_000, 100), (50_000, 200), (50_000, 500), (20_000, 1_000))
+
+
+def fits(problem: Any, **params: Any) -> Callable[[], Any]:
+    """Our fit of a problem, as a call without arguments."""
+    model = MiniBatchRidgeSGD(alpha=problem.alpha, random_state=0, **params)
+    return partial(model.fit, problem.X, problem.y)
+
+
+def one_read(size: Size) -> Iterator[Row]:
+    """The default fit against scikit-learn's closed form, with and without scaling, and against one product X'X."""
+    goals = zip(SHAPES, (6, 4, 3, 2.5, 1.8, 1.2), (1.5, 1.5, 1.5, 1.5, 1.1, 1.1), strict=True)
+    for (n, d), beside_pipeline, beside_ridge in goals:
+        problem = conditioned(size.rows(n), size.columns(d))
+        ridge = Ridge(alpha=problem.alpha * len(problem.y), solver="cholesky")
+        pipeline = make_pipeline(StandardScaler(), ridge)
+        X, y = problem.X, problem.y
+        runs = [fits(problem), partial(pipeline.fit, X, y), partial(ridge.fit, X, y), lambda X=X: X.T @ X]
+        seconds = interleaved(runs, size.repeats)
+        what = f"fit, {len(y)} x {X.shape[1]}"
+        yield times_faster(f"{what}, StandardScaler + Ridge cholesky", beside_pipeline, seconds[:, [0, 1]])
+        yield times_faster(f"{what}, Ridge cholesky on raw X", beside_ridge, seconds[:, [0, 2]])
+        if d >= 100:
+            yield times_its_time(f"{what}, X.T @ X", 1.5, seconds[:, [0, 3]])
+
+
+def auto(size: Size) -> Iterator[Row]:
+    """The choice of "auto" against the better of the two solvers."""
+    for n, d in ((2_000, 50), (100_000, 50), (20_000, 200), (2_000, 1_000), (20_000, 1_000), (5_000, 1_500), (20_000, 1_500)):
+        problem = conditioned(size.rows(n), size.columns(d))
+        seconds = interleaved([fits(problem, solver=each) for each in ("auto", "cholesky", "svrg")], size.repeats)
+        best = seconds[:, 1:].min(axis=1)
+        what = f"auto, {len(problem.y)} x {problem.X.shape[1]}, the better of cholesky and svrg"
+        both = np.column_stack([seconds[:, 0], best])
+        faster = "cholesky" if seconds[0, 1] < seconds[0, 2] else "svrg"
+        yield times_its_time(what, 1.2, both, f"; the better is {faster}")
+
+
+def products_of_peers(size: Size) -> Iterator[Row]:
+    """The default fit against others that make the normal equations."""
+    for n, d in ((100_000, 50), (50_000, 200)):
+        problem = conditioned(size.rows(n), d)
+        for name, make in (("sklearnex IncrementalRidge", incremental_ridge), ("glum closed-form", glum_closed_form)):
+            try:
+                other = make(problem)
+            except ImportError as error:
+                yield Row(f"fit, {len(problem.y)} x {d}, {name}", ">= 1x as fast", f"not installed: {error}", None)
+                continue
+            seconds = interleaved([fits(problem), other], size.repeats)
+            yield times_faster(f"fit, {len(problem.y)} x {d}, {name}", 1, seconds)
+
+
+def incremental_ridge(problem: Any) -> Callable[[], Any]:
+    """The same objective: columns are standardised beforehand, which is charged."""
+    from sklearnex.linear_model import IncrementalRidge
+
+    pipeline = make_pipeline(StandardScaler(), IncrementalRidge(alpha=problem.alpha * len(problem.y)))
+    return partial(pipeline.fit, problem.X, problem.y)
+
+
+def glum_closed_form(problem: Any) -> Callable[[], Any]:
+    """glum's normal equations for the normal distribution."""
+    from glum import GeneralizedLinearRegressor
+
+    model = GeneralizedLinearRegressor(
+        alpha=problem.alpha, l1_ratio=0, scale_predictors=True, solver="closed-form", family="normal"
+    )
+    return partial(model.fit, problem.X, problem.y)
+
+
+def memory_of_one_read(size: Size) -> Iterator[Row]:
+    """Peak memory of the default fit beyond its input."""
+    for n, d in ((200_000, 50), (50_000, 200), (20_000, 1_000)):
+        problem = conditioned(size.rows(n), size.columns(d))
+        tracemalloc.start()
+        fits(problem)()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        square = 8 * (problem.X.shape[1] + 1) ** 2
+        most = 0.05 * problem.X.nbytes + 8 * square
+        measured = f"{peak / problem.X.nbytes:.3f}x X, {peak / square:.1f} (d + 1)^2"
+        what = f"peak memory of fit, {len(problem.y)} x {problem.X.shape[1]}"
+        yield Row(what, "<= 0.05x X + 8 (d + 1)^2 numbers", measured, bool(peak <= most))
+
+
+def exact_stream(size: Size) -> Iterator[Row]:
+    """partial_fit, which leaves the closed form after every call, against SGDRegressor's."""
+    for rows, d, at_most in ((1, 20, 1.2), (1_000, 100, 1.0), (1_000, 500, 4.0)):
+        problem = conditioned(max(rows, size.rows(20 * rows)), d)
+        chunk = problem.X[:rows], problem.y[:rows]
+        models = [make().partial_fit(*chunk) for make in (MiniBatchRidgeSGD, SGDRegressor)]
+        runs = [partial(model.partial_fit, *chunk) for model in models]
+        seconds = interleaved(runs, 20 * size.repeats)
+        yield times_its_time(f"partial_fit, {rows} x {d} a call, SGDRegressor", at_most, seconds)
+
+
+def single_precision_read(size: Size) -> Iterator[Row]:
+    """float32 rows against float64 rows, and how far they are from the closed form of their own numbers."""
+    for n, d in ((200_000, 50), (50_000, 200)):
+        problem = conditioned(size.rows(n), d)
+        half = MiniBatchRidgeSGD(alpha=problem.alpha, random_state=0)
+        X = problem.X.astype(np.float32)
+        seconds = interleaved([partial(half.fit, X, problem.y), fits(problem)], size.repeats)
+        same = MiniBatchRidgeSGD(alpha=problem.alpha).fit(X.astype(float), problem.y)
+        gap = np.sqrt(np.mean((half.predict(X.astype(float)) - same.predict(X.astype(float))) ** 2)) / np.std(problem.y)
+        yield times_faster(f"fit, {len(problem.y)} x {d}, float32 against float64", 1, seconds, f"; {gap:.0e} std(y) apart")
+
+
+TARGETS = (one_read, auto, products_of_peers, memory_of_one_read, exact_stream, single_precision_read)

@@ -1,0 +1,53 @@
+"""Rows of the table of targets."""
+
+from typing import NamedTuple
+
+from .timing import duration, plain
+
+
+class Row(NamedTuple):
+    """A line of the table: what was measured, the target in words, the figure and whether it is met."""
+
+    what: str
+    target: str
+    measured: str
+    ok: bool | None
+    points: tuple | None = None  # name and values of x and of y, where there is something to draw
+
+
+class Size(NamedTuple):
+    """Rows are divided by `shrink`, runs repeated `repeats` times; `budget` is seconds for finding a peer's setting."""
+
+    shrink: int
+    repeats: int
+    budget: float
+
+    def rows(self, n):
+        return max(200, n // self.shrink)
+
+    def at_most(self, repeats):
+        return self._replace(repeats=min(self.repeats, repeats))
+
+    def columns(self, d):
+        return min(d, 50) if self.shrink > 1 else d
+
+
+def times_faster(what, at_least, seconds, note=""):
+    """Row for the seconds of ours and of a peer: (2, 2), median and least, or (1, 2) where there is no least."""
+    ratio = seconds[0, 1] / seconds[0, 0]
+    return Row(what, f">= {at_least:g}x as fast", both(seconds, ratio) + note, bool(ratio >= at_least))
+
+
+def times_its_time(what, at_most, seconds, note=""):
+    """As `times_faster`, for a target on our time over the other's."""
+    ratio = seconds[0, 0] / seconds[0, 1]
+    return Row(what, f"<= {at_most:g}x its time", both(seconds, ratio) + note, bool(0 < ratio <= at_most))
+
+
+def both(seconds, ratio):
+    ours, theirs = (spread(*each) for each in seconds.T)
+    return f"{plain(ratio, 2)}x: {ours} against {theirs}"
+
+
+def spread(median, least=None):
+    return duration(median) if least is None else f"{duration(median)} (least {duration(least)})"

@@ -1,0 +1,125 @@
+"""Python that does what the command line does, to be copied from the terminal."""
+
+from collections.abc import Sequence
+
+from .._estimator import MiniBatchRidgeSGD
+from .columns import Use
+from .encoding import Encoded
+
+WIDTH = 88
+_OURS = "from sklearn_minibatch import MiniBatchRidgeSGD"
+
+
+def code_for_diabetes(model: MiniBatchRidgeSGD, save: str | None) -> str:
+    """The fit to the diabetes data of scikit-learn."""
+    fit = [
+        "X, y = load_diabetes(return_X_y=True, scaled=False)",
+        f"model = {model!r}.fit(X, y)",
+        'print(f"R2 {model.score(X, y):.6f}")',
+    ]
+    imports = ["from sklearn.datasets import load_diabetes", _OURS]
+    return "\n".join([*_importing_joblib(save), *imports, "", *fit, *_saving(save), ""])
+
+
+def code_for(encoded: Encoded, model: MiniBatchRidgeSGD, save: str | None) -> str:
+    """The fit to a file.
+
+    Whatever comes from the file is written as a literal, so that it can be nothing but a string.
+
+    Parameters
+    ----------
+    encoded : Encoded
+        The file.
+    model : MiniBatchRidgeSGD
+        Not fitted.
+    save : str or None
+        Where the fitted pipeline is to be written.
+
+    Returns
+    -------
+    code : str
+        A script.
+    """
+    plan = encoded.plan
+    numbers = [plan.columns[j].name for j in plan.used(Use.NUMBERS)]
+    text = [plan.columns[j].name for j in plan.used(Use.TEXT)]
+    used = " + ".join([*(["numbers"] if numbers else []), *(["text"] if text else [])])
+    imports = [
+        "import pandas as pd",
+        "from sklearn.compose import make_column_transformer",
+        *(["from sklearn.impute import SimpleImputer"] if numbers else []),
+        "from sklearn.pipeline import make_pipeline",
+        *(["from sklearn.preprocessing import OneHotEncoder"] if text else []),
+        _OURS,
+    ]
+    columns = [f"    ({step!r}, {name})," for name, step, _ in encoded.transformer.transformers]
+    target = repr(plan.y.name)
+    lines = [
+        *_importing_joblib(save),
+        *imports,
+        "",
+        *_names("numbers", numbers),
+        *_names("text", text),
+        *_reading(encoded, bool(text)),
+        f"table = table.dropna(subset=[{target}])",
+        f"X, y = table[{used}], table[{target}]",
+        "columns = make_column_transformer(",
+        *columns,
+        "    verbose_feature_names_out=False,",
+        ")",
+        f"model = make_pipeline(columns, {model!r}).fit(X, y)",
+        'print(f"R2 {model.score(X, y):.6f}")',
+        *_saving(save),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _importing_joblib(save: str | None) -> list[str]:
+    return [] if save is None else ["import joblib"]
+
+
+def _saving(save: str | None) -> list[str]:
+    return [] if save is None else [f"joblib.dump(model, {save!r})"]
+
+
+def _names(variable: str, names: Sequence[str]) -> list[str]:
+    """A line that sets a list of strings, or several where it is long."""
+    if not names:
+        return []
+    line = f"{variable} = {list(names)!r}"
+    if len(line) <= WIDTH:
+        return [line]
+    lines = [f"{variable} = ["]
+    indent = "   "
+    row = indent
+    for name in names:
+        item = f" {name!r},"
+        if row != indent and len(row + item) > WIDTH:
+            lines.append(row)
+            row = indent
+        row += item
+    return [*lines, row, "]"]
+
+
+def _reading(encoded: Encoded, has_text: bool) -> list[str]:
+    """The call of `pandas.read_csv` that reads what we read."""
+    file = encoded.file
+    marks = {
+        column.name: sorted(column.marks)
+        for column in (encoded.plan.y, *(encoded.plan.columns[j] for j in encoded.plan.used(Use.NUMBERS)))
+        if column.marks
+    }
+    # Where names come twice, pandas would give the types of the first to the others too.
+    ours = [f"header=None, names={file.names!r}"]
+    if file.has_header:
+        ours = [f"skiprows={file.header_line}", *ours] if file.names != file.given else []
+    options = [
+        repr(file.path),
+        *([f"sep={file.separator!r}"] if file.separator != "," else []),
+        *ours,
+        "skipinitialspace=True",
+        *(["dtype=dict.fromkeys(text, str)"] if has_text else []),
+        *([f"na_values={marks!r}"] if marks else []),
+    ]
+    return [f"table = pd.read_csv({', '.join(options)})"]

@@ -1,0 +1,260 @@
+"""Rows and folds: who reads what `MiniBatchRidgeSGDCV` is given, once, and keeps the second moments of each fold."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial, reduce
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numpy as np
+from joblib import effective_n_jobs
+from sklearn.model_selection import check_cv
+from sklearn.utils import assert_all_finite
+from sklearn.utils.validation import _check_sample_weight
+
+from .._rows.chunk import Chunk
+from .._rows.chunked import products
+from .._solvers.ridge_path import Fold, FromRows, all_but_one
+from .._statistics.blocks import in_threads
+from .._statistics.fold_moments import FoldMoments, dealt, fold_moments, merge_folds
+from .._statistics.scaling import Units
+from .._statistics.second_moments import (
+    FEW_FEATURES,
+    SecondMoments,
+    merge,
+    no_second_moments,
+    second_moments,
+)
+from .load import partitions
+from .source import ChunkSource, Passes, check_alone, is_dask, is_source, mapped
+from .validation import as_floats, checked_chunk, look_if_not_finite
+
+DEFAULT_FOLDS = 5
+# So many groups of rows that are in the same training and test sets; their moments take (d, d) numbers each.
+MOST_CELLS = 64
+
+
+class FoldData(NamedTuple):
+    """Moments of the cells, groups of rows that are in the same training and test sets, and those sets as masks of cells.
+
+    Where each cell is the test set of one fold, and all others its training set, the masks are None.
+    """
+
+    cells: tuple[SecondMoments, ...]
+    training: np.ndarray | None = None  # (n_folds, n_cells)
+    test: np.ndarray | None = None  # (n_folds, n_cells)
+    from_rows: Sequence[FromRows] | None = None
+    n_passes: int | None = None
+
+    @property
+    def total(self) -> SecondMoments:
+        """The moments of all rows."""
+        return reduce(merge, self.cells)
+
+    def folds(self) -> Iterator[Fold]:
+        """The folds, one at a time."""
+        look: Sequence[FromRows | None] = [None] * len(self.cells) if self.from_rows is None else self.from_rows
+        if self.training is None or self.test is None:
+            yield from map(Fold, all_but_one(self.cells), self.cells, look)
+            return
+        for training, test in zip(self.training, self.test, strict=True):
+            held_out = np.flatnonzero(test)
+            again = look[held_out[0]] if len(held_out) == 1 else None
+            yield Fold(self._merged(training), self._merged(test), again)
+
+    def _merged(self, mask: np.ndarray) -> SecondMoments:
+        d, t = len(self.cells[0].x.mean), len(self.cells[0].y.mean)
+        return reduce(merge, [self.cells[k] for k in np.flatnonzero(mask)], no_second_moments(d, t))
+
+
+def load_folds(estimator: Any, X: Any, y: Any, sample_weight: Any, seed: int) -> FoldData:
+    """The moments of the folds of what `fit` is given, in one read."""
+    if is_dask(X):
+        n_folds = number_of_folds(estimator.cv)
+        check_few_features(X.shape[1])
+        rows = partitions(estimator, X, y, sample_weight)
+        return in_one_pass(rows, partial(of_partition, n_folds=n_folds, seed=seed))
+    check_alone(X, y, "fit")
+    source = mapped(X, y, sample_weight)
+    if source is None and y is None and is_source(X):
+        if sample_weight is not None:
+            raise ValueError("With a source of chunks, put the weights into the chunks: (X, y, sample_weight).")
+        # All is read once: what can be iterated only once will do.
+        source = ChunkSource(lambda: X) if isinstance(X, Iterator) else X
+    if source is not None:
+        n_folds = number_of_folds(estimator.cv)
+        return in_one_pass(Passes(source, partial(checked_chunk, estimator)), Dealer(n_folds, seed))
+    return from_memory(estimator, X, y, sample_weight)
+
+
+def number_of_folds(cv: Any) -> int:
+    """K, where rows come in chunks."""
+    if cv is None:
+        return DEFAULT_FOLDS
+    if isinstance(cv, Integral):
+        return int(cv)
+    raise ValueError(
+        f"Rows that come in chunks are dealt to folds at random, and cv={cv!r} would have to see all of them. Set cv to a "
+        "number of folds, or give all rows in memory."
+    )
+
+
+def check_few_features(n_features: int) -> None:
+    """Raise ValueError where second moments would be too many numbers."""
+    if n_features > FEW_FEATURES:
+        raise ValueError(
+            f"X has {n_features} columns; alpha is chosen from second moments of up to {FEW_FEATURES}. For more, use "
+            "GridSearchCV(MiniBatchRidgeSGD(), {'alpha': alphas})."
+        )
+
+
+def in_one_pass(chunks: Any, function: Callable[[Chunk], FoldMoments]) -> FoldData:
+    """The folds of the rows behind `chunks`."""
+    folds = chunks.reduce(function, merge_folds)
+    if folds is None:
+        raise ValueError("All sample weights are zero; at least one row must count.")
+    return FoldData(folds.parts, n_passes=chunks.n_passes)
+
+
+class Dealer:
+    """Deals the rows of chunks that come one after the other; rows of weight 0 are not counted."""
+
+    def __init__(self, n_folds: int, seed: int, n_dealt: int = 0) -> None:
+        self.n_folds, self.seed, self.n_dealt = n_folds, seed, n_dealt
+
+    def __call__(self, chunk: Chunk) -> FoldMoments:
+        check_few_features(chunk.X.shape[1])
+        folds = dealt(self.n_dealt, len(chunk.y), self.n_folds, self.seed)
+        self.n_dealt += len(chunk.y)
+        return fold_moments(chunk.X, chunk.y, chunk.w, folds, self.n_folds)
+
+
+def of_partition(chunk: Chunk, n_folds: int, seed: int) -> FoldMoments:
+    """The folds of a partition, whose rows are counted from 0: nobody knows how many the partitions before it have."""
+    folds = dealt(0, len(chunk.y), n_folds, seed, chunk.number)
+    return fold_moments(chunk.X, chunk.y, chunk.w, folds, n_folds)
+
+
+def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
+    """The folds of arrays, as a splitter of scikit-learn has them. Rows of weight 0 have their places in it."""
+    X_all, y_all, _, single_target = as_floats(estimator, X, y, None, True, False)
+    check_few_features(X_all.shape[1])
+    estimator._single_target = single_target
+    w_all = sample_weight
+    if w_all is not None:
+        w_all = _check_sample_weight(w_all, X_all, dtype=np.float64, ensure_non_negative=True)
+        if not w_all.any():
+            raise ValueError("All sample weights are zero; at least one row must count.")
+        # Rows that do not count leave no trace in the moments, so they are looked at here.
+        if not w_all.all():
+            assert_all_finite(X_all[w_all == 0], input_name="X")
+            assert_all_finite(y_all[w_all == 0], input_name="y")
+    if estimator.cv is None or isinstance(estimator.cv, Integral):
+        groups, training, test = in_turn(len(y_all), number_of_folds(estimator.cv)), None, None
+    else:
+        groups, training, test = cells_of(splits_of(estimator.cv, X_all, y_all), len(y_all))
+    rows = [counting(rows, w_all) for rows in groups]
+    chunks = [Rows(X_all, y_all, w_all, each) for each in rows]
+    cells = tuple(in_threads(Rows.moments, chunks, effective_n_jobs(estimator.n_jobs)))
+    data = FoldData(cells, training, test, [each.mean_square for each in chunks])
+    look_if_not_finite(estimator, data.total, X, y)
+    return data
+
+
+class Rows(NamedTuple):
+    """Some rows of arrays in memory: taken when they are used, and let go."""
+
+    X: Any
+    y: np.ndarray
+    w: np.ndarray | None
+    rows: Any
+
+    def chunk(self) -> Chunk:
+        """The rows."""
+        return Chunk(1, self.X[self.rows], self.y[self.rows], None if self.w is None else self.w[self.rows])
+
+    def moments(self) -> SecondMoments:
+        """Their second moments."""
+        _, X, y, w = self.chunk()
+        return second_moments(X, y, w) if len(y) else no_second_moments(X.shape[1], y.shape[1])
+
+    def mean_square(self, units: Units, beta: np.ndarray) -> np.ndarray:
+        """The mean square (m, t) of the residuals of coefficients (d, m, t), in scaled units: see `ridge_path.FromRows`."""
+        chunk = self.chunk()
+        n = len(chunk.y)
+        mean_weight = 1.0 if chunk.w is None else chunk.w.sum() / n
+        of_targets = []
+        for k in range(beta.shape[2]):
+            alone = chunk._replace(y=chunk.y[:, [k]])
+            unit = units._replace(y_mean=units.y_mean[[k]], y_scale=units.y_scale[[k]])
+            _, square = products(alone, unit, beta[:, :, k], mean_weight)
+            of_targets.append(square / n)
+        return np.stack(of_targets, axis=1)
+
+
+def in_turn(n_rows: int, n_folds: int) -> list[np.ndarray]:
+    """The rows of each fold, as `KFold` without shuffling has them."""
+    if n_rows < n_folds:
+        raise ValueError(f"{n_folds} folds need as many rows, got n_samples={n_rows}. Give more rows, or fewer folds by cv.")
+    return np.array_split(np.arange(n_rows), n_folds)
+
+
+def splits_of(cv: Any, X: Any, y: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The training and test rows of each fold."""
+    splitter = check_cv(cv)
+    try:
+        splits = list(splitter.split(X, y[:, 0] if y.shape[1] == 1 else y))
+    except ValueError as error:
+        if "groups" not in str(error):
+            raise
+        raise ValueError(
+            f"{type(splitter).__name__} needs groups, which fit does not take: set cv=list(splitter.split(X, y, groups))."
+        ) from error
+    if not splits:
+        raise ValueError("cv has no folds: give a number of folds, a splitter, or a list of (training, test) rows.")
+    return splits
+
+
+def cells_of(
+    splits: Sequence[tuple[np.ndarray, np.ndarray]], n_rows: int
+) -> tuple[list[np.ndarray], np.ndarray | None, np.ndarray | None]:
+    """The rows of each cell, and the masks of `FoldData`."""
+    sets = [(as_mask(training, n_rows), as_mask(test, n_rows)) for training, test in splits]
+    if any((training & test).any() for training, test in sets):
+        raise ValueError("cv has rows both in the training and in the test set of a fold.")
+    counts = np.sum([test for _, test in sets], axis=0, dtype=np.intp)
+    if np.all(counts == 1) and len(sets) > 1 and all((training ^ test).all() for training, test in sets):
+        return [np.flatnonzero(test) for _, test in sets], None, None
+    # Rows with the same code are in the same sets.
+    codes = np.zeros(n_rows, dtype=np.intp)
+    for training, test in sets:
+        codes = np.unique(3 * codes + training + 2 * test, return_inverse=True)[1]
+        if codes.max() >= max(MOST_CELLS, 2 * len(sets)):
+            raise ValueError(
+                f"cv cuts the rows into more than {codes.max()} groups, whose second moments would be merged into training "
+                "sets. Use a splitter whose test sets are disjoint, such as KFold or TimeSeriesSplit, or GridSearchCV."
+            )
+    first = np.unique(codes, return_index=True)[1]
+    return alike(codes), np.array([training[first] for training, _ in sets]), np.array([test[first] for _, test in sets])
+
+
+def as_mask(rows: Any, n_rows: int) -> np.ndarray:
+    """Row numbers, or a mask, as a mask (n_rows,)."""
+    mask = np.zeros(n_rows, dtype=bool)
+    rows = np.asarray(rows)
+    mask[rows] = True
+    if rows.dtype != bool and mask.sum() < len(rows):
+        raise ValueError("cv has a row twice in a set of a fold: give it the weight 2 by sample_weight instead.")
+    return mask
+
+
+def alike(labels: np.ndarray) -> list[np.ndarray]:
+    """The rows of each label."""
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(labels))[:-1])
+
+
+def counting(rows: np.ndarray, w: np.ndarray | None) -> Any:
+    """Those rows that have a weight; as a slice where they follow one another, which needs no copy."""
+    kept = rows if w is None else rows[w[rows] > 0]
+    consecutive = len(kept) > 0 and kept[-1] - kept[0] + 1 == len(kept)
+    return slice(int(kept[0]), int(kept[-1]) + 1) if consecutive else kept
