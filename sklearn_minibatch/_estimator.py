@@ -1,25 +1,28 @@
 """The scikit-learn estimator: parameters, validation, and the way of the data through the other rooms."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, Literal, Self, TypeAlias, TypeVar
+from typing import Any, Literal, Self, TypeAlias, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._data.evaluation import chunks_to_score, predicted_chunks, r2_of_chunks
 from ._data.load import load_data, worker_copy
-from ._data.source import is_dask
-from ._data.validation import check_mergeable, check_moments, look_if_not_finite, validated
+from ._data.refusals import check_kinds, naming_text
+from ._data.source import ChunkSource, check_alone, holds_chunks, is_dask
+from ._data.validation import Number, check_mergeable, check_moments, look_if_not_finite, validated
 from ._rows.in_memory import in_memory
 from ._run.callbacks import CallbackSupportMixin, Task
 from ._run.monitor import Monitor
@@ -247,26 +250,26 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     _predicting: Parameters
 
     _parameter_constraints = {
-        "alpha": [Interval(Real, 0, None, closed="left")],
+        "alpha": [Number(Real, 0, None, closed="left")],
         "solver": [StrOptions({"auto", "cholesky", "svrg", "sgd"})],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "batch_size": [StrOptions({"auto"}), Number(Integral, 1, None, closed="left")],
+        "lr": [StrOptions({"auto"}), Number(Real, 0, None, closed="neither")],
         "lr_schedule": [StrOptions({"constant", "inverse_time", "compound"})],
-        "lr_decay": [Interval(Real, 0, None, closed="left")],
-        "preconditioner": [StrOptions({"auto"}), None, Interval(Integral, 1, None, closed="left")],
+        "lr_decay": [Number(Real, 0, None, closed="left")],
+        "preconditioner": [StrOptions({"auto"}), None, Number(Integral, 1, None, closed="left")],
         "average": ["boolean"],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [None, Interval(Real, 0, None, closed="left")],
+        "max_iter": [Number(Integral, 1, None, closed="left")],
+        "tol": [None, Number(Real, 0, None, closed="left")],
         "fit_intercept": ["boolean"],
         "standardize": ["boolean"],
         "shuffle": ["boolean"],
         "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "validation_fraction": [Number(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Number(Integral, 1, None, closed="left")],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
-        "n_jobs": [None, Integral],
+        "n_jobs": [None, Number(Integral, None, None, closed="neither")],
     }
 
     _doc_link_module = "sklearn_minibatch"
@@ -331,7 +334,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         return tags
 
     @_checking_parameters
-    def fit(self, X: Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: Rows | Iterable[Any], y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Fit to the rows of X: by "cholesky" in one read, by the other solvers in as many epochs as it takes.
 
         Parameters
@@ -661,32 +664,44 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         self.t_ = at.n_steps
         return to_original(*at.last, units), to_original(*at.predicting, units)
 
-    def predict(self, X: Rows) -> Floats:
+    @overload
+    def predict(self, X: ChunkSource | Iterator[Any]) -> Iterator[Floats]: ...
+
+    @overload
+    def predict(self, X: Rows) -> Floats: ...
+
+    def predict(self, X: Any) -> Any:
         """Predict targets.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
+            Rows. A source, as in `fit`, may also be an iterator that is read once; its chunks are tuples that begin with X,
+            or are X alone.
 
         Returns
         -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-            ``X @ coef_.T + intercept_``; lazy, if X is a Dask collection. A warning says so if some are not finite.
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets), or iterator over such arrays
+            ``X @ coef_.T + intercept_``; lazy, if X is a Dask collection. Of a source, an iterator over the predictions of
+            one chunk after the other, each read when it is asked for. A warning says so if some are not finite.
 
         Raises
         ------
         NotFittedError
             If there was no `fit` or `partial_fit`.
         ValueError
-            If X has other columns, NaN or infinity.
+            If X has other columns, NaN or infinity; of a source, when that chunk is reached.
         """
         check_is_fitted(self)
+        n_targets = None if self.coef_.ndim == 1 else len(self.coef_)
         if is_dask(X):
             from ._data.dask import predict_lazily
 
-            return predict_lazily(worker_copy(self).predict, X, None if self._single_target else len(self.coef_))
-        with np.errstate(over="ignore", invalid="ignore"):
+            return predict_lazily(worker_copy(self).predict, X, n_targets)
+        if holds_chunks(X):
+            return predicted_chunks(worker_copy(self).predict, X, n_targets)
+        check_kinds(X=X)
+        with np.errstate(over="ignore", invalid="ignore"), naming_text(X):
             X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
             predictions = X @ self.coef_.T + self.intercept_
         if not np.isfinite(predictions).all():
@@ -694,6 +709,41 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
                 "Some predictions are not finite: there, X is too large for the coefficients.", UserWarning, stacklevel=2
             )
         return predictions
+
+    def score(self, X: Rows | Iterable[Any], y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+        """R^2 of the predictions: 1 for perfect ones, 0 for those of the mean of y.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
+            Rows, as in `fit`, wherever they are. A source is read once, and may be an iterator.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Targets; left out for a source, which has its own.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights; those of a source are in its chunks.
+
+        Returns
+        -------
+        score : float
+            As by `sklearn.metrics.r2_score`, with several targets the mean over them. It is computed at once, also of Dask
+            collections.
+
+        Raises
+        ------
+        NotFittedError
+            If there was no `fit` or `partial_fit`.
+        ValueError
+            If X, y or the weights are not as above.
+        """
+        check_is_fitted(self)
+        check_alone(X, y, "score")
+        chunks = chunks_to_score(self, X, y, sample_weight)
+        if chunks is not None:
+            return r2_of_chunks(chunks, self)
+        if y is None:
+            raise ValueError("score(X, y) requires y to be passed, but the target y is None.")
+        check_kinds(y=y, sample_weight=sample_weight)
+        return float(r2_score(y, self.predict(X), sample_weight=sample_weight))
 
     def _scaling(self, moments: SecondMoments, solver: str) -> Units:
         """The scaled units to fit in.

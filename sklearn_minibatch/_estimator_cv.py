@@ -1,6 +1,7 @@
 """`MiniBatchRidgeSGDCV`: alpha chosen by cross-validation, from one read of the rows."""
 
-from typing import Any, Literal, Self, cast
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, Self, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,6 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ._data.folds import Dealer, FoldData, load_folds, number_of_folds
+from ._data.source import ChunkSource
 from ._data.validation import check_moments, look_if_not_finite, validated
 from ._estimator import Floats, MiniBatchRidgeSGD, Rows, _checking_parameters
 from ._rows.chunk import Chunk
@@ -195,7 +197,7 @@ class MiniBatchRidgeSGDCV(RegressorMixin, BaseEstimator):
         return tags
 
     @_checking_parameters
-    def fit(self, X: Rows, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: Rows | Iterable[Any], y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Choose alpha, and fit to all rows of X with it.
 
         Parameters
@@ -299,18 +301,26 @@ class MiniBatchRidgeSGDCV(RegressorMixin, BaseEstimator):
             self._n_dealt = dealer.n_dealt
         return self
 
-    def predict(self, X: Rows) -> Floats:
+    @overload
+    def predict(self, X: ChunkSource | Iterator[Any]) -> Iterator[Floats]: ...
+
+    @overload
+    def predict(self, X: Rows) -> Floats: ...
+
+    def predict(self, X: Any) -> Any:
         """Predict targets.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
+            Rows. A source, as in `fit`, may also be an iterator that is read once; its chunks are tuples that begin with X,
+            or are X alone.
 
         Returns
         -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-            ``X @ coef_.T + intercept_``; lazy, if X is a Dask collection. A warning says so if some are not finite.
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets), or iterator over such arrays
+            ``X @ coef_.T + intercept_``; lazy, if X is a Dask collection. Of a source, an iterator over the predictions of
+            one chunk after the other, each read when it is asked for. A warning says so if some are not finite.
 
         Raises
         ------
@@ -321,6 +331,33 @@ class MiniBatchRidgeSGDCV(RegressorMixin, BaseEstimator):
         """
         # A linear model is a linear model, whoever chose its alpha.
         return MiniBatchRidgeSGD.predict(cast(Any, self), X)
+
+    def score(self, X: Rows | Iterable[Any], y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+        """R^2 of the predictions: 1 for perfect ones, 0 for those of the mean of y.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
+            Rows, as in `fit`, wherever they are. A source is read once, and may be an iterator.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Targets; left out for a source, which has its own.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights; those of a source are in its chunks.
+
+        Returns
+        -------
+        score : float
+            As by `sklearn.metrics.r2_score`, with several targets the mean over them. It is computed at once, also of Dask
+            collections.
+
+        Raises
+        ------
+        NotFittedError
+            If there was no `fit` or `partial_fit`.
+        ValueError
+            If X, y or the weights are not as above.
+        """
+        return MiniBatchRidgeSGD.score(cast(Any, self), X, y, sample_weight)
 
     @property
     def scaler_(self) -> StandardScaler:

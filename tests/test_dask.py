@@ -2,7 +2,8 @@
 
 import os
 import signal
-from contextlib import contextmanager
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, nullcontext
 
 import dask
 import dask.array as da
@@ -12,7 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from dask.distributed import Client, LocalCluster
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, HalvingRandomSearchCV
 
 from sklearn_minibatch import EpochProgressBar, MiniBatchRidgeSGD
@@ -149,7 +152,7 @@ def test_a_worker_killed_in_the_middle_of_a_fit(doomed_client, tmp_path):
     parts = [dask.delayed(load, pure=False)(part) for part in range(8)]
     Xd = da.concatenate([da.from_delayed(part, (750, X.shape[1]), float) for part in parts])
     y = np.concatenate([y[part::8] for part in range(8)])
-    model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(Xd, y)
+    model = MiniBatchRidgeSGD(ALPHA, solver="svrg", random_state=0).fit(Xd, y)
     assert int(killed.read_text()) != os.getpid()
     assert distance(model, np.concatenate([X[part::8] for part in range(8)]), y) <= model.tol
 
@@ -158,16 +161,16 @@ def test_a_worker_killed_in_the_middle_of_a_fit(doomed_client, tmp_path):
 def test_a_worker_killed_that_held_rows_in_memory(doomed_client, monkeypatch):
     X, y = table()
     Xd, yd = dask.persist(*collections(X, y, (500,) * 12))
-    before = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(Xd, yd)
-    killed, units = [], MiniBatchRidgeSGD._units
+    before = MiniBatchRidgeSGD(ALPHA, solver="svrg", random_state=0).fit(Xd, yd)
+    killed, scaling = [], MiniBatchRidgeSGD._scaling
 
     def killing(self, *moments):
         killed.append(next(iter(doomed_client.run(os.getpid).values())))
         os.kill(killed[-1], signal.SIGKILL)
-        return units(self, *moments)
+        return scaling(self, *moments)
 
-    monkeypatch.setattr(MiniBatchRidgeSGD, "_units", killing)  # between the first round and the second
-    model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(Xd, yd)
+    monkeypatch.setattr(MiniBatchRidgeSGD, "_scaling", killing)  # between the first round and the second
+    model = MiniBatchRidgeSGD(ALPHA, solver="svrg", random_state=0).fit(Xd, yd)
     assert len(killed) == 1
     np.testing.assert_allclose(model.coef_, before.coef_, rtol=1e-12)
 
@@ -196,6 +199,11 @@ def test_incremental_of_dask_ml(client):
     np.testing.assert_array_equal(incremental.estimator_.coef_, model.coef_)
 
 
+def unequal_filters(X, y):
+    X, y = frames(X.compute(), y.compute(), 3)
+    return X[X["a"] > 0], y[y > 3]
+
+
 @pytest.mark.parametrize(
     ("args", "match"),
     [
@@ -205,10 +213,12 @@ def test_incremental_of_dask_ml(client):
             "Partition 4: Input X contains NaN",
         ),
         (lambda X, y: (X, da.where(da.arange(6000, chunks=700) == 9, np.inf, y)), "Partition 1: Input y contains infinity"),
-        (lambda X, y: (X, y[:-1]), "has 8 partitions|Partition 9: .*inconsistent"),
-        (lambda X, y: (X, y[:3500]), "X has 9 partitions, and y is a Array"),
+        (lambda X, y: (X, y[:-1]), "X has 6000 rows in 9 partitions, and y has 5999 rows"),
+        (lambda X, y: (X, y[:3500]), "X has 6000 rows in 9 partitions, and y has 3500 rows"),
+        (lambda X, y: (X, da.concatenate([y[:500], y[:300], y[1500:]])), "X has 6000 rows .* and y has 5300 rows"),
         (lambda X, y: (X, y, 0 * y), "All sample weights are zero"),
-        (lambda X, y: (frames(X.compute(), y.compute(), 3)[0], np.ones(6000)), "X has 3 partitions, and y is a ndarray"),
+        (lambda X, y: (frames(X.compute(), y.compute(), 3)[0], np.ones(5999)), "X has 6000 rows .* and y has 5999 rows"),
+        (unequal_filters, r"Partition \d: X has \d+ rows here, and y has \d+\. Take X, y and the weights from one collection"),
     ],
 )
 def test_errors_name_the_partition_and_leave_the_estimator(args, match):
@@ -224,3 +234,170 @@ def test_errors_name_the_partition_and_leave_the_estimator(args, match):
 def test_textbook_steps_are_refused():
     with pytest.raises(ValueError, match="Incremental"):
         MiniBatchRidgeSGD(solver="sgd").fit(*collections(*table(), (3000, 3000)))
+
+
+def wide_table(n=3000, d=20):
+    """Rows of many columns, of which y takes part in few reads: Dask then merges the partitions of a Parquet file."""
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame(rng.normal(size=(n, d)) + np.arange(d), columns=[f"x{j}" for j in range(d)])
+    y = frame.to_numpy() @ rng.normal(size=d) + rng.normal(size=n)
+    return frame.assign(y=y, w=rng.integers(0, 4, n).astype(float))
+
+
+def write_parts(frame, path, kind, n_parts=8):
+    """The frame in so many files of unequal size, read by Dask."""
+    ends = np.cumsum(unequal(len(frame), n_parts))
+    for k, (start, stop) in enumerate(zip([0, *ends], ends, strict=False)):
+        rows = frame[start:stop]
+        rows.to_parquet(path / f"{k}.parquet") if kind == "parquet" else rows.to_csv(path / f"{k}.csv", index=False)
+    return dd.read_parquet(path) if kind == "parquet" else dd.read_csv(path / "*.csv")
+
+
+def as_in_memory(model, frame, columns, w=None):
+    """Whether the model is that of the rows of a frame in memory."""
+    X = frame[columns] if hasattr(model, "feature_names_in_") else frame[columns].to_numpy()
+    return distance(model, X, frame["y"].to_numpy(), w) <= 1e-6
+
+
+@pytest.fixture(params=["parquet", "csv"])
+def stored(request, tmp_path):
+    """A frame in memory, and the same in eight files."""
+    frame = wide_table()
+    return frame, write_parts(frame, tmp_path, request.param)
+
+
+WIDE = [f"x{j}" for j in range(20)]
+
+
+class TestFiles:
+    """Frames read from Parquet and CSV: X, y and weights of one file, whatever Dask's optimiser does with each of them."""
+
+    @pytest.mark.parametrize("columns", [WIDE, WIDE[3:5]], ids=["all", "two columns"])
+    @pytest.mark.parametrize("weighted", [True, False])
+    def test_taken_from_one_frame(self, client, stored, columns, weighted):
+        frame, ddf = stored
+        w = ddf["w"] if weighted else None
+        model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(ddf[columns], ddf["y"], w)
+        assert as_in_memory(model, frame, columns, frame["w"].to_numpy() if weighted else None)
+        assert list(model.feature_names_in_) == columns
+
+    def test_dropped_columns_filters_and_computed_targets(self, client, stored):
+        frame, ddf = stored
+        kept = ddf[ddf["x0"] > -0.5]
+        model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(kept.drop(columns=["y", "w"]), 2 * kept["y"] - kept["x1"])
+        rows = frame[frame["x0"] > -0.5]
+        assert as_in_memory(model, rows.assign(y=2 * rows["y"] - rows["x1"]), WIDE)
+
+    def test_several_targets(self, client, stored):
+        frame, ddf = stored
+        model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(ddf[WIDE[2:]], ddf[["x1", "y"]])
+        assert distance(model, frame[WIDE[2:]], frame[["x1", "y"]].to_numpy()) <= 1e-6
+
+    def test_predictions_and_score(self, client, stored):
+        frame, ddf = stored
+        model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(ddf[WIDE], ddf["y"])
+        np.testing.assert_allclose(model.predict(ddf[WIDE]).compute(), model.predict(frame[WIDE]))
+        expected = r2_score(frame["y"], model.predict(frame[WIDE]), sample_weight=frame["w"])
+        np.testing.assert_allclose(model.score(ddf[WIDE], ddf["y"], ddf["w"]), expected, rtol=1e-12)
+
+    def test_two_folders_with_equal_partitions(self, client, tmp_path):
+        frame = wide_table()
+        folders = tmp_path / "rows", tmp_path / "targets"
+        for folder in folders:
+            folder.mkdir()
+        X, y = (write_parts(frame, folder, "parquet") for folder in folders)
+        assert as_in_memory(MiniBatchRidgeSGD(ALPHA, random_state=0).fit(X[WIDE], y["y"]), frame, WIDE)
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            lambda ddf, frame: ((1 * ddf[WIDE]).persist(), ddf["y"].persist()),
+            lambda ddf, frame: ((1 * ddf[WIDE]).persist(), ddf["y"]),
+            lambda ddf, frame: (ddf[WIDE], ddf["y"].persist(), ddf["w"].persist()),
+            lambda ddf, frame: (ddf[WIDE].values, ddf["y"].values, ddf["w"].values),
+            lambda ddf, frame: (ddf[WIDE], ddf["y"].values),
+            lambda ddf, frame: (ddf[WIDE].values, ddf["y"]),
+            lambda ddf, frame: (ddf[WIDE], frame["y"]),
+            lambda ddf, frame: (ddf[WIDE].values, frame["y"].to_numpy(), frame["w"].to_numpy()),
+            lambda ddf, frame: (ddf[WIDE], da.from_array(frame["y"].to_numpy(), chunks=700), 2.0),
+        ],
+        ids=[
+            *("persisted apart", "X persisted", "y and w persisted", "arrays of frames", "frame and array"),
+            *("array and frame", "y in memory", "y and w in memory", "y in other chunks"),
+        ],
+    )
+    def test_in_partitions_of_their_own(self, client, tmp_path, given):
+        frame = wide_table()
+        args = given(write_parts(frame, tmp_path, "parquet"), frame)
+        model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(*args)
+        w = frame["w"].to_numpy() if len(args) == 3 and np.ndim(args[2]) else None
+        assert as_in_memory(model, frame, WIDE, w)
+
+    def test_columns_of_parquet_that_dask_cannot_take_up_again(self, client, tmp_path):
+        """Dask 2026.8 loses them: even their number of rows is gone."""
+        frame = wide_table()
+        ddf = write_parts(frame, tmp_path, "parquet")
+        X = ddf[WIDE[:2]].persist()
+        model = MiniBatchRidgeSGD(ALPHA, random_state=0)
+        try:
+            raised = nullcontext(len(X))
+        except CancelledError:
+            raised = pytest.raises(RuntimeError, match=r"after it was persisted: frame = frame\.persist\(\)")
+        with raised:
+            model.fit(X, ddf["y"])
+        ddf = ddf.persist()
+        assert as_in_memory(model.fit(ddf[WIDE[:2]], ddf["y"]), frame, WIDE[:2])
+
+    def test_partitions_left_without_rows(self, client, tmp_path):
+        frame = wide_table().sort_values("x0", ignore_index=True)
+        ddf = write_parts(frame, tmp_path, "parquet")
+        between = frame["x0"].quantile([0.3, 0.8]).to_list()
+        kept, rows = (each[(each["x0"] < between[0]) | (each["x0"] > between[1])] for each in (ddf, frame))
+        assert 0 in kept.map_partitions(len).compute().to_list()
+        for y in (kept["y"], kept["y"].persist(), rows["y"].to_numpy()):
+            assert as_in_memory(MiniBatchRidgeSGD(ALPHA, random_state=0).fit(kept[WIDE], y), rows, WIDE)
+
+
+def test_a_round_reads_each_file_once_and_only_the_columns_it_needs(tmp_path):
+    frame, log = wide_table(), tmp_path / "log"
+
+    def load(part, columns=None):
+        with log.open("a") as file:
+            file.write(f"{part} {','.join(sorted(columns))}\n")
+        return frame[part::4][columns]
+
+    ddf = dd.from_map(load, range(4), meta=frame[:0])
+    with dask.config.set(scheduler="synchronous"):
+        model = MiniBatchRidgeSGD(ALPHA, solver="svrg", random_state=0).fit(ddf[["x2", "x3"]], ddf["y"])
+    assert model.n_passes_ > 1
+    assert sorted(log.read_text().splitlines()) == sorted(
+        f"{part} x2,x3,y" for part in range(4) for _ in range(model.n_passes_)
+    )
+
+
+class TestScore:
+    @pytest.mark.parametrize("n_parts", [1, 5])
+    def test_is_that_of_all_rows(self, n_parts):
+        X, y = table(targets=3)
+        y = 1e8 + y
+        w = np.random.default_rng(0).integers(0, 3, len(y)).astype(float)
+        model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(X, y)
+        Xd, yd = collections(X, y, unequal(len(y), n_parts))
+        np.testing.assert_allclose(model.score(Xd, yd), r2_score(y, model.predict(X)), rtol=1e-6)
+        expected = r2_score(y, model.predict(X), sample_weight=w)
+        np.testing.assert_allclose(model.score(Xd, yd, da.from_array(w, chunks=700)), expected, rtol=1e-6)
+
+    def test_refuses_what_fit_does(self):
+        X, y = table()
+        model = MiniBatchRidgeSGD(ALPHA).fit(X, y)
+        Xd, yd = collections(X, y, (3000, 3000))
+        with pytest.raises(ValueError, match="needs y"):
+            model.score(Xd)
+        with pytest.raises(ValueError, match=r"Partition \d: .*X has 7 features"):
+            model.score(Xd[:, 1:], yd)
+        with pytest.raises(ValueError, match=r"Partition \d: y has 2 target\(s\), the model was fitted to 1"):
+            model.score(Xd, da.stack([yd, yd], axis=1))
+        with pytest.raises(ValueError, match="All sample weights are zero"):
+            model.score(Xd, yd, 0 * yd)
+        with pytest.warns(UndefinedMetricWarning):
+            assert np.isnan(model.score(Xd[:1], yd[:1]))

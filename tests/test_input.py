@@ -1,12 +1,19 @@
 """Bad input gets a clear error, an unfinished fit a clear warning, and nothing is lost."""
 
+import datetime
 import pickle
 import re
+from fractions import Fraction
 
 import numpy as np
+import pandas as pd
+import polars
 import pytest
 from scipy import sparse
+from sklearn.compose import make_column_transformer
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils._param_validation import InvalidParameterError
 
 from sklearn_minibatch import MiniBatchRidgeSGD
@@ -18,26 +25,26 @@ METHODS = pytest.mark.parametrize("method", ["fit", "partial_fit"])
 SOLVERS = pytest.mark.parametrize("solver", ["cholesky", "svrg", "sgd"])
 
 INVALID = {
-    "alpha": [-1e-9, np.nan, np.inf, "1", None],
+    "alpha": [-1e-9, np.nan, np.inf, "1", None, True, 10**400, Fraction(1, 3)],
     "solver": ["adam", None, 1],
-    "batch_size": [0, -1, 1.5, "all", None],
-    "lr": [0.0, -0.1, np.nan, np.inf, "fast", None],
+    "batch_size": [0, -1, 1.5, "all", None, True, 10**400],
+    "lr": [0.0, -0.1, np.nan, np.inf, "fast", None, True, 10**400],
     "lr_schedule": ["cosine", None],
-    "lr_decay": [-0.1, np.nan, np.inf, None],
-    "preconditioner": [0, -1, 1.5, "full"],
+    "lr_decay": [-0.1, np.nan, np.inf, None, True, 10**400],
+    "preconditioner": [0, -1, 1.5, "full", True, 10**400],
     "average": ["yes", 2, None],
-    "max_iter": [0, -1, 1.5, None],
-    "tol": [-1e-6, np.nan, "auto"],
+    "max_iter": [0, -1, 1.5, None, True, 10**400],
+    "tol": [-1e-6, np.nan, "auto", True, 10**400],
     "fit_intercept": ["yes", None],
     "standardize": ["yes", None],
     "shuffle": ["yes", None],
     "early_stopping": ["yes", None],
-    "validation_fraction": [0.0, 1.0, -0.1, None],
-    "n_iter_no_change": [0, 1.5, None],
+    "validation_fraction": [0.0, 1.0, -0.1, None, True],
+    "n_iter_no_change": [0, 1.5, None, True, 10**400],
     "warm_start": ["yes", None],
     "random_state": ["seed", -1],
     "verbose": [-1, "loud", None],
-    "n_jobs": [1.5, "all"],
+    "n_jobs": [1.5, "all", True, 10**400],
 }
 
 
@@ -50,7 +57,11 @@ def state(model):
 
 
 @METHODS
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in INVALID.items() for value in values])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(name, value) for name, values in INVALID.items() for value in values],
+    ids=lambda part: str(part)[:20],
+)
 def test_invalid_parameters_are_named(name, value, method):
     model = MiniBatchRidgeSGD(**{name: value})
     with pytest.raises(InvalidParameterError, match=f"The '{name}' parameter of MiniBatchRidgeSGD"):
@@ -92,7 +103,7 @@ BAD = {
     "rows of X and y": (X, Y[:-1], None, r"inconsistent numbers of samples: \[60, 59\]"),
     "no rows": (X[:0], Y[:0], None, "0 sample"),
     "no columns": (X[:, :0], Y, None, "0 feature"),
-    "text": (np.full((60, 3), "a"), Y, None, "could not convert|dtype"),
+    "text": (np.full((60, 3), "a"), Y, None, "Column 0, 1, 2 of X: text, such as 'a'"),
     "complex": (X + 1j, Y, None, "Complex data not supported"),
     "no y": (X, None, None, "requires y to be passed"),
     "negative weight": (X, Y, spoilt(np.ones(60), -1), "Negative values in data passed to `sample_weight`"),
@@ -392,3 +403,162 @@ def test_sparse_columns_without_zeros_lose_no_digits(params, chunked):
     two.fit([(near[:30], Y[:30]), (near[30:], Y[30:])]) if chunked else two.fit(near, Y)
     np.testing.assert_allclose(one.coef_, two.coef_, rtol=0, atol=1e-5)
     assert abs(one.coef_[1]) < 1e-20
+
+
+DAYS = np.datetime64("2020-01-01") + np.arange(60)
+DATES = DAYS.astype("datetime64[us]")
+OF_DATES = {
+    "datetime64": DATES,
+    "timedelta64": DATES - DATES[0],
+    "dates in objects": DAYS.astype(object),
+    "times in objects": DATES.astype(object),
+    "durations in objects": (DATES - DATES[0]).astype(object),
+    "of NumPy in objects": np.array([*(DAYS - DAYS[0]), None], dtype=object)[:-1],
+    "times of day": np.array([datetime.time(hour % 24) for hour in range(60)], dtype=object),
+}
+
+
+def mixed(values):
+    """X with the values in one of its columns: as objects, which a column of numbers beside dates makes of them."""
+    return np.column_stack([X[:, 0].astype(object), np.asarray(values, dtype=object)])
+
+
+class TestDates:
+    """Dates and durations have a float, of nanoseconds or of days, and no one can have meant it."""
+
+    @METHODS
+    @pytest.mark.parametrize("values", OF_DATES.values(), ids=OF_DATES)
+    def test_refused_by_name(self, values, method):
+        pandas = pd.DataFrame({"a": X[:, 0], "when": values, "b": X[:, 1], "then": values})
+        columns = "Column 'when', 'then' of X: dates or times"
+        for rows, y, w, match in (
+            (np.column_stack([values, values]), Y, None, "X: dates or times"),
+            (mixed(values), Y, None, "X: dates or times"),
+            (mixed(values).tolist(), Y, None, "X: dates or times"),
+            (pandas, Y, None, columns),
+            (pandas[["when", "then"]], Y, None, columns),
+            (X, values, None, "y: dates or times"),
+            (X, list(values), None, "y: dates or times"),
+            (X, pandas["when"], None, "y: dates or times"),
+            (X, pandas[["a", "when"]], None, "Column 'when' of y: dates or times"),
+            (X, Y, values, "sample_weight: dates or times"),
+        ):
+            model = fitted()
+            before = state(model)
+            with pytest.raises(ValueError, match=match) as caught:
+                getattr(model, method)(rows, y, sample_weight=w)
+            assert "np.timedelta64(1, 'D')" in str(caught.value)
+            assert state(model) == before
+
+    @pytest.mark.parametrize("name", ["datetime64", "timedelta64", "dates in objects", "times of day"])
+    def test_refused_in_frames_of_polars(self, name):
+        values = OF_DATES[name]
+        frame = polars.DataFrame({"a": X[:, 0], "when": values if values.dtype.kind in "mM" else values.tolist()})
+        with pytest.raises(ValueError, match="Column 'when' of X: dates or times"):
+            MiniBatchRidgeSGD().fit(frame, Y)
+        with pytest.raises(ValueError, match="y: dates or times"):
+            MiniBatchRidgeSGD().fit(X, frame["when"])
+
+    def test_refused_in_types_of_pandas(self):
+        when = pd.Series(DATES)
+        for values in (when.dt.tz_localize("Europe/Paris"), when.astype("category"), [pd.NaT, *when[1:]]):
+            with pytest.raises(ValueError, match="Column 'when' of X: dates or times"):
+                MiniBatchRidgeSGD().fit(pd.DataFrame({"a": X[:, 0], "when": values}), Y)
+
+    def test_refused_in_chunks_and_by_predict(self):
+        with pytest.raises(ValueError, match="Chunk 2 of pass 1: X: dates or times"):
+            MiniBatchRidgeSGD().fit([(X[:, :2], Y), (np.column_stack([DATES, DATES]), Y)])
+        with pytest.raises(ValueError, match="X: dates or times"):
+            fitted().predict(np.column_stack([DATES, DATES, DATES]))
+        with pytest.raises(ValueError, match="y: dates or times"):
+            fitted().score(X, DATES)
+
+    def test_days_as_the_message_says_are_numbers(self):
+        days = (DATES - np.datetime64("2000-01-01")) / np.timedelta64(1, "D")
+        model = MiniBatchRidgeSGD(random_state=0).fit(pd.DataFrame({"a": X[:, 0], "when": days}), Y)
+        assert distance_to_ridge(model, pd.DataFrame({"a": X[:, 0], "when": days}), Y) <= 1e-6
+
+
+class TestMaskedArrays:
+    @METHODS
+    def test_masked_values_are_refused(self, method):
+        rng = np.random.default_rng(0)
+        masks = [np.zeros(shape, dtype=bool) for shape in (X.shape, Y.shape, Y.shape)]
+        for mask in masks:
+            mask.flat[rng.integers(mask.size)] = True
+        masked = [np.ma.array(values, mask=mask) for values, mask in zip((X, Y, np.ones(60)), masks, strict=True)]
+        for name, args in (("X", (masked[0], Y)), ("y", (X, masked[1])), ("sample_weight", (X, Y, masked[2]))):
+            model = fitted()
+            before = state(model)
+            match = rf"{name} is a masked array, and 1 of its values .* {name}\.filled\(value\), or drop"
+            with pytest.raises(ValueError, match=match):
+                getattr(model, method)(*args)
+            assert state(model) == before
+        for call in (lambda: fitted().predict(masked[0]), lambda: fitted().score(masked[0], Y)):
+            with pytest.raises(ValueError, match="X is a masked array"):
+                call()
+        with pytest.raises(ValueError, match="y is a masked array"):
+            fitted().score(X, masked[1])
+
+    def test_without_masked_values_they_are_arrays(self):
+        model = fitted()
+        np.testing.assert_array_equal(MiniBatchRidgeSGD(random_state=0).fit(np.ma.array(X), np.ma.array(Y)).coef_, model.coef_)
+        np.testing.assert_array_equal(model.predict(np.ma.array(X)), model.predict(X))
+
+
+WORDS = np.array(["oak", "elm", "ash"])[np.arange(60) % 3]
+
+
+class TestText:
+    """A column of words is named, and the lines of the message fit it."""
+
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            lambda words: pd.Series(words),
+            lambda words: pd.Series(words, dtype=object),
+            lambda words: pd.Series(words, dtype="category"),
+            lambda words: pd.Series(["1.5", *words[1:]], dtype=object),
+            lambda words: pd.Series([1.5, *words[1:]], dtype=object),
+        ],
+    )
+    @pytest.mark.parametrize("place", [0, 1, 2])
+    def test_the_lines_of_the_message_fit(self, kind, place):
+        frame = pd.DataFrame({"a": X[:, 0], "b": X[:, 1]})
+        frame.insert(place, "tree", kind(WORDS))
+        with pytest.raises(ValueError, match=r"Column 'tree' of X: text, such as '(oak|elm)'") as caught:
+            MiniBatchRidgeSGD().fit(frame, Y)
+        lines = [line.strip() for line in str(caught.value).splitlines() if line.startswith("    ")]
+        assert len(lines) == 3
+        known = {each.__name__: each for each in (make_column_transformer, OneHotEncoder, make_pipeline, MiniBatchRidgeSGD)}
+        known.update(X=frame.astype({"tree": str}), y=Y)
+        exec("\n".join(lines), known)
+        trees = known["X"]["tree"].to_numpy()
+        encoded = np.column_stack([trees[:, None] == np.unique(trees), X[:, :2]]).astype(float)
+        assert distance(known["model"].predict(known["X"]), closed_form(encoded, Y, 1e-4), encoded, Y) <= 1e-6
+
+    def test_several_columns_and_those_of_arrays(self):
+        frame = pd.DataFrame({"tree": WORDS, "a": X[:, 0], "wood": WORDS[::-1]})
+        for rows, match in (
+            (frame, r"Column 'tree', 'wood' of X: text, such as 'oak'.*\['tree', 'wood'\]"),
+            (polars.from_pandas(frame), r"Column 'tree', 'wood' of X"),
+            (pd.concat([frame, frame], axis=1).set_axis(range(6), axis=1), "Column 0, 2, 3, 5 of X"),
+            (frame.to_numpy(), r"Column 0, 2 of X: text.*\[0, 2\]"),
+            (frame.astype(str).to_numpy(dtype=str), r"Column 0, 2 of X: text"),
+        ):
+            with pytest.raises(ValueError, match=f"(?s){match}"):
+                MiniBatchRidgeSGD().fit(rows, Y)
+        with pytest.raises(ValueError, match="Chunk 1 of pass 1: Column 'tree', 'wood' of X: text"):
+            MiniBatchRidgeSGD().fit([(frame, Y)])
+
+    def test_by_predict(self):
+        frame = pd.DataFrame(X, columns=list("abc"))
+        model = MiniBatchRidgeSGD().fit(frame, Y)
+        with pytest.raises(ValueError, match="Column 'b' of X: text, such as 'oak'"):
+            model.predict(frame.assign(b=WORDS))
+
+    def test_numbers_as_text_are_numbers_and_other_errors_stay(self):
+        frame = pd.DataFrame({"a": X[:, 0], "b": [str(value) for value in X[:, 1]]})
+        np.testing.assert_allclose(MiniBatchRidgeSGD().fit(frame, Y).coef_, MiniBatchRidgeSGD().fit(X[:, :2], Y).coef_)
+        with pytest.raises(ValueError, match="Input X contains NaN"):
+            MiniBatchRidgeSGD().fit(frame.assign(a=np.nan), Y)

@@ -25,7 +25,7 @@ from .._statistics.second_moments import (
     second_moments,
 )
 from .load import partitions
-from .source import ChunkSource, Passes, is_dask, is_source, mapped
+from .source import ChunkSource, Passes, check_alone, is_dask, is_source, mapped
 from .validation import as_floats, checked_chunk, look_if_not_finite
 
 DEFAULT_FOLDS = 5
@@ -73,6 +73,7 @@ def load_folds(estimator: Any, X: Any, y: Any, sample_weight: Any, seed: int) ->
         check_few_features(X.shape[1])
         rows = partitions(estimator, X, y, sample_weight)
         return in_one_pass(rows, partial(of_partition, n_folds=n_folds, seed=seed))
+    check_alone(X, y, "fit")
     source = mapped(X, y, sample_weight)
     if source is None and y is None and is_source(X):
         if sample_weight is not None:

@@ -26,7 +26,7 @@ from .._statistics.second_moments import (
     second_moments,
 )
 from .held_out import held_out
-from .source import Passes, is_dask, is_source, mapped
+from .source import Passes, check_alone, is_dask, is_source, mapped
 from .validation import CheckedRows, checked_chunk, look_if_not_finite, validated
 
 
@@ -43,6 +43,7 @@ def load_data(estimator: Any, X: Any, y: Any, sample_weight: Any, most_features:
     """The rows and their moments, with products of columns up to so many; None takes them where they pay."""
     if is_dask(X):
         return in_chunks(estimator, partitions(estimator, X, y, sample_weight), most_features, rng)
+    check_alone(X, y, "fit")
     source = mapped(X, y, sample_weight)
     if source is None and y is None and is_source(X):
         if sample_weight is not None:

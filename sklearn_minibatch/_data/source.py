@@ -1,8 +1,9 @@
 """Rows that are read again and again, a chunk at a time: sources of chunks, arrays mapped from a file, and their passes."""
 
 import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -57,6 +58,14 @@ class ChunkSource:
         chunks = iter(self.function())
         return read_ahead(chunks) if self.ahead else chunks
 
+    def __array__(self, *args: Any, **options: Any) -> None:
+        # Whatever needs all rows at once, as a search or a scaler of scikit-learn, asks for an array first.
+        raise TypeError(
+            "A ChunkSource is no array and cannot be indexed: its rows are read a chunk at a time. "
+            "Fit it by MiniBatchRidgeSGD().fit(source); MiniBatchRidgeSGDCV().fit(source) chooses alpha. For the rest, "
+            "keep chunks out for validation, in a source of their own, and compare model.score(validation)."
+        )
+
 
 def read_ahead(chunks):
     """The same chunks, each read in a thread while the one before is in use."""
@@ -109,8 +118,24 @@ def mapped(X, y, sample_weight):
 
 def is_source(X):
     """Whether X may be a source of chunks: it can be iterated and is no table."""
+    if isinstance(X, ChunkSource):
+        return True
     table = sparse.issparse(X) or any(hasattr(X, name) for name in ("shape", "__array__", "__dataframe__"))
     return hasattr(X, "__iter__") and not table and not isinstance(X, (str, bytes, dict))
+
+
+def holds_chunks(X: Any) -> bool:
+    """Whether X can be nothing but a source of chunks; a list may be rows, unless its first entry begins with a table."""
+    if not isinstance(X, Sequence):
+        return is_source(X)
+    first = X[0] if len(X) else None
+    return isinstance(first, (tuple, list)) and len(first) > 0 and len(getattr(first[0], "shape", ())) == 2
+
+
+def check_alone(X: Any, y: Any, method: str) -> None:
+    """Raise ValueError where a source comes with targets beside it."""
+    if y is not None and holds_chunks(X):
+        raise ValueError(f"A source of chunks (X, y) carries its own y. Leave y out: {method}(source).")
 
 
 def is_dask(X):
@@ -128,10 +153,12 @@ class Passes:
     check : callable
         ``check(X, y, w, first, finite)`` returns X, y and w of a chunk as float arrays without rows of weight 0, or raises
         ValueError; it looks for NaN and infinity if `finite`.
+    read_again : bool
+        Whether there may be a second pass.
     """
 
-    def __init__(self, source, check):
-        if isinstance(source, Iterator):
+    def __init__(self, source, check, read_again=True):
+        if read_again and isinstance(source, Iterator):
             raise ValueError(
                 f"fit reads its chunks several times, and this {type(source).__name__} can be read only once. "
                 "Wrap the function that makes it: fit(ChunkSource(function))."

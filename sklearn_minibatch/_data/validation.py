@@ -6,13 +6,25 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 from sklearn.utils import assert_all_finite
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from .._statistics.moments import LARGEST, TINY_WEIGHT, Moments
 from .._statistics.second_moments import SecondMoments, is_finite
+from .refusals import check_kinds, naming_text
 
 # Parameters that say nothing of the model that a fit arrives at.
 MAY_DIFFER = {"random_state", "verbose", "n_jobs"}
+
+
+class Number(Interval):
+    """An interval of numbers without True and False, which Python counts among the integers, and what float cannot hold."""
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        try:
+            return not isinstance(val, bool) and super().is_satisfied_by(val) and float(val) == val
+        except (OverflowError, TypeError):
+            return False
 
 
 class CheckedRows(NamedTuple):
@@ -53,8 +65,9 @@ def checked_chunk(
 
 def as_floats(estimator: Any, X: Any, y: Any, sample_weight: Any, reset: bool, finite: bool) -> CheckedRows:
     """The rows as float arrays; numbers that are not finite are looked for only if `finite`."""
+    check_kinds(X=X, y=y, sample_weight=sample_weight)
     # Finite numbers may have no finite sum, by which they are looked at.
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"), naming_text(X):
         X, y = validate_data(
             estimator,
             X,

@@ -1,0 +1,94 @@
+"""Predictions and R^2 of rows that come in chunks, from a source or on a cluster."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.utils.validation import _num_samples
+
+from .._rows.chunk import Chunk
+from .._statistics.moments import column_moments
+from .._statistics.second_moments import SecondMoments, merge
+from .load import worker_copy
+from .source import Passes, is_dask, is_source, mapped
+from .validation import checked_chunk
+
+
+def chunks_to_score(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
+    """The rows in chunks, if they come so; else None."""
+    if is_dask(X):
+        from .dask import Partitions
+
+        if y is None:
+            raise ValueError("score(X, y) of a Dask collection X needs y.")
+        return Partitions(X, y, sample_weight, partial(checked_like_model, worker_copy(estimator)))
+    source = mapped(X, y, sample_weight) or source_of(X, y, sample_weight)
+    if source is None:
+        return None
+    return Passes(source, partial(checked_like_model, worker_copy(estimator)), read_again=False)
+
+
+def source_of(X: Any, y: Any, sample_weight: Any) -> Any:
+    """X if it is a source of chunks, which carry their own y and weights; else None."""
+    if y is not None or not is_source(X):
+        return None
+    if sample_weight is not None:
+        raise ValueError("With a source of chunks, put the weights into the chunks: (X, y, sample_weight).")
+    return X
+
+
+def checked_like_model(
+    model: Any, X: Any, y: Any, sample_weight: Any, first: bool, finite: bool
+) -> tuple[Any, np.ndarray, np.ndarray | None]:
+    """X, y and w of a chunk that has the columns and as many targets as a fitted model."""
+    X, y, w = checked_chunk(model, X, y, sample_weight, False, finite)
+    n_targets = len(np.atleast_2d(model.coef_))
+    if y.shape[1] != n_targets:
+        raise ValueError(f"y has {y.shape[1]} target(s), the model was fitted to {n_targets}.")
+    return X, y, w
+
+
+def r2_of_chunks(chunks: Any, model: Any) -> float:
+    """R^2 of a fitted model, as by `sklearn.metrics.r2_score`, the mean over the targets."""
+    coef, intercept = np.atleast_2d(model.coef_).T, np.atleast_1d(model.intercept_)
+    moments = chunks.reduce(residual_moments, merge, coef, intercept)
+    if moments is None:
+        raise ValueError("All sample weights are zero; at least one row must count.")
+    if chunks.n_rows < 2:
+        warnings.warn("R^2 score is not well-defined with less than two samples.", UndefinedMetricWarning, stacklevel=3)
+        return float("nan")
+    with np.errstate(over="ignore", invalid="ignore"):
+        unexplained = moments.x.var + moments.x.mean**2
+    if not np.isfinite([unexplained, moments.y.var]).all():
+        raise ValueError("R^2: the squares of y, or of its distances to the predictions, overflow. Divide y by a constant.")
+    varies = moments.y.var > 0
+    ratio = np.divide(unexplained, moments.y.var, out=(unexplained > 0).astype(float), where=varies)
+    return float(np.mean(1 - ratio))
+
+
+def residual_moments(chunk: Chunk, coef: np.ndarray, intercept: np.ndarray) -> SecondMoments:
+    """Moments of the residuals, in the place of the columns, and of y; coef (d, t), intercept (t,)."""
+    residuals = chunk.y - (chunk.X @ coef + intercept)
+    return SecondMoments(column_moments(residuals, chunk.w), column_moments(chunk.y, chunk.w))
+
+
+def predicted_chunks(predict: Callable[[Any], np.ndarray], source: Any, n_targets: int | None) -> Iterator[np.ndarray]:
+    """`predict(X)` of one chunk after the other; `n_targets` is None for predictions (n,)."""
+    none = np.empty((0,) if n_targets is None else (0, n_targets))
+    for number, chunk in enumerate(source, 1):
+        X = rows_of(chunk)
+        try:
+            predictions = predict(X) if _num_samples(X) else none
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"Chunk {number}: {error}") from error
+        yield predictions
+
+
+def rows_of(chunk: Any) -> Any:
+    """X of a chunk (X, y) or (X, y, sample_weight), or of one that is X."""
+    is_pair = isinstance(chunk, tuple) or (isinstance(chunk, list) and chunk and len(getattr(chunk[0], "shape", ())) == 2)
+    return chunk[0] if is_pair else chunk

@@ -1,0 +1,115 @@
+"""What would be taken for numbers, or fail with words that do not help: dates, masked values, text."""
+
+import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+TIMES = (np.datetime64, np.timedelta64, datetime.date, datetime.time, datetime.timedelta)
+TO_DAYS = (
+    "Convert dates to a number of days, (t - np.datetime64('2000-01-01')) / np.timedelta64(1, 'D'), and durations by "
+    "t / np.timedelta64(1, 'D'), or drop them."
+)
+ENCODED = """Column {where} of X: text, such as {value!r}. Make a column of 0 and 1 of each word:
+
+    encoded = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), {columns!r}), remainder="passthrough")
+    model = make_pipeline(encoded, MiniBatchRidgeSGD())
+    model.fit(X, y)
+
+(from sklearn.compose, sklearn.preprocessing and sklearn.pipeline), or drop the column."""
+
+
+def check_kinds(**arrays: Any) -> None:
+    """Raise ValueError, by the names of the arguments, where arrays hold masked values, dates or times."""
+    for name, array in arrays.items():
+        if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+            raise ValueError(
+                f"{name} is a masked array, and {np.ma.count_masked(array)} of its values are masked, which would be taken "
+                f"for numbers. Fill them, {name}.filled(value), or drop their rows."
+            )
+        if columns := columns_of_times(array):
+            where = name if columns == [None] else f"Column {listed(columns)} of {name}"
+            raise ValueError(f"{where}: dates or times, which are not numbers. {TO_DAYS}")
+
+
+def columns_of_times(array: Any) -> list[Any]:
+    """The names of the columns that hold dates or times, [None] for the whole of what has no names."""
+    if is_frame(array):
+        columns = zip(array.columns, array.dtypes, strict=True)
+        return [name for j, (name, dtype) in enumerate(columns) if is_time(dtype) or holds_times(array, j)]
+    dtype = getattr(array, "dtype", None)
+    values: Any = ()
+    if isinstance(array, (list, tuple)):
+        values = (value for row in array for value in (row if isinstance(row, (list, tuple)) else [row]))
+    elif getattr(dtype, "kind", None) == "O" and not sparse.issparse(array):
+        values = np.asarray(array).ravel()
+    return [None] if is_time(dtype) or any(isinstance(value, TIMES) for value in values) else []
+
+
+def is_frame(array: Any) -> bool:
+    """Whether this is a data frame of pandas or polars."""
+    return all(hasattr(array, name) for name in ("columns", "dtypes", "shape"))
+
+
+def is_time(dtype: Any) -> bool:
+    """Whether a data type of NumPy, pandas or polars is one of dates, times or durations."""
+    temporal = getattr(dtype, "is_temporal", None)
+    return getattr(dtype, "kind", None) in ("M", "m") or (callable(temporal) and bool(temporal()))
+
+
+def holds_times(frame: Any, j: int) -> bool:
+    """Whether column j is one of Python objects some of which are dates or times."""
+    column = column_of(frame, j)
+    return getattr(column.dtype, "kind", None) == "O" and any(isinstance(value, TIMES) for value in column)
+
+
+def column_of(frame: Any, j: int) -> Any:
+    """Column j of a data frame, of which several may have one name."""
+    return frame.iloc[:, j] if hasattr(frame, "iloc") else frame[:, j]
+
+
+@contextmanager
+def naming_text(X: Any) -> Iterator[None]:
+    """Where a conversion of X fails on text, a ValueError that names its columns and says what to do."""
+    try:
+        yield
+    except ValueError as error:
+        found = text_columns(X)
+        if not found:
+            raise
+        names, example = list(found), next(iter(found.values()))
+        raise ValueError(ENCODED.format(where=listed(names), value=example, columns=names)) from error
+
+
+def text_columns(X: Any) -> dict[Any, str]:
+    """The columns that hold text, by name or number, with the first that is no number."""
+    if is_frame(X):
+        columns = {name: np.asarray(column_of(X, j)) for j, name in enumerate(X.columns)}
+    elif isinstance(X, np.ndarray) and X.ndim == 2:
+        columns = dict(enumerate(X.T))
+    else:
+        return {}
+    found = {name: first_text(values) for name, values in columns.items() if values.dtype.kind in "OUST"}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def first_text(values: np.ndarray) -> str | None:
+    """The first of the values that is text and no number."""
+    return next((str(value) for value in values if isinstance(value, str) and not is_number(value)), None)
+
+
+def is_number(text: str) -> bool:
+    """Whether NumPy reads the text as a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def listed(columns: list[Any]) -> str:
+    """The columns in words; no more than five of them."""
+    return ", ".join(repr(column) for column in columns[:5]) + (", ..." if len(columns) > 5 else "")
