@@ -1,6 +1,7 @@
 """partial_fit: the scaler runs along, the predictor does not move with it, one pass comes near the closed form."""
 
 import pickle
+import tracemalloc
 from itertools import pairwise, permutations
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy import sparse
 from sklearn.linear_model import SGDRegressor
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_minibatch import MiniBatchRidgeSGD
+from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
 
 from .oracles import closed_form, distance_to_ridge, regression
 
@@ -293,8 +294,9 @@ def test_a_column_wakes_up_after_the_textbook_solver():
 def test_one_pass_in_any_chunking():
     X, y = regression(6000, 5, condition=100)
     X = X * np.geomspace(1e-3, 1e3, 5) + 1e3
-    for chunk in (1, 50, 6000):
-        n = 1500 if chunk == 1 else 6000
+    X, y = np.tile(X, (4, 1)), np.tile(y, 4)
+    for chunk in (1, 50, 6000, 24_000):
+        n = 1500 if chunk == 1 else max(chunk, 6000)
         model = learn(MiniBatchRidgeSGD(random_state=0), X[:n], y[:n], chunk=chunk)
         # The closed form itself is off the truth by about noise * sqrt(d / n).
         assert distance_to_ridge(model, X[:n], y[:n]) <= 0.5 * np.sqrt(5 / n)
@@ -444,6 +446,47 @@ def test_the_buffer_of_a_chunk_may_be_used_again(solver, to_rows, shuffle):
         fresh.partial_fit(to_rows(X[rows].copy()), y[rows].copy(), w[rows].copy())
     np.testing.assert_array_equal(reused.coef_, fresh.coef_)
     assert reused.intercept_ == fresh.intercept_
+
+
+class TestMemory:
+    """No pass copies rows that it does not use: what a call allocates at most, by the layout of the array."""
+
+    X = np.random.default_rng(0).normal(size=(60_000, 20))
+    y = X.sum(axis=1)
+
+    def peak(self, X, how, **params):
+        """Bytes that a call holds at most at one time."""
+        model = MiniBatchRidgeSGD(random_state=0, max_iter=2, tol=None, batch_size=1024, **params)
+        # What the first call imports and caches is not counted.
+        model.fit(X[:2000], self.y[:2000])
+        tracemalloc.start()
+        try:
+            if how == "chunks":
+                model.fit(ChunkSource(lambda: iter([(X, self.y)])))
+            else:
+                getattr(model, how)(X, self.y)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    @pytest.mark.parametrize(
+        "layout", [np.asfortranarray, lambda X: np.hstack([X, X])[:, :20], lambda X: np.repeat(X, 2, axis=0)[::2]]
+    )
+    @pytest.mark.parametrize("how", ["fit", "chunks", "partial_fit"])
+    @SOLVERS
+    def test_of_dense_rows(self, layout, how, solver):
+        # A stream with a sketch keeps a copy of the chunk, besides which one more would not be noticed.
+        params = {"solver": solver, "preconditioner": None if how == "partial_fit" else "auto"}
+        assert self.peak(layout(self.X), how, **params) <= self.peak(self.X, how, **params) + self.X.nbytes / 4
+
+    @pytest.mark.parametrize("how", ["fit", "chunks", "partial_fit"])
+    @SOLVERS
+    def test_of_sparse_columns(self, how, solver):
+        rows = sparse.csr_array(self.X * (self.X > 1))
+        size = rows.data.nbytes + rows.indices.nbytes
+        params = {"solver": solver, "preconditioner": None if how == "partial_fit" else "auto"}
+        # One conversion to rows.
+        assert self.peak(sparse.csc_array(rows), how, **params) <= self.peak(rows, how, **params) + 1.5 * size
 
 
 @SOLVERS

@@ -137,17 +137,18 @@ def news(before, now):
 def with_rows(curvature, X, w, before, now, rng):
     """The curvature with the rows X (c, d) of weights w (c,) in it, or waiting, or passed over.
 
-    `before` and `now` are the moments without and with them. They are sampled by what they are in the column to which they
-    bring most: rows that change a column are not passed over.
+    `before` and `now` are the moments without and with them. In a steady stream a chunk is drawn with the probability of
+    the rows that the sketch may have to the rows before; more often if it changes a column, so that none is passed over
+    that P must know.
     """
     if curvature.sketch is None:
         return curvature
     most = max(news(before, now).max(), w.sum() / now.weight)
-    share = ROWS_PER_BUCKET * n_buckets(len(curvature.origin)) * most / len(w)
-    if share < 1:
-        if rng.random() > share:
+    allowed, n_rows = ROWS_PER_BUCKET * n_buckets(len(curvature.origin)) * most, (1 - most) * len(w)
+    if allowed < n_rows:
+        if rng.random() * n_rows > allowed:
             return curvature
-        w = w / share
+        w = w * (n_rows / allowed)
     waiting = (*curvature.waiting, (X.copy(), w.copy()))
     n_waiting = curvature.n_waiting + len(w)
     sketched_weight = curvature.sketched_weight + w.sum()
