@@ -124,7 +124,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         "svrg" stops when its predictions are, by its estimate, within `tol` standard deviations of y (root mean square) of
         those of the closed form, or so near that rounding errors hide the rest. "cholesky" refines its solution when rounding
         errors may have cost the predictions more than ``tol / 10`` standard deviations of y. "sgd" ends when F has not fallen
-        by more than this fraction for `n_iter_no_change` epochs. None runs `max_iter` epochs of "svrg" and "sgd", and one of
+        by more than this fraction for `n_iter_no_change` epochs, for a better reason than a tiny learning rate. That tells
+        nothing of the distance to the closed form: mini-batches at a constant rate keep F above its minimum by a noise that
+        does not shrink. None runs `max_iter` epochs of "svrg" and "sgd", and one of
         "cholesky".
     fit_intercept : bool, default=True
         Whether to fit an intercept, which is never penalised. If not, columns are scaled but not centred.
@@ -179,7 +181,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     converged_ : bool
         "cholesky": whether rounding errors cost at most `tol`, by the bound or after refinement; `partial_fit` and `merge`
         tell too. "svrg": whether the last `fit` met `tol`, or came as near as float64 allows. "sgd": whether F stopped
-        falling in the last `fit`. With ``tol=None`` it is False.
+        falling in the last `fit`, which promises no nearness to the closed form. With ``tol=None`` it is False.
     n_passes_ : int
         Passes of the last `fit` over chunks, if the rows came in chunks: one for "cholesky", unless gradients refine it.
     validation_scores_ : list of float
@@ -561,6 +563,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             check_moments(moments)
             last, mean = self._learn_exactly(moments)
             self._publish(last, mean, moments)
+            self.solver_ = "cholesky"
             self.n_iter_ += other.n_iter_
             self.t_ += other.t_
         return self
@@ -651,7 +654,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         last, predicting = [to_scaled(*self._without_intercept(*each), units) for each in (self._last, self._predicting)]
         before = iterate(last, predicting, self.t_)
         settings = replace(self._settings(), batch_size=batch_size)
-        at, next_lr = one_epoch(rows, before, lr * self._lr_factor, self.n_iter_ + 1, settings, None)
+        lrs, next_lr = sgd.rates(rows, lr * self._lr_factor, self.n_iter_ + 1, settings)
+        at = one_epoch(rows, before, lrs, settings, None)
         square = (y_moments.var + y_moments.mean**2) / units.y_scale**2
         bound = max(loss(rows, before, self.alpha).sum(), square.sum() / 2)
         if not loss(rows, at, self.alpha).sum() <= DIVERGED * bound:
