@@ -25,7 +25,7 @@ from ._run.rollback import AllOrNothing
 from ._run.state import read, written
 from ._solvers.learning_rate import largest_eigenvalue, stable_rate
 from ._solvers.preconditioner import Diagonal, Identity, preconditioner
-from ._solvers.sgd import DIVERGED, Plan, iterate, loss, one_epoch, sgd
+from ._solvers.sgd import DIVERGED, SHORT_WAY, Plan, iterate, loss, one_epoch, rates, sgd
 from ._solvers.stream import (
     STEP,
     Seen,
@@ -105,7 +105,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     tol : float or None, default=1e-6
         "svrg" has converged when its predictions are, by its estimate, within `tol` standard deviations of y (root mean
         square) of those of the closed form, or so near that rounding errors hide the rest. "sgd" has when F has not fallen by
-        more than this fraction for `n_iter_no_change` epochs. None runs `max_iter` epochs.
+        more than this fraction for `n_iter_no_change` epochs (less by as much as too small a learning rate makes it fall
+        less), which tells nothing of the distance to the closed form: mini-batches at a constant rate keep F above its
+        minimum by a noise that does not shrink. None runs `max_iter` epochs.
     fit_intercept : bool, default=True
         Whether to fit an intercept, which is never penalised. If not, columns are scaled but not centred.
     standardize : bool, default=True
@@ -149,7 +151,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     batch_size_ : int
         Rows per mini-batch, as resolved.
     converged_ : bool
-        Whether the last `fit` met `tol`, or came as near as float64 allows.
+        Whether the last `fit` met `tol`, or came as near as float64 allows. With "sgd" it promises no nearness to the closed
+        form, see `tol`.
     n_passes_ : int
         Passes of the last `fit` over chunks, if the rows came in chunks.
     validation_scores_ : list of float
@@ -337,7 +340,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             if self.solver == "svrg":
                 monitor.keep(self._solve_svrg(rows, start, monitor, rng, moments, units))
             else:
-                monitor.keep(self._solve_sgd(rows, start, monitor, rng))
+                monitor.keep(self._solve_sgd(rows, start, monitor, rng, moments, units))
             publish()
         return self
 
@@ -383,14 +386,18 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         self._warn_if_unfinished(found, monitor, how_far)
         return found
 
-    def _solve_sgd(self, rows, start, monitor, rng):
+    def _solve_sgd(self, rows, start, monitor, rng, moments, units):
         batch_size = min(SGD_BATCH if self.batch_size == "auto" else self.batch_size, rows.n_rows)
         self._stable_lr = stable_rate(rows, batch_size, self.alpha, rng) if self.lr == "auto" else np.inf
         lr = self._stable_lr if self.lr == "auto" else float(self.lr)
         at = iterate(start, start, 0)
         steps_rng = rng if self.shuffle else None
         self.batch_size_, self.lr_, self._curvature = batch_size, lr, None
-        found = sgd(rows, at, lr, self._plan(batch_size), self.max_iter, self.tol, self.n_iter_no_change, steps_rng, monitor)
+        # F has the curvature 1 along the intercept, and else at least once the mean of those along the columns.
+        columns = (moments.var + (moments.mean - units.x_mean) ** 2) / units.x_scale**2
+        curvature = 1.0 if self.fit_intercept else float(np.mean(columns)) + self.alpha
+        plan, patience = self._plan(batch_size), self.n_iter_no_change
+        found = sgd(rows, at, lr, plan, curvature, self.max_iter, self.tol, patience, steps_rng, monitor)
         if found.diverged_at is not None:
             stable = lr if self.lr == "auto" else stable_rate(rows, batch_size, self.alpha, rng)
             warnings.warn(
@@ -400,7 +407,11 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
                 stacklevel=4,
             )
         else:
-            self._warn_if_unfinished(found, monitor, f"the loss fell by a fraction of {found.gain:.1e} in the last epoch")
+            how_far, remedy = f"the loss fell by a fraction of {found.gain:.1e} in the last epoch", "Increase max_iter or tol."
+            if found.way < SHORT_WAY:
+                how_far += f", whose learning rates cannot go more than a fraction of {found.way:.1e} of the way"
+                remedy = "Increase lr, or decay it less."
+            self._warn_if_unfinished(found, monitor, how_far, remedy)
         return found
 
     @_checking_parameters
@@ -500,7 +511,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         last, predicting = [to_scaled(*self._without_intercept(*each), units) for each in (self._last, self._predicting)]
         before = iterate(last, predicting, self.t_)
         plan = self._plan(batch_size)
-        at, next_lr = one_epoch(rows, before, lr * self._lr_factor, self.n_iter_ + 1, plan, None)
+        lrs, next_lr = rates(rows, lr * self._lr_factor, self.n_iter_ + 1, plan)
+        at = one_epoch(rows, before, lrs, plan, None)
         square = (y_moments.var + y_moments.mean**2) / units.y_scale**2
         bound = max(loss(rows, before, self.alpha).sum(), square.sum() / 2)
         if not loss(rows, at, self.alpha).sum() <= DIVERGED * bound:
@@ -626,10 +638,10 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             return coef[:, 0].copy(), float(intercept[0])
         return coef.T.copy(), intercept.copy()
 
-    def _warn_if_unfinished(self, found, monitor, how_far):
+    def _warn_if_unfinished(self, found, monitor, how_far, remedy="Increase max_iter or tol."):
         if self.tol is not None and not found.converged and len(monitor.loss_history) == self.max_iter:
             warnings.warn(
-                f"Not converged after max_iter={self.max_iter} epochs: {how_far}, tol={self.tol}. Increase max_iter or tol.",
+                f"Not converged after max_iter={self.max_iter} epochs: {how_far}, tol={self.tol}. {remedy}",
                 ConvergenceWarning,
                 stacklevel=5,
             )
