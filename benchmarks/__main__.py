@@ -1,6 +1,7 @@
 """Command line of the benchmarks.
 
 compare  time to accuracy against the peers: results.csv, results.md and pictures
+one_read the closed form from second moments against scikit-learn's and others': one_read.md
 targets  the targets that the package is held to: targets.md and a picture
 page     puts the tables of the last runs, those of python -m benchmarks.scale too, into the pages of docs
 """
@@ -8,7 +9,7 @@ page     puts the tables of the last runs, those of python -m benchmarks.scale t
 import argparse
 from pathlib import Path
 
-from . import problems, report, timing
+from . import one_read, problems, report, timing
 from .peers import PEERS
 from .rows import Size
 from .targets import TARGETS
@@ -21,7 +22,7 @@ SIZES = {"tiny": Size(200, 1, 0.02), "short": Size(1, 5, 20.0), "full": Size(1, 
 def main():
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, formatter_class=form)
-    parser.add_argument("what", nargs="?", choices=["compare", "targets", "page"], default="compare")
+    parser.add_argument("what", nargs="?", choices=["compare", "one_read", "targets", "page"], default="compare")
     parser.add_argument("--tiny", dest="size", action="store_const", const="tiny", help="a smoke run, in seconds")
     parser.add_argument("--full", dest="size", action="store_const", const="full", help="the long run")
     parser.add_argument("--only", default="", help="targets, or problems, whose name contains this")
@@ -32,9 +33,10 @@ def main():
     timing.use(options.clock)
     if options.what == "page":
         report.pages(options.out.parent, options.out)
-    elif options.what == "targets":
-        chosen = [target for target in TARGETS if options.only in target.__name__]
-        report.targets(chosen, SIZES[options.size], options.size, options.out, keep=bool(options.only))
+    elif options.what in ("one_read", "targets"):
+        targets = one_read.TARGETS if options.what == "one_read" else TARGETS
+        chosen = [target for target in targets if options.only in target.__name__]
+        report.targets(chosen, SIZES[options.size], options.size, options.out, bool(options.only), options.what)
     else:
         make, budget, repeats = COMPARISONS[options.size]
         chosen = [problem for problem in make() if options.only in problem.name]

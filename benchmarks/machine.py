@@ -38,3 +38,8 @@ def versions(*packages):
 def threads():
     """Most threads that a BLAS or OpenMP runtime loaded at the moment may use."""
     return max((pool["num_threads"] for pool in threadpool_info()), default=1)
+
+
+def kernels():
+    """The processors for which the loaded BLAS libraries have chosen their kernels."""
+    return ", ".join(sorted({pool["architecture"] for pool in threadpool_info() if "architecture" in pool})) or "unknown"

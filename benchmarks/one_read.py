@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_minibatch import MiniBatchRidgeSGD
 
+from . import timing
 from .problems import conditioned
 from .rows import Row, Size, times_faster, times_its_time
 from .timing import interleaved
@@ -124,4 +125,18 @@ def single_precision_read(size: Size) -> Iterator[Row]:
         yield times_faster(f"fit, {len(problem.y)} x {d}, float32 against float64", 1, seconds, f"; {gap:.0e} std(y) apart")
 
 
-TARGETS = (one_read, auto, products_of_peers, memory_of_one_read, exact_stream, single_precision_read)
+def threads(size: Size) -> Iterator[Row]:
+    """Two threads against one, by the clock on the wall: that of the processor adds up their seconds."""
+    before = timing.clock
+    timing.use("wall")
+    for n, d in ((400_000, 50), (100_000, 200)):
+        problem = conditioned(size.rows(n), d)
+        models = [MiniBatchRidgeSGD(n_jobs=k, random_state=0) for k in (2, 1)]
+        seconds = interleaved([partial(m.fit, problem.X, problem.y) for m in models], size.repeats)
+        yield times_faster(f"fit, {problem.name}, n_jobs=2 against n_jobs=1, wall clock", 1.6, seconds)
+        same = np.array_equal(models[0].coef_, models[1].coef_)
+        yield Row(f"coefficients, {problem.name}, n_jobs=2 and n_jobs=1", "equal", "equal" if same else "differ", same)
+    timing.use(before)
+
+
+TARGETS = (one_read, auto, products_of_peers, memory_of_one_read, exact_stream, threads, single_precision_read)

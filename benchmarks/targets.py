@@ -15,8 +15,7 @@ from sklearn.linear_model import SGDRegressor
 
 from sklearn_minibatch import MiniBatchRidgeSGD
 
-from . import peers, timing
-from .one_read import TARGETS as ONE_READ
+from . import peers
 from .peers import best_rate
 from .problems import conditioned, movielens, sparse_rows, text
 from .rows import Row, times_faster, times_its_time
@@ -229,20 +228,6 @@ def small(size):
     yield Row("import, beyond scikit-learn's", "<= 50 ms", duration(seconds), bool(seconds <= 0.05))
 
 
-def threads(size):
-    """Two threads against one, by the clock on the wall: that of the processor adds up their seconds."""
-    before = timing.clock
-    timing.use("wall")
-    for n, d in ((400_000, 50), (100_000, 200)):
-        problem = conditioned(size.rows(n), d)
-        models = [MiniBatchRidgeSGD(n_jobs=k, random_state=0) for k in (2, 1)]
-        seconds = interleaved([partial(m.fit, problem.X, problem.y) for m in models], size.repeats)
-        yield times_faster(f"fit, {problem.name}, n_jobs=2 against n_jobs=1, wall clock", 1.6, seconds)
-        same = np.array_equal(models[0].coef_, models[1].coef_)
-        yield Row(f"coefficients, {problem.name}, n_jobs=2 and n_jobs=1", "equal", "equal" if same else "differ", same)
-    timing.use(before)
-
-
 def peak(model, problem):
     """Peak bytes of a fit beyond its input, as tracemalloc counts NumPy's arrays."""
     tracemalloc.start()
@@ -294,7 +279,6 @@ def flat(name, values, problems):
 
 
 TARGETS = (
-    *ONE_READ,
     epochs,
     loop,
     reading,
@@ -306,7 +290,6 @@ TARGETS = (
     tfidf,
     streaming,
     small,
-    threads,
     memory,
     growth,
 )

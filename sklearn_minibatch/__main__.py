@@ -1,4 +1,4 @@
-"""``python -m sklearn_minibatch``: fit a data set, and show how the fit compares with Ridge and SGDRegressor."""
+"""``python -m sklearn_minibatch``: fit a data set, and compare with Ridge and SGDRegressor."""
 
 import os
 import sys

@@ -35,14 +35,13 @@ from ._solvers.problem import Parameters, Problem, Settings, Solution
 from ._solvers.sgd import DIVERGED, iterate, loss, one_epoch
 from ._solvers.stream import (
     STEP,
+    Seen,
     Slopes,
     curvature_of_fit,
-    is_stale,
-    refreshed,
-    stream_chunk,
+    learnt,
     unseen,
-    with_rows,
 )
+from ._solvers.stream import Plan as StreamPlan
 from ._statistics.moments import column_moments
 from ._statistics.scaling import Units, power_of_2, spread, to_original, to_scaled
 from ._statistics.second_moments import (
@@ -125,7 +124,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         "svrg" stops when its predictions are, by its estimate, within `tol` standard deviations of y (root mean square) of
         those of the closed form, or so near that rounding errors hide the rest. "cholesky" refines its solution when rounding
         errors may have cost the predictions more than ``tol / 10`` standard deviations of y. "sgd" ends when F has not fallen
-        by more than this fraction for `n_iter_no_change` epochs. None runs `max_iter` epochs of "svrg" and "sgd", and one of
+        by more than this fraction for `n_iter_no_change` epochs, for a better reason than a tiny learning rate. That tells
+        nothing of the distance to the closed form: mini-batches at a constant rate keep F above its minimum by a noise that
+        does not shrink. None runs `max_iter` epochs of "svrg" and "sgd", and one of
         "cholesky".
     fit_intercept : bool, default=True
         Whether to fit an intercept, which is never penalised. If not, columns are scaled but not centred.
@@ -180,7 +181,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     converged_ : bool
         "cholesky": whether rounding errors cost at most `tol`, by the bound or after refinement; `partial_fit` and `merge`
         tell too. "svrg": whether the last `fit` met `tol`, or came as near as float64 allows. "sgd": whether F stopped
-        falling in the last `fit`. With ``tol=None`` it is False.
+        falling in the last `fit`, which promises no nearness to the closed form. With ``tol=None`` it is False.
     n_passes_ : int
         Passes of the last `fit` over chunks, if the rows came in chunks: one for "cholesky", unless gradients refine it.
     validation_scores_ : list of float
@@ -562,6 +563,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             check_moments(moments)
             last, mean = self._learn_exactly(moments)
             self._publish(last, mean, moments)
+            self.solver_ = "cholesky"
             self.n_iter_ += other.n_iter_
             self.t_ += other.t_
         return self
@@ -606,27 +608,29 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         return rng, rng.permutation(n_rows) if self.shuffle and n_rows > 1 else np.arange(n_rows)
 
     def _stream_svrg(self, X, y, w, second):
-        units = self._scaling(second, "svrg")
-        moments = second.x
+        before = self._seen(self._moments.x, self._moments.y)
+        now = self._seen(second.x, second.y)
         rng, order = self._order(len(y))
         w = np.ones(len(y)) if w is None else w
-        curvature = self._curvature_so_far(moments)
-        curvature = with_rows(curvature, X, w, self._moments.x.n_rows, rng)
-        if is_stale(curvature, self._moments.x, moments):
-            curvature = refreshed(curvature, moments, units, self.alpha, rng)
+        curvature = self._curvature_so_far(now.x)
         batch_size = self.batch_size
         if batch_size == "auto":
             # Without a preconditioner it is the number of steps that counts.
-            batch_size = sgd.BATCH_SIZE if isinstance(curvature.P, Identity) else STREAM_BATCH
+            bare = curvature.sketch is None and isinstance(curvature.P, Identity)
+            batch_size = sgd.BATCH_SIZE if bare else STREAM_BATCH
         lr = None if self.lr == "auto" else self.lr
+        plan = StreamPlan(self.alpha, batch_size, lr, self._seen)
         slopes = Slopes(self._last[0], self._predicting[0])
-        seen = self._moments.x.weight
-        slopes = stream_chunk(X, y, w, order, slopes, curvature, seen, units, self.alpha, batch_size, lr)
+        slopes, curvature = learnt(X, y, w, order, slopes, curvature, before, now, plan, rng)
         self._curvature = curvature
         self.batch_size_ = batch_size
-        self.lr_ = STEP * min(batch_size, len(y)) / moments.n_rows if lr is None else float(lr)
+        self.lr_ = STEP * min(batch_size, len(y)) / now.x.n_rows if lr is None else float(lr)
         self.t_ += -(-len(y) // batch_size)
-        return [(coef, units.y_mean - units.x_mean @ coef) for coef in slopes]
+        return [(coef, now.units.y_mean - now.units.x_mean @ coef) for coef in slopes]
+
+    def _seen(self, x, y):
+        """The moments of x and of y, with the scaled units that they make."""
+        return Seen(x, y, self._scaling(SecondMoments(x, y), "svrg"))
 
     def _curvature_so_far(self, first):
         """What the stream knows of the Hessian; `first` are the moments of all rows."""
@@ -650,7 +654,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         last, predicting = [to_scaled(*self._without_intercept(*each), units) for each in (self._last, self._predicting)]
         before = iterate(last, predicting, self.t_)
         settings = replace(self._settings(), batch_size=batch_size)
-        at, next_lr = one_epoch(rows, before, lr * self._lr_factor, self.n_iter_ + 1, settings, None)
+        lrs, next_lr = sgd.rates(rows, lr * self._lr_factor, self.n_iter_ + 1, settings)
+        at = one_epoch(rows, before, lrs, settings, None)
         square = (y_moments.var + y_moments.mean**2) / units.y_scale**2
         bound = max(loss(rows, before, self.alpha).sum(), square.sum() / 2)
         if not loss(rows, at, self.alpha).sum() <= DIVERGED * bound:

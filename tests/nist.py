@@ -202,13 +202,10 @@ def kernels():
     try:
         from threadpoolctl import threadpool_info
     except ImportError:
-        return "BLAS unknown: threadpoolctl is not installed"
-    found = {
-        (one["internal_api"], one["version"], one.get("architecture"))
-        for one in threadpool_info()
-        if one["user_api"] == "blas"
-    }
-    return ", ".join(f"{name} {version}, kernel {kernel}" for name, version, kernel in sorted(found, key=str))
+        return "BLAS: unknown, as threadpoolctl is not installed"
+    found = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    names = sorted({f"{library['internal_api']} {library['version']}" for library in found})
+    return f"BLAS: {', '.join(names)}; kernel {', '.join(sorted({str(library.get('architecture')) for library in found}))}"
 
 
 def main():

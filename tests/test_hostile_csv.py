@@ -255,15 +255,15 @@ def test_a_file_larger_than_the_memory_goes_in_chunks(here):
     lines = "".join(",".join(map(str, row)) + "\n" for row in rows.tolist())
     with open(here / "data.csv", "w") as file:
         file.write(",".join(f"c{j}" for j in range(59)) + ",price\n")
-        for _ in range(100):
+        for _ in range(50):
             file.write(lines)
-    n_bytes = 8 * 59 * 100_000  # of the rows in memory
+    n_bytes = 8 * 59 * 50_000  # of the rows in memory
     done = with_little_memory(n_bytes)
     assert done.returncode == 2
     assert done.stderr == "python -m sklearn_minibatch: error: not enough memory for data.csv; --chunks takes less\n"
     done = with_little_memory(n_bytes, "--chunks", "--solver", "svrg")
     assert done.returncode == 0, done.stderr
-    assert "100,000 rows, 59 columns" in done.stdout
+    assert "50,000 rows, 59 columns" in done.stdout
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import csv
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
 import warnings
@@ -375,6 +376,21 @@ def test_a_file_that_can_be_read_only_once(here, capsys):
     assert coefficient_lines(done.stdout.decode()) == coefficient_lines(expected)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_an_interrupt_is_no_traceback(here):
+    os.mkfifo("data.csv")
+    command = [sys.executable, "-m", "sklearn_minibatch", "data.csv", "--target", "price"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # The second opens when the first has opened its end; it then waits for more.
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process, open("data.csv", "w") as file:
+        file.write("a,price\n")
+        file.flush()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+    assert process.returncode == 130
+    assert err == "\npython -m sklearn_minibatch: interrupted\n"
+
+
 @pytest.mark.parametrize("change", ["longer", "shorter", "other target"])
 def test_a_file_that_changes_while_it_is_read(here, change):
     path, target = write("penguins")
@@ -397,13 +413,14 @@ NUMBERS = st.one_of(
 )
 WORDS = st.one_of(st.sampled_from(["a", "b c", "", "NA", "None", "-", "5", "x,y", "'", '"', "größe"]), NAMES)
 TRUTHS = st.sampled_from(["True", "False", ""])
+LEVELS = st.lists(WORDS, min_size=1, max_size=4).map(st.sampled_from)
 
 
 @st.composite
 def tables(draw):
     """A header and rows, each column of cells of one kind, and some rows without a target."""
     n_rows = draw(st.integers(4, 25))
-    kinds = draw(st.lists(st.sampled_from([NUMBERS, WORDS, TRUTHS]), min_size=1, max_size=4))
+    kinds = draw(st.lists(st.one_of(st.sampled_from([NUMBERS, WORDS, TRUTHS]), LEVELS), min_size=1, max_size=4))
     names = draw(st.lists(NAMES.filter(str.strip), min_size=len(kinds), max_size=len(kinds)))
     columns = [draw(st.lists(kind, min_size=n_rows, max_size=n_rows)) for kind in kinds]
     y = draw(st.lists(st.one_of(st.integers(-99, 99).map(str), st.just("")), min_size=n_rows, max_size=n_rows))

@@ -15,7 +15,7 @@ from .nist import DATASETS
 # About a digit less than were met when this was written: the last ones depend on the order of sums.
 LEAST_DIGITS = {
     "Norris": 11.0,
-    "Pontius": 11.5,
+    "Pontius": 11.0,
     "NoInt1": 13.5,
     "NoInt2": 13.5,
     "Filip": 6.0,
@@ -76,6 +76,6 @@ def test_digits_count_as_they_should():
 def test_the_table_has_a_row_for_every_set(capsys):
     nist.main()
     header, rule, *rows, empty, kernels = capsys.readouterr().out.splitlines()
-    assert (empty, "BLAS" in kernels or "kernel" in kernels) == ("", True)
+    assert (empty, kernels.split()[0]) == ("", "BLAS:")
     assert [row.split("|")[1].strip() for row in rows] == list(DATASETS)
     assert {line.count("|") for line in (header, rule, *rows)} == {header.count("|")}

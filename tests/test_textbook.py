@@ -153,6 +153,76 @@ def test_defaults_come_near_the_closed_form(average):
     assert distance_to_ridge(model, X, y) < (0.01 if average else 0.2)
 
 
+class TestConvergence:
+    """A loss that stands still because nothing moves is no convergence."""
+
+    @pytest.mark.parametrize(
+        "params",
+        [
+            {"lr": 1e-12},
+            {"lr": 1e-300},
+            {"lr": 1e-300, "tol": 0.0},
+            {"lr": 1e-12, "fit_intercept": False},
+            {"lr": 1e-12, "average": True},
+            {"lr": 1e-12, "standardize": False, "fit_intercept": False},
+            {"lr": 1e-7, "tol": 1e-3},
+            {"alpha": 1e12},
+            {"lr_schedule": "compound", "lr_decay": 1.0},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("offset", [0.0, 100.0])
+    def test_steps_that_do_not_move(self, params, offset):
+        X, y = regression(500, 5)
+        with pytest.warns(ConvergenceWarning, match="learning rates cannot go more than"):
+            model = MiniBatchRidgeSGD(solver="sgd", random_state=0, max_iter=20, **params).fit(X, y + offset)
+        assert not model.converged_
+        assert distance_to_ridge(model, X, y + offset) > 0.2
+        assert model.n_iter_ == 20
+
+    @settings(max_examples=30, deadline=None, derandomize=True)
+    @given(
+        exponent=st.floats(-13, 0), schedule=st.sampled_from(["constant", "inverse_time", "compound"]), seed=st.integers(0, 99)
+    )
+    def test_what_has_converged_is_near_at_any_rate(self, exponent, schedule, seed):
+        """Well-conditioned rows: with a plateau of F reached by moving, what is left is the noise of the steps."""
+        X, y = regression(300, 3, seed=seed)
+        params = {"lr": 0.1 * 10**exponent, "lr_schedule": schedule, "lr_decay": 1e-3, "random_state": 0}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Not converged")
+            model = MiniBatchRidgeSGD(solver="sgd", max_iter=50, **params).fit(X, y)
+        assert not model.converged_ or distance_to_ridge(model, X, y) < 0.2
+
+    @pytest.mark.parametrize("scale", [1.0, 1e3, 1e5])
+    def test_columns_of_any_size_without_an_intercept(self, scale):
+        """What the rates are measured by goes with the columns."""
+        X, y = regression(2000, 5)
+        params = {"standardize": False, "fit_intercept": False, "alpha": 0.0, "tol": 1e-3, "random_state": 0}
+        model = MiniBatchRidgeSGD(solver="sgd", **params).fit(scale * X, y - 3)
+        assert model.converged_
+        assert model.score(scale * X, y - 3) > 0.9
+
+    def test_a_penalty_without_an_intercept_is_a_step_away(self):
+        X, y = regression(500, 5)
+        model = MiniBatchRidgeSGD(1e12, solver="sgd", fit_intercept=False, random_state=0).fit(X, y)
+        assert model.converged_
+        assert np.abs(model.coef_).max() < 1e-9
+
+    def test_epochs_without_a_gain(self):
+        """The fit ends when `n_iter_no_change` epochs in a row have lowered the least F by no more than `tol`."""
+        X, y = regression(500, 5)
+        for patience in (2, 3, 7):
+            model = MiniBatchRidgeSGD(solver="sgd", lr=0.1, tol=1e-3, n_iter_no_change=patience, random_state=0).fit(X, y)
+            least, idle, ends = np.inf, 0, None
+            start = np.mean(y**2) / 2
+            for epoch, value in enumerate(model.loss_history_, 1):
+                idle = 0 if 1 - value / min(least, start) > 1e-3 else idle + 1
+                least = min(least, value)
+                ends = ends or (epoch if idle == patience else None)
+            assert model.converged_
+            assert ends == model.n_iter_
+
+
 class TestSGDRegressor:
     """Single-row steps at a constant rate on raw columns."""
 

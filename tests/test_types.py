@@ -22,7 +22,7 @@ from typing import assert_type
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn_minibatch import ChunkSource, EpochProgressBar, LossHistoryDisplay, MiniBatchRidgeSGD
+from sklearn_minibatch import ChunkSource, EpochProgressBar, LossHistoryDisplay, MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
 
 X, y = np.ones((3, 2)), [1.0, 2.0, 3.0]
 model = MiniBatchRidgeSGD(1e-3, batch_size=8, lr="auto", solver="sgd", random_state=np.random.RandomState(0))
@@ -35,9 +35,13 @@ assert_type(model.n_iter_, int)
 assert_type(model.coef_, NDArray[np.floating])
 assert_type(LossHistoryDisplay.from_estimator(model).plot(), LossHistoryDisplay)
 EpochProgressBar(interval=1)
+chosen = MiniBatchRidgeSGDCV([0.1, 1.0], cv=3, scoring="r2")
+assert_type(chosen.fit(X, y), MiniBatchRidgeSGDCV)
+assert_type(chosen.predict(X), NDArray[np.floating])
 
 MiniBatchRidgeSGD(batch_size="large")  # error: arg-type
 MiniBatchRidgeSGD(solver="adam")  # error: arg-type
+MiniBatchRidgeSGDCV(scoring="accuracy")  # error: arg-type
 model.fit(X, y, max_iter=3)  # error: call-arg
 model.partial_fit(X)  # error: call-arg
 """

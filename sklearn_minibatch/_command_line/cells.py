@@ -11,7 +11,7 @@ from .words import shown
 
 LARGEST = 1e100  # sums of squares of larger numbers may overflow
 
-# What `pandas.read_csv` takes for an empty cell, so that a saved pipeline sees the same in a data frame.
+# What `pandas.read_csv` takes for an empty cell: a saved pipeline sees the same in a data frame.
 EMPTY = frozenset(
     {
         *("", "NA", "N/A", "n/a", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>"),

@@ -41,7 +41,8 @@ class Column:
     Attributes
     ----------
     n_rows, n_empty, n_marks, n_numbers, n_truths : int
-        Cells in all, empty ones, those in NO_NUMBER, numbers, and truth values, which are numbers too.
+        Cells in all, empty ones, those in NO_NUMBER, numbers, and truth values, which are numbers
+        too.
     marks : set of str
         The cells in NO_NUMBER.
     total : float
@@ -118,7 +119,7 @@ class Column:
         return self.total / self.n_numbers
 
     def _holds_numbers(self) -> bool:
-        """Whether at least half of the cells that are not empty are numbers, or all are truth values."""
+        """Whether at least half of the cells are numbers, or all are truth values; empty ones aside."""
         n_cells = self.n_rows - self.n_empty - self.n_marks
         if self.n_truths:
             return self.n_truths == n_cells

@@ -20,8 +20,8 @@ EMPTY_LEVEL = "(empty)"  # in the names of encoded columns
 class Encoded:
     """The rows of a CSV file that have a target, encoded.
 
-    The transformers are fitted to a small table that has every level of text, every mean and every kind of empty cell; they
-    are then those that the whole file would give.
+    The transformers are fitted to a small table that has every level of text, every mean and every
+    kind of empty cell; they are then those that the whole file would give.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def _stand_in(plan: Plan) -> NDArray[np.object_]:
 
 
 def _table(rows: Rows, plan: Plan) -> NDArray[np.object_]:
-    """Rows as the transformers take them: numbers and text, NaN for empty cells, None in columns that are not used."""
+    """Rows as the transformers take them: NaN in empty cells, None in columns that are not used."""
     table = np.empty((len(rows.y), len(plan.columns)), dtype=object)
     for j in plan.used(Use.NUMBERS, Use.TEXT):
         cells = rows.columns[j + (j >= plan.target)]

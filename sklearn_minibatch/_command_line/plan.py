@@ -1,4 +1,4 @@
-"""The first pass over a CSV file: what is done with each column, and with rows that have no target."""
+"""The first pass over a CSV file: what is done with each column, and with rows of no target."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import compress
@@ -115,8 +115,8 @@ def plan_for(file: CsvFile, target: str, wishes: Wishes, progress: bool = False)
     Raises
     ------
     BadInput
-        If a column is not there, if a cell of the target or of a column of numbers cannot be used, or if no row or no
-        column is left.
+        If a column is not there, if a cell of the target or of a column of numbers cannot be used,
+        or if no row or no column is left.
     """
     t = file.index(target)
     if len(file.names) == 1:

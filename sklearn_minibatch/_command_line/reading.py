@@ -47,7 +47,8 @@ class CsvFile:
     header_line : int
         Line of the file on which the first row ends.
     names : list of str
-        The same, with names for those that have none, and different ones, as `pandas.read_csv` makes them.
+        The same, with names for those that have none, and all different, as `pandas.read_csv` makes
+        them.
 
     Raises
     ------
@@ -143,7 +144,7 @@ class CsvFile:
                 raise BadInput(self._not_utf8()) from error
 
     def _lines(self, text: io.TextIOWrapper, position: Callable[[], int] | None) -> Iterator[str]:
-        """The lines; `position()`, where given, tells how far the file has been read, for the eyes of a user."""
+        """The lines; where `position()` tells how far the file has been read, so does the terminal."""
         percent = -1
         for number, line in enumerate(iter(partial(text.readline, LONGEST_LINE), ""), 1):
             if "\0" in line:

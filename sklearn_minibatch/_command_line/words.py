@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 
 def shown(text: str) -> str:
-    """A cell or a name in a message: what it is, on one line, and not all of it where it is long."""
+    """A cell or a name in a message: on one line, and not all of it where it is long."""
     return repr(text if len(text) <= 40 else text[:37] + "...")
 
 

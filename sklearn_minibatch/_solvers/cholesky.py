@@ -19,6 +19,8 @@ from .problem import Parameters, Problem, Settings, Solution
 # Products of unit columns over many blocks of rows are wrong by about so much.
 EPS = float(np.finfo(float).eps)
 ROUNDING = 20 * EPS
+# Coefficients of least squares that may be wrong by more are refined.
+LEAST_SQUARES = 1e-12
 # Corrections by the residual on the matrix; each takes most of what rounding has left.
 MOST_CORRECTIONS = 5
 
@@ -42,11 +44,23 @@ def solve(problem: Problem, start: Parameters, settings: Settings, rng: Any, mon
     n_rows = problem.moments.x.n_rows
     solution = exact_solution(closed, n_rows, settings.tol)
     stop = monitor(solution, *solution.last, closed.loss, closed.rounding)
-    if stop or settings.tol is None or np.all(closed.rounding <= settings.tol / 10):
+    if stop or is_exact_enough(closed, settings):
         return solution
     if settings.max_iter == 1:
         return replace(solution, warning=svrg.unfinished(closed.rounding, settings))
     return svrg.refined(problem.rows, closed.beta, closed.P, settings, monitor)
+
+
+def is_exact_enough(closed: ClosedForm, settings: Settings) -> bool:
+    """Whether rounding errors of the products may be left as they are.
+
+    Without a penalty, or with one below rounding errors, it is the coefficients that are wanted, and they lose more digits
+    than the predictions.
+    """
+    if settings.tol is None:
+        return True
+    predictions = bool(np.all(closed.rounding <= settings.tol / 10))
+    return predictions and (settings.alpha > EPS or ROUNDING * closed.P.inverse_norm <= LEAST_SQUARES)
 
 
 def exact_solution(closed: ClosedForm, n_rows: int, tol: float | None) -> Solution:

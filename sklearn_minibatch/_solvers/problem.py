@@ -28,6 +28,7 @@ class Settings:
     max_iter: int
     tol: float | None
     n_iter_no_change: int
+    fit_intercept: bool
     shuffle: bool
 
 

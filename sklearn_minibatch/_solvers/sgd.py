@@ -14,6 +14,10 @@ from .problem import Parameters, Problem, Settings, Solution
 BATCH_SIZE = 32
 # F this many times that of predicting 0 is no noise: the steps are unstable.
 DIVERGED = 10.0
+# An epoch that takes coefficients less of their way than this moves nothing that F could show.
+LEAST_WAY = 1e-8
+# Where an epoch goes less of the way than this, more epochs are no remedy.
+SHORT_WAY = 0.01
 
 
 class Iterate(NamedTuple):
@@ -52,8 +56,17 @@ def solve(problem: Problem, start: Parameters, settings: Settings, rng: Any, mon
     settings = replace(settings, batch_size=batch_size)
     stable = stable_rate(rows, batch_size, settings.alpha, rng) if settings.lr == "auto" else np.inf
     lr = stable if settings.lr == "auto" else float(settings.lr)
-    course = Course(rows, settings, lr, stable)
+    course = Course(rows, settings, lr, stable, least_curvature(problem, settings))
     return descend(course, iterate(start, start, 0), rng, monitor)
+
+
+def least_curvature(problem: Problem, settings: Settings) -> float:
+    """A curvature that F has along some direction: 1 along the intercept, else the mean of those along the columns."""
+    if settings.fit_intercept:
+        return 1.0
+    x, scaling = problem.moments.x, problem.scaling
+    columns = (x.var + (x.mean - scaling.x_mean) ** 2) / scaling.x_scale**2
+    return float(np.mean(columns)) + settings.alpha
 
 
 class Course(NamedTuple):
@@ -63,6 +76,11 @@ class Course(NamedTuple):
     settings: Settings
     lr: float
     stable_lr: float
+    curvature: float
+
+    def way(self, lrs: np.ndarray) -> float:
+        """The fraction of their way to the minimiser that the learning rates of an epoch can take the coefficients."""
+        return min(1.0, self.curvature * float(lrs.sum()))
 
     def solution(self, at: Iterate, lr: float) -> Solution:
         """The `Solution` at an iterate, from which the next epoch would go on with the rate `lr`."""
@@ -82,22 +100,26 @@ class Course(NamedTuple):
             f"With batch_size={size}, steps are stable up to about lr={2 * stable:.3g}."
         )
 
-    def unfinished(self, gain: float) -> str:
+    def unfinished(self, gain: float, way: float) -> str:
         """What to warn of at the end of the last epoch."""
-        return (
-            f"Not converged after max_iter={self.settings.max_iter} epochs: the loss fell by a fraction of {gain:.1e} in the "
-            f"last epoch, tol={self.settings.tol}. Increase max_iter or tol."
-        )
+        settings = self.settings
+        how_far = f"the loss fell by a fraction of {gain:.1e} in the last epoch"
+        remedy = "Increase max_iter or tol."
+        if way < SHORT_WAY:
+            how_far += f", whose learning rates cannot go more than a fraction of {way:.1e} of the way"
+            remedy = "Increase lr, or decay it less."
+        return f"Not converged after max_iter={settings.max_iter} epochs: {how_far}, tol={settings.tol}. {remedy}"
 
 
 def descend(course: Course, at: Iterate, rng: Any, monitor: Any) -> Solution:
     """Minimise F from the iterate `at`.
 
-    It has converged when F has not fallen by more than a fraction `tol` for `n_iter_no_change` epochs. When it diverges it
-    stops and returns the iterate with the least F. `monitor` is told where an epoch begins, and
-    `monitor(found, beta, b, loss)` after it, with the `Solution` so far, stops the fit by returning True.
+    It has converged when F has not fallen by more than a fraction `tol` for `n_iter_no_change` epochs, in none of which that
+    was for want of moving: where the learning rates of an epoch take the coefficients only a fraction of their `way`, F
+    falls by so much less. When it diverges it stops and returns the iterate with the least F. `monitor` is told where an
+    epoch begins, and `monitor(found, beta, b, loss)` after it, with the `Solution` so far, stops the fit by returning True.
     """
-    rows, settings, lr, _ = course
+    rows, settings, lr = course[:3]
     max_iter, tol, patience = settings.max_iter, settings.tol, settings.n_iter_no_change
     steps_rng = rng if settings.shuffle else None
     best, best_loss, idle, rising = at, loss(rows, at, settings.alpha).sum(), 0, 0
@@ -106,7 +128,9 @@ def descend(course: Course, at: Iterate, rng: Any, monitor: Any) -> Solution:
     bound = max(best_loss, loss(rows, nothing, settings.alpha).sum())
     for epoch in range(1, max_iter + 1):
         monitor.begin_epoch()
-        at, lr = one_epoch(rows, at, lr, epoch, settings, steps_rng)
+        lrs, lr = rates(rows, lr, epoch, settings)
+        way = course.way(lrs)
+        at = one_epoch(rows, at, lrs, settings, steps_rng)
         losses = loss(rows, at, settings.alpha)
         total = losses.sum()
         # After the last epoch, to be worse than predicting 0 is enough.
@@ -116,7 +140,7 @@ def descend(course: Course, at: Iterate, rng: Any, monitor: Any) -> Solution:
         if diverged:
             return replace(found, warning=course.divergence(epoch, rng))
         gain = 1 - total / best_loss if best_loss > 0 else 0.0
-        idle = 0 if gain > (tol or 0) else idle + 1
+        idle = 0 if way < LEAST_WAY or gain > (tol or 0) * way else idle + 1
         if total < best_loss:
             best, best_loss = at, total
         # Noise goes up and down; a loss that only rises is on its way to `bound`.
@@ -127,22 +151,23 @@ def descend(course: Course, at: Iterate, rng: Any, monitor: Any) -> Solution:
         if stop:
             break
     if tol is not None and epoch == max_iter:
-        return replace(found, warning=course.unfinished(gain))
+        return replace(found, warning=course.unfinished(gain, way))
     return found
 
 
-def one_epoch(rows: Any, at: Iterate, lr: float, epoch: int, settings: Settings, rng: Any) -> tuple[Iterate, float]:
-    """The iterate after one pass over the rows, shuffled if `rng` is given, and the learning rate for the next.
+def rates(rows: Any, lr: float, epoch: int, settings: Settings) -> tuple[np.ndarray, float]:
+    """Learning rates of the steps of an epoch, and the rate to hand to the next; the batch size is resolved."""
+    n_steps = -(-rows.n_rows // settings.batch_size)
+    return scheduled(settings.lr_schedule, lr, settings.lr_decay, epoch, n_steps)
 
-    The batch size of the settings is resolved.
-    """
-    size = settings.batch_size
-    lrs, next_lr = scheduled(settings.lr_schedule, lr, settings.lr_decay, epoch, -(-rows.n_rows // size))
+
+def one_epoch(rows: Any, at: Iterate, lrs: np.ndarray, settings: Settings, rng: Any) -> Iterate:
+    """The iterate after one pass over the rows, shuffled if `rng` is given, with the learning rates of its steps."""
     theta = at.theta.astype(rows.dtype)
     mean = at.mean.astype(rows.dtype) if settings.average else theta
     with np.errstate(over="ignore", invalid="ignore"):
-        rows.textbook_epoch(theta, mean, at.n_steps, lrs, size, settings.alpha, rng)
-    return Iterate(theta, mean, at.n_steps + len(lrs)), next_lr
+        rows.textbook_epoch(theta, mean, at.n_steps, lrs, settings.batch_size, settings.alpha, rng)
+    return Iterate(theta, mean, at.n_steps + len(lrs))
 
 
 def loss(rows, at, alpha):
