@@ -129,9 +129,9 @@ def news(before, now):
 
     Of a constant column it is their share in the weight.
     """
-    square = now.weight * now.var
-    new = square - before.weight * before.var
-    return np.where(square > 0, divide(new, square), 1 - before.weight / now.weight)
+    old_weight = before.weight / now.weight
+    new = now.var - old_weight * before.var
+    return np.where(now.var > 0, divide(new, now.var), 1 - old_weight)
 
 
 def with_rows(curvature, X, w, before, now, rng):
