@@ -272,6 +272,7 @@ def test_more_columns_than_a_dense_preconditioner_holds():
     assert_lands(X, y, alpha=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", ["auto", 1, 32])
 @pytest.mark.parametrize("alpha", [1e-2, 1e-4, 1e-6])
 def test_sparse_levels_and_their_slopes(alpha, batch_size):
