@@ -232,7 +232,7 @@ def newton_step(X, y, w, slopes, curvature, before, now, plan, rng):
         moved[:] = True
         curvature = sketched(curvature, rng)
         Z = scaled_sketch(curvature, before.units.x_mean, scale)
-        gram = old_weight * Z.T @ Z + mean_row.T @ mean_row / scale / scale[:, None]
+        gram = old_weight * Z.T @ Z + (mean_row / scale).T @ (mean_row / scale)
         for rows in row_blocks(*X.shape):
             Z = np.asarray(T[rows]) / scale
             gram += Z.T @ (s[rows] * Z)
