@@ -608,7 +608,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         return rng, rng.permutation(n_rows) if self.shuffle and n_rows > 1 else np.arange(n_rows)
 
     def _stream_svrg(self, X, y, w, second):
-        before = self._seen(self._moments.x, self._moments.y)
+        # A copy: moments keep their scale once it is asked for, and a call that fails changes no byte.
+        before = self._seen(replace(self._moments.x), replace(self._moments.y))
         now = self._seen(second.x, second.y)
         rng, order = self._order(len(y))
         w = np.ones(len(y)) if w is None else w

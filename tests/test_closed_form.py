@@ -273,6 +273,25 @@ def test_more_columns_than_a_dense_preconditioner_holds():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("batch_size", ["auto", 1, 32])
+@pytest.mark.parametrize("alpha", [1e-2, 1e-4, 1e-6])
+def test_sparse_levels_and_their_slopes(alpha, batch_size):
+    """24 levels, each with its own slopes on eleven numbers that are nearly one: a row has entries in 12 of 288 columns."""
+    n, levels, slopes = 1500, 24, 11
+    rng = np.random.default_rng(0)
+    numbers = rng.normal(size=(n, 1)) + 0.03 * rng.normal(size=(n, slopes))
+    first = (slopes + 1) * rng.integers(levels, size=n)[:, None]
+    columns = rng.permutation(levels * (slopes + 1))[first + np.arange(slopes + 1)]
+    entries = np.hstack([np.ones((n, 1)), numbers])
+    X = sparse.coo_array((entries.ravel(), (np.repeat(np.arange(n), slopes + 1), columns.ravel())), shape=(n, 288)).tocsr()
+    y = X @ rng.normal(size=288) + rng.normal(size=n)
+    model = MiniBatchRidgeSGD(alpha, batch_size=batch_size, random_state=0).fit(X, y)
+    assert model.converged_
+    assert model.batch_size_ == (n if batch_size == "auto" else batch_size)
+    assert distance_to_ridge(model, X, y) <= 1e-6
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1200, 1510])
 def test_wide_sparse_rows(d):
     rng = np.random.default_rng(0)

@@ -164,7 +164,7 @@ def keyboard_interrupts():
     [
         ({"batch_size": 8}, 40, (0.02, 0.05, 0.2)),
         ({"solver": "sgd", "lr": 0.01}, 40, (0.02, 0.05, 0.2)),
-        ({"n_jobs": 2}, 1800, (0.2, 1.0)),  # long enough for two threads
+        ({"solver": "svrg", "n_jobs": 2}, 1800, (0.2, 1.0)),  # long enough for two threads
     ],
     ids=["svrg", "sgd", "threads"],
 )

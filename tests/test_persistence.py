@@ -161,7 +161,7 @@ def test_models_of_version_0_1_load_and_learn_on(solver, history):
     model.partial_fit(saved["X"][:20] + 1, saved["y"][:20])
     gap = np.abs(model.predict(saved["X"]) - saved["later"]).max() / np.std(saved["y"])
     # The steps of "svrg" are not those of 0.1.0: its stream now forgets what a column was before it changed.
-    assert gap <= (0.2 if solver == "svrg" else 1e-9)
+    assert gap <= (0.5 if solver == "svrg" else 1e-9)
     with pytest.raises(ValueError, match="second moments of all rows so far"):
         model.set_params(solver="cholesky").partial_fit(saved["X"], saved["y"])
 

@@ -39,12 +39,14 @@ def columns_of_times(array: Any) -> list[Any]:
     """The names of the columns that hold dates or times, [None] for the whole of what has no names."""
     if is_frame(array):
         columns = zip(array.columns, array.dtypes, strict=True)
-        return [name for j, (name, dtype) in enumerate(columns) if is_time(dtype) or holds_times(array, j)]
+        return [
+            name for j, (name, dtype) in enumerate(columns) if is_time(dtype) or (of_objects(dtype) and holds_times(array, j))
+        ]
     dtype = getattr(array, "dtype", None)
     values: Any = ()
     if isinstance(array, (list, tuple)):
         values = (value for row in array for value in (row if isinstance(row, (list, tuple)) else [row]))
-    elif getattr(dtype, "kind", None) == "O" and not sparse.issparse(array):
+    elif of_objects(dtype) and not sparse.issparse(array):
         values = np.asarray(array).ravel()
     return [None] if is_time(dtype) or any(isinstance(value, TIMES) for value in values) else []
 
@@ -60,10 +62,14 @@ def is_time(dtype: Any) -> bool:
     return getattr(dtype, "kind", None) in ("M", "m") or (callable(temporal) and bool(temporal()))
 
 
+def of_objects(dtype: Any) -> bool:
+    """Whether a data type of NumPy or pandas holds Python objects."""
+    return getattr(dtype, "kind", None) == "O"
+
+
 def holds_times(frame: Any, j: int) -> bool:
-    """Whether column j is one of Python objects some of which are dates or times."""
-    column = column_of(frame, j)
-    return getattr(column.dtype, "kind", None) == "O" and any(isinstance(value, TIMES) for value in column)
+    """Whether some values of column j are dates or times."""
+    return any(isinstance(value, TIMES) for value in column_of(frame, j))
 
 
 def column_of(frame: Any, j: int) -> Any:

@@ -13,6 +13,10 @@ from .._statistics.sketch import count_sketch
 from .kernels import batches_per_block, random_batches, svrg_epoch, textbook_steps
 from .protocol import Solve
 
+# A dense (d, d) preconditioner of so few columns is made within a tenth of a second, whatever the rows. Mini-batches of few
+# rows need it: with a diagonal, only steps over all rows make good directions.
+FEW_FEATURES = 500
+
 
 class SparseRows:
     """CSR rows, standardised as they are used; only passes of mini-batches take them in the given order."""
@@ -66,7 +70,7 @@ class SparseRows:
 
     def diagonal_instead(self) -> np.ndarray | None:
         """The diagonal of Z'Z/n where a dense (d, d) preconditioner takes more time than a few passes; else None."""
-        if self.n_features**3 <= 1000 * self.Z.X.nnz:
+        if self.n_features <= FEW_FEATURES or self.n_features**3 <= 1000 * self.Z.X.nnz:
             return None
         Z = self.Z
         s = Z.s[:, 0]

@@ -129,9 +129,9 @@ def news(before, now):
 
     Of a constant column it is their share in the weight.
     """
-    square = now.weight * now.var
-    new = square - before.weight * before.var
-    return np.where(square > 0, divide(new, square), 1 - before.weight / now.weight)
+    old_weight = before.weight / now.weight
+    new = now.var - old_weight * before.var
+    return np.where(now.var > 0, divide(new, now.var), 1 - old_weight)
 
 
 def with_rows(curvature, X, w, before, now, rng):
@@ -232,7 +232,7 @@ def newton_step(X, y, w, slopes, curvature, before, now, plan, rng):
         moved[:] = True
         curvature = sketched(curvature, rng)
         Z = scaled_sketch(curvature, before.units.x_mean, scale)
-        gram = old_weight * Z.T @ Z + mean_row.T @ mean_row / scale / scale[:, None]
+        gram = old_weight * Z.T @ Z + (mean_row / scale).T @ (mean_row / scale)
         for rows in row_blocks(*X.shape):
             Z = np.asarray(T[rows]) / scale
             gram += Z.T @ (s[rows] * Z)
