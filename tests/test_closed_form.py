@@ -162,6 +162,7 @@ def test_awkward_columns(kind, n):
     assert_lands(X, y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "d"), [(2, 1), (3, 10), (20, 60), (50, 400)])
 @pytest.mark.parametrize("batch_size", [1, 7, "auto"])
 def test_fewer_rows_than_columns(n, d, batch_size):

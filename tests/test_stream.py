@@ -207,6 +207,7 @@ class TestOnePass:
         assert self.ratio(100, condition, batch_size, seed=0) <= 1.7
 
 
+@pytest.mark.slow
 class TestAColumnChanges:
     """Streams in which the scale or the offset of columns changes half-way, one of them drawn at random."""
 
@@ -448,6 +449,7 @@ def test_the_buffer_of_a_chunk_may_be_used_again(solver, to_rows, shuffle):
     assert reused.intercept_ == fresh.intercept_
 
 
+@pytest.mark.slow
 class TestMemory:
     """No pass copies rows that it does not use: what a call allocates at most, by the layout of the array."""
 

@@ -191,7 +191,7 @@ def in_random_order(rows, *seed):
 def test_special_columns_anywhere(kind, alpha):
     """Without a penalty the least standardised coefficients are found; with a small one they are what it leads to."""
     bound = 1000 * EPS + (10 * EPS / alpha if alpha >= 1e-8 else 0)  # g is right to EPS, and H^-1 is 1/alpha there.
-    for seed in range(4):
+    for seed in range(3):
         rows = in_random_order(SPECIAL_COLUMNS[kind], seed)
         y = Y[: len(rows)]
         exact = minimiser(rows, y, alpha)
