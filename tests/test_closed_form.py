@@ -89,6 +89,7 @@ def test_any_batch_size_and_lr(batch_size, lr):
     assert_lands(X, y, batch_size=batch_size, lr=lr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [1e-6, 1e-2])
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 @pytest.mark.parametrize("n", [66, 200, 1500])

@@ -239,6 +239,7 @@ INPUTS = {
 }
 
 
+@pytest.mark.slow
 @EVERY_MODEL
 @pytest.mark.parametrize("kind", INPUTS)
 @pytest.mark.parametrize("standardize", [True, False])

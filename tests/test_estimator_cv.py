@@ -45,6 +45,7 @@ CHECKED = [
 ]
 
 
+@pytest.mark.slow
 @parametrize_with_checks([MiniBatchRidgeSGDCV(**params) for params in CHECKED])
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
