@@ -378,6 +378,7 @@ def special_columns(draw):
     return X, y, constant
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*the variance underflows:UserWarning")
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(special_columns(), st.sampled_from([0, 0, 1e-12, 1e-4]), st.sampled_from(["dense", "csr", "chunks"]), st.booleans())
@@ -445,6 +446,7 @@ def test_tol_is_the_distance_to_the_closed_form():
         assert distance(model.predict(X), closed, X, y) <= tol
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["svrg", "sgd"])
 def test_sparse_rows_are_not_densified(solver):
     n, d, per_row = 20_000, 5_000, 5

@@ -151,6 +151,7 @@ def test_separate_models_in_threads(rows, name, kind):
         assert state(learnt(model, X, y, w)) == state(there)
 
 
+@pytest.mark.slow
 @EVERY_KIND
 def test_one_model_predicts_in_many_threads(rows, kind):
     X, y, w = rows

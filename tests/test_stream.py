@@ -353,6 +353,7 @@ def test_after_fit_on_the_same_stream():
     assert distance_to_ridge(model, X, y) <= far
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 8, 64, 1000])
 @pytest.mark.parametrize("lr", [1e-6, 0.1, 1.0, 1e3, 1e6])
 def test_no_lr_makes_the_default_diverge(lr, batch_size):

@@ -477,6 +477,7 @@ class TestWhenRoundingHidesTheRest:
         assert model.n_iter_ <= 20
         assert_exact(model, rows, y, coef=100 * EPS * condition, predictions=100 * EPS * condition**0.5)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("batch_size", [16, "auto"])
     @pytest.mark.parametrize("condition", CONDITIONS)
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -488,6 +489,7 @@ class TestWhenRoundingHidesTheRest:
         assert model.n_iter_ <= 60
         assert model.distance_history_[-1] <= 100 * EPS * condition**0.5
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("preconditioner", [None, 3])
     def test_a_poor_preconditioner(self, preconditioner):
         rows, y = regression(500, 10, condition=100)
