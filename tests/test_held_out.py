@@ -1,4 +1,4 @@
-"""Early stopping holds out rows by their content: equal ones together, and the same ones where X differs by rounding."""
+"""Early stopping draws rows by their content: equal ones together, whatever the rounding errors."""
 
 import numpy as np
 import pytest
