@@ -133,6 +133,7 @@ def counted(method, calls):
     return counting
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("params", PARAMS, ids=str)
 @pytest.mark.parametrize("rows", ROWS, ids=lambda rows: rows.__name__)
 @pytest.mark.parametrize("kind", [DenseRows, SparseRows])

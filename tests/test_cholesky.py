@@ -38,6 +38,7 @@ AUTO = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["memory", "chunks", "stream"])
 @pytest.mark.parametrize("name", AUTO)
 def test_what_auto_takes(name, how):

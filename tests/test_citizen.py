@@ -133,6 +133,7 @@ def test_clone_and_params():
     assert len(model.get_params()) == 20
 
 
+@pytest.mark.slow
 def test_threads_change_no_bit():
     X, y = regression(60_000, 40)
     fits = [MiniBatchRidgeSGD(random_state=0, n_jobs=n_jobs, batch_size=64).fit(X, y) for n_jobs in (None, 1, 2, 5)]

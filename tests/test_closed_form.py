@@ -89,6 +89,7 @@ def test_any_batch_size_and_lr(batch_size, lr):
     assert_lands(X, y, batch_size=batch_size, lr=lr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [1e-6, 1e-2])
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 @pytest.mark.parametrize("n", [66, 200, 1500])
@@ -162,6 +163,7 @@ def test_awkward_columns(kind, n):
     assert_lands(X, y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "d"), [(2, 1), (3, 10), (20, 60), (50, 400)])
 @pytest.mark.parametrize("batch_size", [1, 7, "auto"])
 def test_fewer_rows_than_columns(n, d, batch_size):
@@ -376,6 +378,7 @@ def special_columns(draw):
     return X, y, constant
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*the variance underflows:UserWarning")
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(special_columns(), st.sampled_from([0, 0, 1e-12, 1e-4]), st.sampled_from(["dense", "csr", "chunks"]), st.booleans())
@@ -443,6 +446,7 @@ def test_tol_is_the_distance_to_the_closed_form():
         assert distance(model.predict(X), closed, X, y) <= tol
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["svrg", "sgd"])
 def test_sparse_rows_are_not_densified(solver):
     n, d, per_row = 20_000, 5_000, 5

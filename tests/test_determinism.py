@@ -128,6 +128,7 @@ def test_another_blas_kernel_changes_no_bit_of_the_data_and_no_row_that_is_held_
     assert len(said) == 1
 
 
+@pytest.mark.slow
 @EVERY_MODEL
 def test_n_jobs_changes_no_bit(name):
     X, y = regression(60_000, 40)
@@ -137,6 +138,7 @@ def test_n_jobs_changes_no_bit(name):
     assert states[0] == states[1] == states[2]
 
 
+@pytest.mark.slow
 @EVERY_MODEL
 @EVERY_KIND
 def test_separate_models_in_threads(rows, name, kind):
@@ -149,6 +151,7 @@ def test_separate_models_in_threads(rows, name, kind):
         assert state(learnt(model, X, y, w)) == state(there)
 
 
+@pytest.mark.slow
 @EVERY_KIND
 def test_one_model_predicts_in_many_threads(rows, kind):
     X, y, w = rows
@@ -237,6 +240,7 @@ INPUTS = {
 }
 
 
+@pytest.mark.slow
 @EVERY_MODEL
 @pytest.mark.parametrize("kind", INPUTS)
 @pytest.mark.parametrize("standardize", [True, False])

@@ -45,6 +45,7 @@ CHECKED = [
 ]
 
 
+@pytest.mark.slow
 @parametrize_with_checks([MiniBatchRidgeSGDCV(**params) for params in CHECKED])
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
@@ -75,6 +76,7 @@ def cut(X, y, w, sizes):
     return [(X[rows], y[rows]) if w is None else (X[rows], y[rows], w[rows]) for rows in parts]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scoring", ["neg_mean_squared_error", "r2"])
 @pytest.mark.parametrize("name", ["diabetes", "linnerud", "diamonds", "ames"])
 def test_scores_are_those_of_grid_search(name, scoring):

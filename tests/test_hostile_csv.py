@@ -150,6 +150,7 @@ ACCEPTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_what_is_odd_but_harmless_is_fitted(here, capsys, name):
     (here / "data.csv").write_bytes(ACCEPTED[name])

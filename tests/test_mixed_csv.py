@@ -95,6 +95,7 @@ def ridge_coefficients(X, y, alpha=1e-4):
 DROPPED = {"penguins": ["rownames"], "diamonds": ["rownames"], "ames": ["rownames", "Order", "PID"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DROPPED)
 def test_coefficients_are_those_of_what_pandas_encodes(here, capsys, name):
     path, target = write(name, 5000 if name == "diamonds" else None)
@@ -131,6 +132,7 @@ def test_what_was_done_is_said(here, capsys):
     assert f"{n_without} rows without arr_delay" in said
 
 
+@pytest.mark.slow
 def test_the_largest_coefficients_come_first_where_there_are_many(here, capsys):
     path, target = write("ames")
     X, y = by_pandas(path, target, DROPPED["ames"])
@@ -143,6 +145,7 @@ def test_the_largest_coefficients_come_first_where_there_are_many(here, capsys):
     assert max(map(len, output.splitlines())) <= 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_printed_code_gives_the_same_model(here, capsys, name):
     path, target = write(name, 3000 if name in ("diamonds", "flights") else None)
@@ -190,6 +193,7 @@ def test_saved_pipeline_learns_on(here, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_chunks_land_where_all_rows_do(here, capsys, monkeypatch, name):
     path, target = write(name, 3000 if name in ("diamonds", "flights") else None)
@@ -216,6 +220,7 @@ def test_many_rows_go_in_chunks_by_themselves(here, capsys, monkeypatch):
     assert capsys.readouterr().out.startswith("# This holds all rows in memory")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_a_bar_is_shown_in_a_terminal(here):
     pytest.importorskip("sklearn.callback", reason="callbacks need scikit-learn 1.9")
@@ -329,6 +334,7 @@ def test_a_name_with_a_comma_can_be_dropped(here, capsys):
     assert "Left out: a,b (--drop)" in printed(capsys, "data.csv", "--target", "y", "--drop", '"a,b"')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("separator", "option"), [(";", ";"), ("\t", "tab"), ("|", "|"), (" ", " ")])
 def test_other_separators(here, capsys, separator, option):
     path, target = write("penguins")
@@ -366,6 +372,7 @@ def test_without_a_header(here, capsys):
     np.testing.assert_allclose(joblib.load("theirs.joblib")[-1].coef_, joblib.load("model.joblib")[-1].coef_, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="needs /dev/stdin")
 def test_a_file_that_can_be_read_only_once(here, capsys):
     path, target = write("penguins")
@@ -376,6 +383,7 @@ def test_a_file_that_can_be_read_only_once(here, capsys):
     assert coefficient_lines(done.stdout.decode()) == coefficient_lines(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_an_interrupt_is_no_traceback(here):
     os.mkfifo("data.csv")
@@ -430,6 +438,7 @@ def tables(draw):
     return names, list(zip(*columns, strict=True))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(tables(), st.integers(1, 30))
 def test_encoded_rows_are_those_of_the_printed_code(tmp_path_factory, table, block_cells):

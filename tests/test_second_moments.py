@@ -124,6 +124,7 @@ STREAMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("size", [1, 7, 1000])
 @pytest.mark.parametrize("name", STREAMS)

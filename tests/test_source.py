@@ -68,7 +68,7 @@ def distance(model, X, y, w=None, **options):
 
 @pytest.mark.parametrize("solver", ["auto", "svrg"])
 @pytest.mark.parametrize("order", ["shuffled", "by y", "by column"])
-@pytest.mark.parametrize("sizes", [(6000,), (700,), (13,), (5000, 1, 250)])
+@pytest.mark.parametrize("sizes", [(6000,), (700,), pytest.param((13,), marks=pytest.mark.slow), (5000, 1, 250)])
 def test_chunks_give_the_closed_form_of_all_rows(order, sizes, solver):
     X, y = table()
     if order != "shuffled":

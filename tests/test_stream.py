@@ -207,6 +207,7 @@ class TestOnePass:
         assert self.ratio(100, condition, batch_size, seed=0) <= 1.7
 
 
+@pytest.mark.slow
 class TestAColumnChanges:
     """Streams in which the scale or the offset of columns changes half-way, one of them drawn at random."""
 
@@ -352,6 +353,7 @@ def test_after_fit_on_the_same_stream():
     assert distance_to_ridge(model, X, y) <= far
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 8, 64, 1000])
 @pytest.mark.parametrize("lr", [1e-6, 0.1, 1.0, 1e3, 1e6])
 def test_no_lr_makes_the_default_diverge(lr, batch_size):
@@ -448,6 +450,7 @@ def test_the_buffer_of_a_chunk_may_be_used_again(solver, to_rows, shuffle):
     assert reused.intercept_ == fresh.intercept_
 
 
+@pytest.mark.slow
 class TestMemory:
     """No pass copies rows that it does not use: what a call allocates at most, by the layout of the array."""
 
