@@ -119,9 +119,9 @@ class MiniBatchRidgeSGDCV(RegressorMixin, BaseEstimator):
     >>> from sklearn.datasets import load_diabetes
     >>> from sklearn_minibatch import MiniBatchRidgeSGDCV
     >>> X, y = load_diabetes(return_X_y=True, scaled=False)
-    >>> model = MiniBatchRidgeSGDCV(alphas=[1e-3, 1e-2, 1e-1, 1.0], scoring="r2").fit(X, y)
-    >>> print(f"alpha {model.alpha_}, R^2 {model.best_score_:.4f} on rows held out")
-    alpha 0.01, R^2 0.4824 on rows held out
+    >>> model = MiniBatchRidgeSGDCV(scoring="r2").fit(X, y)
+    >>> print(f"alpha {model.alpha_:.1e}, R^2 {model.best_score_:.4f} on rows held out")
+    alpha 4.1e-04, R^2 0.4823 on rows held out
     """
 
     alpha_: float | Floats

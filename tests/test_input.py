@@ -541,7 +541,7 @@ class TestText:
         frame = pd.DataFrame({"tree": WORDS, "a": X[:, 0], "wood": WORDS[::-1]})
         for rows, match in (
             (frame, r"Column 'tree', 'wood' of X: text, such as 'oak'.*\['tree', 'wood'\]"),
-            (polars.from_pandas(frame), r"Column 'tree', 'wood' of X"),
+            (polars.DataFrame(frame.to_dict("list")), r"Column 'tree', 'wood' of X"),
             (pd.concat([frame, frame], axis=1).set_axis(range(6), axis=1), "Column 0, 2, 3, 5 of X"),
             (frame.to_numpy(), r"Column 0, 2 of X: text.*\[0, 2\]"),
             (frame.astype(str).to_numpy(dtype=str), r"Column 0, 2 of X: text"),
