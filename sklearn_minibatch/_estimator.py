@@ -1,80 +1,51 @@
-"""The scikit-learn estimator: parameters, validation, and the way of the data through the other rooms."""
+"""The scikit-learn estimator: parameters, validation, and the way of the data through the other modules."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, Literal, Self, TypeAlias, TypeVar, overload
+from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
-from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
+from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import r2_score
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from ._data.evaluation import chunks_to_score, predicted_chunks, r2_of_chunks
-from ._data.load import load_data, worker_copy
-from ._data.refusals import check_kinds, naming_text
-from ._data.source import ChunkSource, check_alone, holds_chunks, is_dask
+from ._data.load import load_data
 from ._data.validation import Number, check_mergeable, check_moments, look_if_not_finite, validated
-from ._rows.in_memory import in_memory
+from ._linear_model import Floats, Rows, ScaledLinearModel, checking_parameters
+from ._rows.chunk import Chunk
 from ._run.callbacks import CallbackSupportMixin, Task
 from ._run.monitor import Monitor
 from ._run.rollback import AllOrNothing
-from ._run.state import read, written
-from ._solvers import cholesky, sgd, svrg
-from ._solvers.learning_rate import stable_rate
-from ._solvers.preconditioner import Identity, of_gram
-from ._solvers.problem import Parameters, Problem, Settings, Solution
-from ._solvers.sgd import DIVERGED, iterate, loss, one_epoch
-from ._solvers.stream import (
-    STEP,
-    Seen,
-    Slopes,
-    curvature_of_fit,
-    learnt,
-    unseen,
-)
-from ._solvers.stream import Plan as StreamPlan
-from ._statistics.moments import column_moments
-from ._statistics.scaling import Units, power_of_2, spread, to_original, to_scaled
-from ._statistics.second_moments import (
-    FEW_FEATURES,
-    SecondMoments,
-    merge,
-    no_second_moments,
-    second_moments,
-    standardized,
-)
+from ._solvers.cholesky import state_of
+from ._solvers.problem import ModelState, Parameters, Problem, Settings, without_intercept
+from ._solvers.selection import SOLVERS, solver_for, stream_solver, unused_settings, wants_second_moments
+from ._solvers.stream import curvature_of_fit
+from ._statistics.scaling import to_original, to_scaled
+from ._statistics.second_moments import FEW_FEATURES, merge, no_second_moments, second_moments, without_products
 
-SOLVERS = {"cholesky": cholesky.solve, "svrg": svrg.solve, "sgd": sgd.solve}
-# Rows per step of a stream that "auto" stands for, with a preconditioner.
-STREAM_BATCH = 512
-
-# What every fitted model holds, and `partial_fit` goes on from.
-FITTED = (
-    *("coef_", "intercept_", "loss_history_", "distance_history_", "n_iter_", "t_", "lr_", "batch_size_", "converged_"),
-    *("solver_", "n_features_in_", "_single_target", "_last", "_predicting", "_moments", "_curvature"),
-    *("_lr_factor", "_stable_lr", "_seed"),
-)
-
-Rows: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
-Floats: TypeAlias = NDArray[np.floating]
-Method = TypeVar("Method", bound=Callable[..., Any])
+# The fields of a `ModelState`, and the attributes that hold them.
+STATE = {
+    "n_chunks": "n_iter_",
+    "last": "_last",
+    "predicting": "_predicting",
+    "moments": "_moments",
+    "seed": "_seed",
+    "n_steps": "t_",
+    "lr": "lr_",
+    "batch_size": "batch_size_",
+    "converged": "converged_",
+    "curvature": "_curvature",
+    "lr_factor": "_lr_factor",
+    "stable_lr": "_stable_lr",
+}
 
 
-def _checking_parameters(method: Method) -> Method:
-    """`method` in scikit-learn's context of a fit, which is untyped; with the type it had."""
-    return _fit_context(prefer_skip_nested_validation=True)(method)
-
-
-class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
+class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     """Ridge regression in closed form from one read of the rows, or by mini-batches, with its scaler inside.
 
     Minimises, over the coefficients `beta` of the standardised columns z = (x - mean) / std and the intercept b,
@@ -233,8 +204,6 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     0.5177 by svrg
     """
 
-    coef_: Floats
-    intercept_: float | Floats
     loss_history_: Floats
     distance_history_: Floats
     n_iter_: int
@@ -243,13 +212,12 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     batch_size_: int
     converged_: bool
     validation_scores_: list[float]
-    n_features_in_: int
-    feature_names_in_: NDArray[np.object_]
 
     _checked: list[Any] | None
-    _single_target: bool
-    _last: Parameters
-    _predicting: Parameters
+    _fitted = (
+        *STATE.values(),
+        *("coef_", "intercept_", "n_features_in_", "loss_history_", "distance_history_", "solver_", "_single_target"),
+    )
 
     _parameter_constraints = {
         "alpha": [Number(Real, 0, None, closed="left")],
@@ -273,9 +241,6 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         "verbose": ["verbose"],
         "n_jobs": [None, Number(Integral, None, None, closed="neither")],
     }
-
-    _doc_link_module = "sklearn_minibatch"
-    _doc_link_template = "https://sklearn-minibatch.readthedocs.io/en/stable/api.html#{estimator_module}.{estimator_name}"
 
     def __init__(
         self,
@@ -322,20 +287,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         self.verbose = verbose
         self.n_jobs = n_jobs
 
-    def __getstate__(self):
-        return written(super().__getstate__())
-
-    def __setstate__(self, state):
-        needed = [*self._get_param_names(), *(FITTED if "n_iter_" in state else ())]
-        super().__setstate__(read(state, needed))
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.target_tags.multi_output = True
-        return tags
-
-    @_checking_parameters
+    @checking_parameters
     def fit(self, X: Rows | Iterable[Any], y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Fit to the rows of X: by "cholesky" in one read, by the other solvers in as many epochs as it takes.
 
@@ -371,38 +323,24 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             # Numbers that overflow on the way raise no warning: what comes out is looked at.
             self._checked = None
             rng = check_random_state(self.random_state)
-            data = load_data(self, X, y, sample_weight, self._most_features(), rng)
+            settings = self._settings()
+            data = load_data(self, X, y, sample_weight, wants_second_moments(settings), rng)
             check_moments(data.moments)
-            solver = self._solver_for(data.moments)
-            scaling = self._scaling(data.moments, solver)
+            name = solver_for(settings, data.moments.xx is not None)
+            solver = SOLVERS[name]
+            scaling = solver.scaling(data.moments.x, data.moments.y, self.fit_intercept, self.standardize)
             problem = Problem(data.moments, scaling, data.make_rows)
             start = to_scaled(*self._start(len(data.moments.x.mean), len(data.moments.y.mean)), scaling)
             monitor = Monitor(scaling, data.validation, self.tol, self.n_iter_no_change, self.verbose, task, self._attributes)
-            publish = partial(self._publish_fit, monitor, problem, solver, data.chunks, rng)
+            publish = partial(self._publish_fit, monitor, problem, name, data.chunks, rng)
             attempt.if_interrupted(publish)
-            solution = SOLVERS[solver](problem, start, self._settings(), rng, monitor)
+            solution = solver.solve(problem, start, settings, rng, monitor)
             monitor.checkpoint(solution)
             publish()
-            if solution.warning is not None:
-                warnings.warn(solution.warning, ConvergenceWarning, stacklevel=3)
+            for warning, category in ((unused_settings(settings, name), UserWarning), (solution.warning, ConvergenceWarning)):
+                if warning is not None:
+                    warnings.warn(warning, category, stacklevel=3)
         return self
-
-    def _most_features(self) -> float | None:
-        """Up to how many columns second moments are wanted; None: where they pay."""
-        if self.solver == "cholesky":
-            return np.inf
-        return None if self.solver == "auto" and not self._asks_for_mini_batches() else 0
-
-    def _asks_for_mini_batches(self) -> bool:
-        """Whether a parameter has been set that has no meaning without mini-batches, or epochs."""
-        chosen = self.batch_size != "auto" or self.lr != "auto" or self.preconditioner != "auto"
-        return chosen or self.early_stopping
-
-    def _solver_for(self, moments: SecondMoments) -> str:
-        """The solver that "auto" stands for."""
-        if self.solver != "auto":
-            return self.solver
-        return "svrg" if moments.xx is None or self._asks_for_mini_batches() else "cholesky"
 
     def _settings(self) -> Settings:
         return Settings(**{name: getattr(self, name) for name in Settings.__dataclass_fields__})
@@ -412,17 +350,29 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         if monitor.last_checkpoint is None:
             return False
         solution, n_epochs, best = monitor.last_checkpoint
-        last = to_original(*solution.last, problem.scaling)
-        predicting = to_original(*solution.predicting, problem.scaling)
-        if best is not None:
-            last = predicting = best
-        self._publish(last, predicting, problem.moments)
-        self._publish_solution(solution, solver, problem)
+        last = best or to_original(*solution.last, problem.scaling)
+        predicting = best or to_original(*solution.predicting, problem.scaling)
+        curvature = None
+        if solver == "svrg":
+            curvature = curvature_of_fit(solution.preconditioner, problem.moments.x, problem.scaling)
+        state = ModelState(
+            last=last,
+            predicting=predicting,
+            moments=problem.moments,
+            seed=rng.randint(2**31),
+            n_chunks=n_epochs,
+            n_steps=solution.n_steps,
+            lr=float(solution.lr),
+            batch_size=solution.batch_size,
+            converged=solution.converged,
+            curvature=curvature,
+            lr_factor=solution.lr_factor,
+            stable_lr=solution.stable_lr,
+        )
+        self._publish(state, solver)
         losses, distances = monitor.histories()
         self.loss_history_ = losses[:n_epochs]
         self.distance_history_ = distances[:n_epochs]
-        self.n_iter_ = n_epochs
-        self._seed = rng.randint(2**31)
         for name in ("validation_scores_", "n_passes_"):
             self.__dict__.pop(name, None)
         if self.early_stopping:
@@ -431,19 +381,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             self.n_passes_ = chunks.n_passes
         return True
 
-    def _publish_solution(self, solution: Solution, solver: str, problem: Problem) -> None:
-        self.solver_ = solver
-        self.t_ = solution.n_steps
-        self.lr_ = float(solution.lr)
-        self.batch_size_ = solution.batch_size
-        self.converged_ = solution.converged
-        self._lr_factor = solution.lr_factor
-        self._stable_lr = solution.stable_lr
-        self._curvature = None
-        if solver == "svrg":
-            self._curvature = curvature_of_fit(solution.preconditioner, problem.moments.x, problem.scaling)
-
-    @_checking_parameters
+    @checking_parameters
     def partial_fit(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Learn from a chunk of rows, which may then be forgotten.
 
@@ -485,39 +423,24 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         task = Task(self, "partial_fit", 0, X, y, sample_weight)
         with np.errstate(all="ignore"), AllOrNothing(self), task:
             first = not hasattr(self, "coef_")
-            self._check_parameters()
-            X, y, w, _ = validated(self, X, y, sample_weight, reset=first, finite=False)
-            if first:
-                self._begin_stream(X, y)
-            solver = self._stream_solver()
-            exact = solver == "cholesky"
-            chunk = second_moments(X, y, w) if exact else SecondMoments(column_moments(X, w), column_moments(y, w))
-            look_if_not_finite(self, chunk, X, y)
-            moments = merge(self._moments, chunk)
+            are_new = self._check_parameters()
+            rows = validated(self, X, y, sample_weight, reset=first, finite=False)
+            settings = self._settings()
+            before = self._nothing_learnt(rows.X.shape[1], rows.y.shape[1]) if first else self._state()
+            name = stream_solver(settings, before.moments.xx is not None)
+            chunk = Chunk(before.n_chunks + 1, rows.X, rows.y, rows.w)
+            of_chunk = second_moments if name == "cholesky" else without_products
+            moments = of_chunk(chunk.X, chunk.y, chunk.w)
+            look_if_not_finite(self, moments, X, y)
+            moments = merge(before.moments, moments)
             check_moments(moments)
-            if exact:
-                last, mean = self._learn_exactly(moments)
-                self.t_ += 1
-            else:
-                step = self._stream_svrg if solver == "svrg" else self._stream_sgd
-                last, mean = step(X, y, w, moments)
-            self._publish(last, mean, moments)
-            self.solver_ = solver
-            self.n_iter_ += 1
+            learnt = SOLVERS[name].learn(chunk, before, moments, settings)
+            self._publish(replace(learnt, n_chunks=chunk.number), name)
+            if first:
+                self.loss_history_ = self.distance_history_ = np.empty(0)
+            if are_new and (warning := unused_settings(settings, name)):
+                warnings.warn(warning, UserWarning, stacklevel=3)
         return self
-
-    def _stream_solver(self) -> str:
-        """The solver to go on with: "auto" is exact as long as the model holds the products of all its columns."""
-        if self.solver in ("svrg", "sgd"):
-            return self.solver
-        if self.solver == "auto" and (self._asks_for_mini_batches() or self._moments.xx is None):
-            return "svrg"
-        if self._moments.xx is None:
-            raise ValueError(
-                "solver='cholesky' needs the second moments of all rows so far, which steps of mini-batches did not keep. "
-                "Fit anew, or go on with solver='auto' or 'svrg'."
-            )
-        return "cholesky"
 
     def merge(self, other: Self) -> Self:
         """Learn the rows that another model has learnt, from its second moments.
@@ -561,213 +484,45 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             check_mergeable(self, other)
             moments = merge(self._moments, other._moments)
             check_moments(moments)
-            last, mean = self._learn_exactly(moments)
-            self._publish(last, mean, moments)
-            self.solver_ = "cholesky"
-            self.n_iter_ += other.n_iter_
-            self.t_ += other.t_
+            learnt = state_of(moments, self._state(), self._settings())
+            n_chunks = self.n_iter_ + other.n_iter_
+            self._publish(replace(learnt, n_chunks=n_chunks, n_steps=learnt.n_steps + other.t_), "cholesky")
         return self
 
-    def _check_parameters(self):
-        """Raise for invalid parameters. Scikit-learn spares a fitted estimator this; here only unchanged ones are spared."""
+    def _check_parameters(self) -> bool:
+        """Check the parameters, if any is new since the last call, and return whether one is.
+
+        Scikit-learn does not check those of a fitted estimator.
+        """
         parameters = [getattr(self, name) for name in self._parameter_constraints]
         checked = getattr(self, "_checked", None) or [None] * len(parameters)
         # 32.0 equals 32, but is no batch size.
-        if any(type(new) is not type(old) or new != old for new, old in zip(parameters, checked, strict=True)):
+        are_new = any(type(new) is not type(old) or new != old for new, old in zip(parameters, checked, strict=True))
+        if are_new:
             self._validate_params()
             self._checked = parameters
+        return are_new
 
-    def _begin_stream(self, X, y):
-        """Attributes as before any row."""
-        d, t = X.shape[1], y.shape[1]
-        self._moments = no_second_moments(d, t)
+    def _nothing_learnt(self, d: int, t: int) -> ModelState:
+        """The state before any row."""
+        moments = no_second_moments(d, t)
         if self.solver != "cholesky" and d > FEW_FEATURES:
-            self._moments = self._moments._replace(xx=None)
-        self._last, self._curvature = (np.zeros((d, t)), np.zeros(t)), None
-        self._predicting, self._lr_factor, self._stable_lr = self._last, 1.0, np.inf
-        self._seed = check_random_state(self.random_state).randint(2**31)
-        self.loss_history_ = self.distance_history_ = np.empty(0)
-        self.n_iter_ = self.t_ = 0
-        self.converged_ = False
+            moments = moments._replace(xx=None)
+        zero = (np.zeros((d, t)), np.zeros(t))
+        return ModelState(zero, zero, moments, check_random_state(self.random_state).randint(2**31))
 
-    def _learn_exactly(self, moments: SecondMoments) -> tuple[Parameters, Parameters]:
-        """The closed form of all rows so far, twice: nothing is averaged."""
-        scaling = self._scaling(moments, "cholesky")
-        closed = cholesky.closed_form(standardized(moments, scaling), self.alpha)
-        solution = cholesky.exact_solution(closed, moments.x.n_rows, self.tol)
-        self.lr_ = solution.lr
-        self.batch_size_ = solution.batch_size
-        self.converged_ = solution.converged
-        self._curvature = None
-        last = to_original(*solution.last, scaling)
-        return last, last
+    def _state(self) -> ModelState:
+        """What `partial_fit` goes on from."""
+        return ModelState(**{field: getattr(self, attribute) for field, attribute in STATE.items()})
 
-    def _order(self, n_rows):
-        """A generator for this chunk, and the order of its rows."""
-        rng = np.random.default_rng((self._seed, self.n_iter_))
-        return rng, rng.permutation(n_rows) if self.shuffle and n_rows > 1 else np.arange(n_rows)
+    def _publish(self, state: ModelState, solver: str) -> None:
+        """Keep the state, and show it in the shapes and under the names of scikit-learn."""
+        self._show(state.predicting, state.moments)
+        for field, attribute in STATE.items():
+            setattr(self, attribute, getattr(state, field))
+        self.solver_ = solver
 
-    def _stream_svrg(self, X, y, w, second):
-        # A copy: moments keep their scale once it is asked for, and a call that fails changes no byte.
-        before = self._seen(replace(self._moments.x), replace(self._moments.y))
-        now = self._seen(second.x, second.y)
-        rng, order = self._order(len(y))
-        w = np.ones(len(y)) if w is None else w
-        curvature = self._curvature_so_far(now.x)
-        batch_size = self.batch_size
-        if batch_size == "auto":
-            # Without a preconditioner it is the number of steps that counts.
-            bare = curvature.sketch is None and isinstance(curvature.P, Identity)
-            batch_size = sgd.BATCH_SIZE if bare else STREAM_BATCH
-        lr = None if self.lr == "auto" else self.lr
-        plan = StreamPlan(self.alpha, batch_size, lr, self._seen)
-        slopes = Slopes(self._last[0], self._predicting[0])
-        slopes, curvature = learnt(X, y, w, order, slopes, curvature, before, now, plan, rng)
-        self._curvature = curvature
-        self.batch_size_ = batch_size
-        self.lr_ = STEP * min(batch_size, len(y)) / now.x.n_rows if lr is None else float(lr)
-        self.t_ += -(-len(y) // batch_size)
-        return [(coef, now.units.y_mean - now.units.x_mean @ coef) for coef in slopes]
-
-    def _seen(self, x, y):
-        """The moments of x and of y, with the scaled units that they make."""
-        return Seen(x, y, self._scaling(SecondMoments(x, y), "svrg"))
-
-    def _curvature_so_far(self, first):
-        """What the stream knows of the Hessian; `first` are the moments of all rows."""
-        if self._curvature is not None:
-            return self._curvature
-        if self._moments.xx is None or self._moments.x.n_rows == 0:
-            return unseen(first, self.preconditioner)
-        scaling = self._scaling(self._moments, "svrg")
-        P = of_gram(standardized(self._moments, scaling).zz, self.alpha)
-        return curvature_of_fit(P, self._moments.x, scaling)
-
-    def _stream_sgd(self, X, y, w, second):
-        units = self._scaling(second, "sgd")
-        moments, y_moments = second.x, second.y
-        rng, order = self._order(len(y))
-        batch_size = sgd.BATCH_SIZE if self.batch_size == "auto" else self.batch_size
-        rows = in_memory(X, y, w, units, self.fit_intercept, moments.weight / moments.n_rows, order)
-        if self.lr == "auto":
-            self._stable_lr = min(self._stable_lr, stable_rate(rows, batch_size, self.alpha, rng))
-        lr = self._stable_lr if self.lr == "auto" else float(self.lr)
-        last, predicting = [to_scaled(*self._without_intercept(*each), units) for each in (self._last, self._predicting)]
-        before = iterate(last, predicting, self.t_)
-        settings = replace(self._settings(), batch_size=batch_size)
-        lrs, next_lr = sgd.rates(rows, lr * self._lr_factor, self.n_iter_ + 1, settings)
-        at = one_epoch(rows, before, lrs, settings, None)
-        square = (y_moments.var + y_moments.mean**2) / units.y_scale**2
-        bound = max(loss(rows, before, self.alpha).sum(), square.sum() / 2)
-        if not loss(rows, at, self.alpha).sum() <= DIVERGED * bound:
-            stable = stable_rate(rows, batch_size, self.alpha, rng)
-            raise ValueError(
-                f"solver='sgd' diverged with lr={lr * self._lr_factor:.3g}; the chunk was not learnt. With "
-                f"batch_size={batch_size}, steps on it are stable up to about lr={2 * stable:.3g}."
-            )
-        self.batch_size_, self.lr_, self._lr_factor, self._curvature = batch_size, lr, next_lr / lr, None
-        self.t_ = at.n_steps
-        return to_original(*at.last, units), to_original(*at.predicting, units)
-
-    @overload
-    def predict(self, X: ChunkSource | Iterator[Any]) -> Iterator[Floats]: ...
-
-    @overload
-    def predict(self, X: Rows) -> Floats: ...
-
-    def predict(self, X: Any) -> Any:
-        """Predict targets.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
-            Rows. A source, as in `fit`, may also be an iterator that is read once; its chunks are tuples that begin with X,
-            or are X alone.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_targets), or iterator over such arrays
-            ``X @ coef_.T + intercept_``; lazy, if X is a Dask collection. Of a source, an iterator over the predictions of
-            one chunk after the other, each read when it is asked for. A warning says so if some are not finite.
-
-        Raises
-        ------
-        NotFittedError
-            If there was no `fit` or `partial_fit`.
-        ValueError
-            If X has other columns, NaN or infinity; of a source, when that chunk is reached.
-        """
-        check_is_fitted(self)
-        n_targets = None if self.coef_.ndim == 1 else len(self.coef_)
-        if is_dask(X):
-            from ._data.dask import predict_lazily
-
-            return predict_lazily(worker_copy(self).predict, X, n_targets)
-        if holds_chunks(X):
-            return predicted_chunks(worker_copy(self).predict, X, n_targets)
-        check_kinds(X=X)
-        with np.errstate(over="ignore", invalid="ignore"), naming_text(X):
-            X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
-            predictions = X @ self.coef_.T + self.intercept_
-        if not np.isfinite(predictions).all():
-            warnings.warn(
-                "Some predictions are not finite: there, X is too large for the coefficients.", UserWarning, stacklevel=2
-            )
-        return predictions
-
-    def score(self, X: Rows | Iterable[Any], y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
-        """R^2 of the predictions: 1 for perfect ones, 0 for those of the mean of y.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
-            Rows, as in `fit`, wherever they are. A source is read once, and may be an iterator.
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Targets; left out for a source, which has its own.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights; those of a source are in its chunks.
-
-        Returns
-        -------
-        score : float
-            As by `sklearn.metrics.r2_score`, with several targets the mean over them. It is computed at once, also of Dask
-            collections.
-
-        Raises
-        ------
-        NotFittedError
-            If there was no `fit` or `partial_fit`.
-        ValueError
-            If X, y or the weights are not as above.
-        """
-        check_is_fitted(self)
-        check_alone(X, y, "score")
-        chunks = chunks_to_score(self, X, y, sample_weight)
-        if chunks is not None:
-            return r2_of_chunks(chunks, self)
-        if y is None:
-            raise ValueError("score(X, y) requires y to be passed, but the target y is None.")
-        check_kinds(y=y, sample_weight=sample_weight)
-        return float(r2_score(y, self.predict(X), sample_weight=sample_weight))
-
-    def _scaling(self, moments: SecondMoments, solver: str) -> Units:
-        """The scaled units to fit in.
-
-        The textbook solver leaves columns that it is told not to scale as they are. It divides all targets by one power of 2,
-        which changes no digit of what it does, and keeps the squares of its residuals within the range of numbers.
-        """
-        x, y = moments.x, moments.y
-        d, t = len(x.mean), len(y.mean)
-        textbook = solver == "sgd"
-        centred = self.fit_intercept and (self.standardize or not textbook)
-        return Units(
-            x.mean if centred else np.zeros(d),
-            x.scale if self.standardize else np.ones(d),
-            y.mean if self.fit_intercept and not textbook else np.zeros(t),
-            np.full(t, power_of_2(spread(y))) if textbook else spread(y),
-        )
-
-    def _start(self, *shape) -> Parameters:
+    def _start(self, *shape: int) -> Parameters:
         """Coefficients (d, t) and intercept (t,) to start from."""
         if not (self.warm_start and hasattr(self, "coef_")):
             return np.zeros(shape), np.zeros(shape[1])
@@ -777,46 +532,10 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, RegressorMixin, BaseEstimator):
                 f"warm_start=True, but the last fit had {before} (features, targets) and this one has {shape}. "
                 "Set warm_start=False to start anew."
             )
-        return self._without_intercept(*self._predicting)
+        return without_intercept(self._predicting, self.fit_intercept)
 
-    def _without_intercept(self, coef, intercept):
-        """The parameters, and an intercept of 0 where none is fitted (any more)."""
-        return coef, intercept if self.fit_intercept else 0 * intercept
-
-    def _publish(self, last: Parameters, mean: Parameters, moments: SecondMoments) -> None:
-        """Keep what `partial_fit` goes on from, and show it in the shapes and under the names of scikit-learn."""
-        if not all(np.isfinite(part).all() for part in (*last, *mean)):
-            raise ValueError(
-                "The coefficients have left the range of floating-point numbers: the values of X, or their units next to "
-                "those of y, lie too many orders of magnitude apart. Divide columns by constants, or take a larger alpha."
-            )
-        self._last = last
-        self._predicting = mean
-        self._moments = moments
-        self.coef_, self.intercept_ = self._in_shape(*mean)
-
-    @property
-    def scaler_(self) -> StandardScaler:
-        """The running moments of the columns as a StandardScaler."""
-        check_is_fitted(self, "_moments")
-        moments = self._moments.x
-        scaler = StandardScaler(with_mean=self.fit_intercept, with_std=self.standardize)
-        scaler.mean_, scaler.var_ = moments.mean.copy(), moments.var.copy()
-        scaler.scale_ = moments.scale.copy() if self.standardize else np.ones(len(moments.mean))
-        scaler.n_samples_seen_ = moments.n_rows if moments.is_unweighted else moments.weight
-        scaler.n_features_in_ = self.n_features_in_
-        if hasattr(self, "feature_names_in_"):
-            scaler.feature_names_in_ = self.feature_names_in_
-        return scaler
-
-    def _attributes(self, coef, intercept, losses, distances):
+    def _attributes(self, coef: Floats, intercept: Floats, losses: Floats, distances: Floats) -> dict[str, Any]:
         """Attributes as if the fit had ended with these; for callbacks."""
-        coef, intercept = self._in_shape(coef, intercept)
+        shown = dict(zip(("coef_", "intercept_"), self._in_shape(coef, intercept), strict=True))
         history = {"loss_history_": losses, "distance_history_": distances, "n_iter_": len(losses)}
-        return {"coef_": coef, "intercept_": intercept, **history}
-
-    def _in_shape(self, coef, intercept):
-        """Coefficients (d, t) and intercept (t,) in the shapes of `coef_` and `intercept_`."""
-        if self._single_target:
-            return coef[:, 0].copy(), float(intercept[0])
-        return coef.T.copy(), intercept.copy()
+        return {**shown, **history}

@@ -1,40 +1,31 @@
 """`MiniBatchRidgeSGDCV`: alpha chosen by cross-validation, from one read of the rows."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Literal, Self, cast, overload
+from collections.abc import Iterable
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ._data.folds import Dealer, FoldData, load_folds, number_of_folds
-from ._data.source import ChunkSource
 from ._data.validation import check_moments, look_if_not_finite, validated
-from ._estimator import Floats, MiniBatchRidgeSGD, Rows, _checking_parameters
+from ._estimator import MiniBatchRidgeSGD
+from ._linear_model import Floats, Rows, ScaledLinearModel, checking_parameters
 from ._rows.chunk import Chunk
 from ._run.rollback import AllOrNothing
-from ._run.state import read, written
 from ._solvers.cholesky import closed_form
 from ._solvers.ridge_path import Fold, coefficient_path, default_alphas, error_path
 from ._statistics.fold_moments import FoldMoments, merge_folds
-from ._statistics.scaling import Units, to_original
+from ._statistics.scaling import Scaling, scaling_of, to_original
 from ._statistics.second_moments import SecondMoments, standardized
 
 # Alphas of the default grid.
 GRID = 50
 SCORINGS = ("neg_mean_squared_error", "r2")
 
-# What every fitted model holds, and `partial_fit` goes on from.
-FITTED = (
-    *("alpha_", "alphas_", "mse_path_", "best_score_", "coef_", "intercept_", "n_features_in_"),
-    *("_single_target", "_predicting", "_moments", "_folds", "_seed", "_n_dealt"),
-)
 
-
-class MiniBatchRidgeSGDCV(RegressorMixin, BaseEstimator):
+class MiniBatchRidgeSGDCV(ScaledLinearModel):
     """Ridge regression with its scaler inside, and alpha chosen by cross-validation, in one read of the rows.
 
     One read leaves the second moments of each fold. Those of a fold's training rows are merged from the other folds'; from
@@ -128,15 +119,12 @@ class MiniBatchRidgeSGDCV(RegressorMixin, BaseEstimator):
     alphas_: Floats
     mse_path_: Floats
     best_score_: float | Floats
-    coef_: Floats
-    intercept_: float | Floats
     n_passes_: int
-    n_features_in_: int
-    feature_names_in_: np.ndarray
 
-    _single_target: bool
-    _predicting: tuple[Floats, Floats]
-    _moments: SecondMoments
+    _fitted = (
+        *("alpha_", "alphas_", "mse_path_", "best_score_", "coef_", "intercept_", "n_features_in_"),
+        *("_single_target", "_predicting", "_moments", "_folds", "_seed", "_n_dealt"),
+    )
     # The moments of each fold, to which `partial_fit` adds rows; empty after folds that it cannot add to.
     _folds: list[SecondMoments]
     _n_dealt: int
@@ -154,9 +142,6 @@ class MiniBatchRidgeSGDCV(RegressorMixin, BaseEstimator):
         "n_jobs": MiniBatchRidgeSGD._parameter_constraints["n_jobs"],
         "verbose": ["verbose"],
     }
-
-    _doc_link_module = MiniBatchRidgeSGD._doc_link_module
-    _doc_link_template = MiniBatchRidgeSGD._doc_link_template
 
     def __init__(
         self,
@@ -183,20 +168,7 @@ class MiniBatchRidgeSGDCV(RegressorMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    def __getstate__(self):
-        return written(super().__getstate__())
-
-    def __setstate__(self, state):
-        needed = [*self._get_param_names(), *(FITTED if "alpha_" in state else ())]
-        super().__setstate__(read(state, needed))
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.target_tags.multi_output = True
-        return tags
-
-    @_checking_parameters
+    @checking_parameters
     def fit(self, X: Rows | Iterable[Any], y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Choose alpha, and fit to all rows of X with it.
 
@@ -238,7 +210,6 @@ class MiniBatchRidgeSGDCV(RegressorMixin, BaseEstimator):
                     f"{mse.shape[1]} folds). Give more rows, or fewer folds by cv."
                 )
             self._choose(mse, variances, total)
-            self._moments = total
             self._folds = list(data.cells) if data.training is None else []
             self._seed = seed
             self._n_dealt = total.x.n_rows
@@ -296,81 +267,17 @@ class MiniBatchRidgeSGDCV(RegressorMixin, BaseEstimator):
             total = data.total
             check_moments(total)
             self._choose(*self._errors(data, total), total)
-            self._moments = total
             self._folds = list(folds.parts)
             self._n_dealt = dealer.n_dealt
         return self
-
-    @overload
-    def predict(self, X: ChunkSource | Iterator[Any]) -> Iterator[Floats]: ...
-
-    @overload
-    def predict(self, X: Rows) -> Floats: ...
-
-    def predict(self, X: Any) -> Any:
-        """Predict targets.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
-            Rows. A source, as in `fit`, may also be an iterator that is read once; its chunks are tuples that begin with X,
-            or are X alone.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_targets), or iterator over such arrays
-            ``X @ coef_.T + intercept_``; lazy, if X is a Dask collection. Of a source, an iterator over the predictions of
-            one chunk after the other, each read when it is asked for. A warning says so if some are not finite.
-
-        Raises
-        ------
-        NotFittedError
-            If there was no `fit` or `partial_fit`.
-        ValueError
-            If X has other columns, NaN or infinity.
-        """
-        # A linear model is a linear model, whoever chose its alpha.
-        return MiniBatchRidgeSGD.predict(cast(Any, self), X)
-
-    def score(self, X: Rows | Iterable[Any], y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
-        """R^2 of the predictions: 1 for perfect ones, 0 for those of the mean of y.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
-            Rows, as in `fit`, wherever they are. A source is read once, and may be an iterator.
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Targets; left out for a source, which has its own.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights; those of a source are in its chunks.
-
-        Returns
-        -------
-        score : float
-            As by `sklearn.metrics.r2_score`, with several targets the mean over them. It is computed at once, also of Dask
-            collections.
-
-        Raises
-        ------
-        NotFittedError
-            If there was no `fit` or `partial_fit`.
-        ValueError
-            If X, y or the weights are not as above.
-        """
-        return MiniBatchRidgeSGD.score(cast(Any, self), X, y, sample_weight)
-
-    @property
-    def scaler_(self) -> StandardScaler:
-        """The moments of the columns as a StandardScaler."""
-        return MiniBatchRidgeSGD.scaler_.fget(cast(Any, self))  # type: ignore[attr-defined]
 
     @property
     def coef_path_(self) -> Floats:
         """Coefficients of all rows for each of `alphas_`."""
         check_is_fitted(self, "coef_")
-        units = self._scaling(self._moments)
-        path = coefficient_path(standardized(self._moments, units), self.alphas_, self.standardize)
-        path = path * units.y_scale / units.x_scale[:, None, None]
+        scaling = self._scaling(self._moments)
+        path = coefficient_path(standardized(self._moments, scaling), self.alphas_, self.standardize)
+        path = path * scaling.y_scale / scaling.x_scale[:, None, None]
         return path[:, :, 0].T.copy() if self._single_target else path.transpose(1, 2, 0).copy()
 
     def _check_choices(self) -> None:
@@ -387,9 +294,8 @@ class MiniBatchRidgeSGDCV(RegressorMixin, BaseEstimator):
                     f"alphas must be one or more finite numbers, each at least 0, in a list; got {self.alphas!r}."
                 )
 
-    def _scaling(self, moments: SecondMoments) -> Units:
-        """The scaled units of the rows with these moments."""
-        return MiniBatchRidgeSGD._scaling(cast(Any, self), moments, "cholesky")
+    def _scaling(self, moments: SecondMoments) -> Scaling:
+        return scaling_of(moments.x, moments.y, self.fit_intercept, self.standardize)
 
     def _errors(self, data: FoldData, total: SecondMoments) -> tuple[Floats, Floats]:
         """Mean squared errors (n_alphas, n_folds, t), and the variances (n_folds, t) of the targets held out."""
@@ -420,20 +326,14 @@ class MiniBatchRidgeSGDCV(RegressorMixin, BaseEstimator):
         self.alpha_ = chosen if per_target else float(chosen[0])
         self.best_score_ = best if per_target else float(best[0])
         self.mse_path_ = mse[:, :, 0] if self._single_target else mse
-        units = self._scaling(total)
-        products = standardized(total, units)
+        scaling = self._scaling(total)
+        products = standardized(total, scaling)
         t = mse.shape[2]
         beta = np.empty((len(total.x.mean), t))
         for alpha in np.unique(chosen):
             targets = np.broadcast_to(chosen == alpha, t)
             beta[:, targets] = closed_form(products, alpha).beta[:, targets]
-        self._predicting = to_original(beta, np.zeros(t), units)
-        if not all(np.isfinite(part).all() for part in self._predicting):
-            raise ValueError(
-                "The coefficients have left the range of floating-point numbers: the values of X, or their units next to "
-                "those of y, lie too many orders of magnitude apart. Divide columns by constants, or take larger alphas."
-            )
-        self.coef_, self.intercept_ = MiniBatchRidgeSGD._in_shape(cast(Any, self), *self._predicting)
+        self._show(to_original(beta, np.zeros(t), scaling), total)
 
     def _scores(self, mse: Floats, variances: Floats) -> Floats:
         """Scores (n_alphas, n_folds, t), the larger the better."""

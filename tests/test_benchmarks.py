@@ -172,7 +172,6 @@ def test_tiny_targets_write_a_table(tmp_path):
         "TF-IDF",
         "partial_fit",
         "import",
-        "float32",
         "peak memory",
         "epochs to tol",
     ):

@@ -33,7 +33,7 @@ CHECKED = [
     {"batch_size": 7},
     {"standardize": False},
     {"fit_intercept": False},
-    {"average": True},
+    {"solver": "sgd", "average": True},
     {"early_stopping": True},
     {"shuffle": False},
     {"warm_start": True},

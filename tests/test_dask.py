@@ -18,7 +18,7 @@ from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, HalvingRandomSearchCV
 
-from sklearn_minibatch import EpochProgressBar, MiniBatchRidgeSGD
+from sklearn_minibatch import EpochProgressBar, MiniBatchRidgeSGD, _estimator
 
 from .test_source import ALPHA, distance, table
 
@@ -162,14 +162,14 @@ def test_a_worker_killed_that_held_rows_in_memory(doomed_client, monkeypatch):
     X, y = table()
     Xd, yd = dask.persist(*collections(X, y, (500,) * 12))
     before = MiniBatchRidgeSGD(ALPHA, solver="svrg", random_state=0).fit(Xd, yd)
-    killed, scaling = [], MiniBatchRidgeSGD._scaling
+    killed, check = [], _estimator.check_moments
 
-    def killing(self, *moments):
+    def killing(moments):
         killed.append(next(iter(doomed_client.run(os.getpid).values())))
         os.kill(killed[-1], signal.SIGKILL)
-        return scaling(self, *moments)
+        return check(moments)
 
-    monkeypatch.setattr(MiniBatchRidgeSGD, "_scaling", killing)  # between the first round and the second
+    monkeypatch.setattr(_estimator, "check_moments", killing)  # between the first round and the second
     model = MiniBatchRidgeSGD(ALPHA, solver="svrg", random_state=0).fit(Xd, yd)
     assert len(killed) == 1
     np.testing.assert_allclose(model.coef_, before.coef_, rtol=1e-12)

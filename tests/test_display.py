@@ -522,6 +522,7 @@ def test_long_labels_leave_room_for_the_curves(plt):
     X, y = regression(50, 2)
     other = {
         "alpha": 1,
+        "solver": "sgd",
         "batch_size": 7,
         "lr": 0.1,
         "average": True,

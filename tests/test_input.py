@@ -20,6 +20,8 @@ from sklearn_minibatch import MiniBatchRidgeSGD
 
 from .oracles import closed_form, distance, distance_to_ridge, regression
 
+# Tests that every solver passes set parameters that only some of them use.
+pytestmark = pytest.mark.filterwarnings("ignore:solver='cholesky' does not use:UserWarning")
 X, Y = regression(60, 3)
 METHODS = pytest.mark.parametrize("method", ["fit", "partial_fit"])
 SOLVERS = pytest.mark.parametrize("solver", ["cholesky", "svrg", "sgd"])

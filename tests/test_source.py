@@ -166,8 +166,8 @@ CHUNK = st.tuples(st.integers(0, 60), st.sampled_from(sorted(KINDS)), st.sampled
 
 @pytest.mark.slow
 @settings(deadline=None)
-@given(chunks=st.lists(CHUNK, min_size=1, max_size=8), ahead=st.booleans(), seed=st.integers(0, 2**16))
-def test_any_mixture_of_chunks(chunks, ahead, seed):
+@given(chunks=st.lists(CHUNK, min_size=1, max_size=8), prefetch=st.booleans(), seed=st.integers(0, 2**16))
+def test_any_mixture_of_chunks(chunks, prefetch, seed):
     rng = np.random.default_rng(seed)
     sizes = [size for size, _, _ in chunks] + [30]
     # Halves, which float32 holds.
@@ -179,7 +179,7 @@ def test_any_mixture_of_chunks(chunks, ahead, seed):
         w[rows] = rng.uniform(0, 20, size) if weights == "some" else 1.0
         parts.append((KINDS[kind](X[rows]), y[rows], *([] if weights == "none" else [w[rows]])))
         start = rows.stop
-    source = ChunkSource(lambda: (part for part in parts if len(part[1])), ahead=ahead)
+    source = ChunkSource(lambda: (part for part in parts if len(part[1])), prefetch=prefetch)
     exact = closed_form(X, y, 0.1, w).predict(X)
     model = MiniBatchRidgeSGD(0.1, tol=1e-9, random_state=0).fit(source)
     np.testing.assert_allclose(columns(model.predict(X)), exact, atol=1e-7 * y.std())
@@ -211,12 +211,16 @@ class TestReadingAhead:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             same = clone(model).fit(source)
-            model.fit(ChunkSource(source.function, ahead=True))
+            model.fit(ChunkSource(source.function, prefetch=True))
         np.testing.assert_array_equal(model.coef_, same.coef_)
         assert model.n_passes_ == same.n_passes_
 
-    @pytest.mark.parametrize("ahead", [True, False])
-    def test_the_next_chunk_is_read_while_one_is_in_use(self, ahead):
+    def test_the_name_of_version_0_1_is_deprecated(self):
+        with pytest.warns(FutureWarning, match="now called prefetch"):
+            assert ChunkSource(iter, ahead=True).prefetch
+
+    @pytest.mark.parametrize("prefetch", [True, False])
+    def test_the_next_chunk_is_read_while_one_is_in_use(self, prefetch):
         began = [threading.Event() for _ in range(3)]
 
         def chunks():
@@ -224,9 +228,9 @@ class TestReadingAhead:
                 began[k].set()
                 yield np.zeros((1, 1)), np.zeros(1)
 
-        for k, _ in enumerate(ChunkSource(chunks, ahead=ahead)):
+        for k, _ in enumerate(ChunkSource(chunks, prefetch=prefetch)):
             if k < 2:
-                assert began[k + 1].wait(10 if ahead else 0) == ahead
+                assert began[k + 1].wait(10 if prefetch else 0) == prefetch
             assert not any(event.is_set() for event in began[k + 2 :])
 
     def test_errors_name_the_chunk_and_the_source_is_closed(self):
@@ -241,7 +245,7 @@ class TestReadingAhead:
                 ended.append(threading.current_thread())
 
         with pytest.raises(ValueError, match=r"Chunk 3 of pass 1: Input X contains NaN"):
-            MiniBatchRidgeSGD(ALPHA).fit(ChunkSource(chunks, ahead=True))
+            MiniBatchRidgeSGD(ALPHA).fit(ChunkSource(chunks, prefetch=True))
         gc.collect()
         assert len(ended) == 1
 
@@ -251,7 +255,7 @@ class TestReadingAhead:
             raise OSError("the disk is gone")
 
         with pytest.raises(OSError, match="the disk is gone"):
-            MiniBatchRidgeSGD(ALPHA).fit(ChunkSource(chunks, ahead=True))
+            MiniBatchRidgeSGD(ALPHA).fit(ChunkSource(chunks, prefetch=True))
 
 
 def test_a_learning_rate_that_is_given_costs_no_pass():
@@ -766,7 +770,7 @@ class TestPredict:
         model = MiniBatchRidgeSGD(ALPHA).fit(kind(X), y)
         chunks = [(kind(X[rows]), y[rows]) for rows in (slice(0, 3000), slice(3000, 3000), slice(3000, 6000))]
         expected = [model.predict(part) if part.shape[0] else y[:0] for part, _ in chunks]
-        sources = [chunks, ChunkSource(lambda: iter(chunks)), ChunkSource(lambda: iter(chunks), ahead=True)]
+        sources = [chunks, ChunkSource(lambda: iter(chunks)), ChunkSource(lambda: iter(chunks), prefetch=True)]
         for source in (*sources, iter(chunks), (part for part, _ in chunks), ([*chunk] for chunk in chunks)):
             found = model.predict(source)
             for part, of_chunk in zip(found, expected, strict=True):

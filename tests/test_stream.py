@@ -17,6 +17,9 @@ from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
 
 from .oracles import closed_form, distance_to_ridge, regression
 
+# Tests that every solver passes set parameters that only some of them use.
+pytestmark = pytest.mark.filterwarnings("ignore:solver='cholesky' does not use:UserWarning")
+
 SOLVERS = pytest.mark.parametrize("solver", ["cholesky", "svrg", "sgd"])
 
 

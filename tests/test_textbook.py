@@ -39,6 +39,7 @@ def unscaled(n=203, d=5, seed=0):
     return X * np.geomspace(0.1, 1e3, d) + np.arange(d), y
 
 
+@pytest.mark.filterwarnings("ignore:lr_decay has no effect:UserWarning")
 @SCHEDULES
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 16, 17, 64, 203, 1000])
 @pytest.mark.parametrize("fit_intercept", [True, False])
@@ -53,6 +54,7 @@ def test_fit_is_the_loop(batch_size, schedule, decay, fit_intercept):
         np.testing.assert_allclose(model.loss_history_, seed.losses, rtol=1e-10)
 
 
+@pytest.mark.filterwarnings("ignore:lr_decay has no effect:UserWarning")
 @SCHEDULES
 def test_unstandardised(schedule, decay):
     X, y = regression(203, 5)
@@ -180,6 +182,7 @@ class TestConvergence:
         assert distance_to_ridge(model, X, y + offset) > 0.2
         assert model.n_iter_ == 20
 
+    @pytest.mark.filterwarnings("ignore:lr_decay has no effect:UserWarning")
     @settings(max_examples=30, deadline=None, derandomize=True)
     @given(
         exponent=st.floats(-13, 0), schedule=st.sampled_from(["constant", "inverse_time", "compound"]), seed=st.integers(0, 99)

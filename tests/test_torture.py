@@ -20,13 +20,15 @@ from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
 from sklearn_minibatch._rows.in_memory import in_memory as rows_in_memory
 from sklearn_minibatch._solvers.preconditioner import preconditioner
 from sklearn_minibatch._solvers.svrg import minimise
-from sklearn_minibatch._statistics.scaling import Units
+from sklearn_minibatch._statistics.scaling import Scaling
 from sklearn_minibatch._statistics.second_moments import second_moments
 from sklearn_minibatch._statistics.sketched_moments import sketched_moments
 
 from .exact import as_floats, minimiser, numbers
 from .oracles import columns, regression
 
+# Tests that every solver passes set parameters that only some of them use.
+pytestmark = pytest.mark.filterwarnings("ignore:solver='cholesky' does not use:UserWarning")
 EPS = np.finfo(float).eps
 X, Y = regression(40, 4)
 CUTS = [0, 1, 4, 5, 20, 40]
@@ -500,8 +502,8 @@ class TestWhenRoundingHidesTheRest:
     def test_noise_that_is_too_much_for_rounding_is_no_excuse(self):
         """Rows that are not the same each time, say, give a gradient that never settles."""
         rng = np.random.RandomState(0)
-        units = Units(X.mean(axis=0), X.std(axis=0), Y.mean(keepdims=True), Y.std(keepdims=True))
-        rows = rows_in_memory(X, Y[:, None], None, units, True)
+        scaling = Scaling(X.mean(axis=0), X.std(axis=0), Y.mean(keepdims=True), Y.std(keepdims=True))
+        rows = rows_in_memory(X, Y[:, None], None, scaling, True)
         gradient = rows.residual_gradient
         rows.residual_gradient = lambda beta: (gradient(beta)[0] + 1e-3 * rng.standard_normal((4, 1)), gradient(beta)[1])
         P = preconditioner(rows, 0.0, "auto", rng)

@@ -76,7 +76,7 @@ def chunks_of(kind, path):
             yield rows[:, 1:], rows[:, 0]
 
     functions = {"raw": raw, "raw, a chunk ahead": raw, "hdf5": hdf5, "parquet": parquet}
-    return ChunkSource(functions[kind], ahead=kind.endswith("ahead"))
+    return ChunkSource(functions[kind], prefetch=kind.endswith("ahead"))
 
 
 def one_fit(kind, path, clock):

@@ -30,7 +30,7 @@ class Partitions:
     X, y, w : dask.array.Array, dask.dataframe.DataFrame or Series, or None
         In row partitions; `y` and `w` may also be arrays in memory, or lie in other partitions than X.
     check : callable
-        As for `Passes`.
+        As for `CheckedChunks`.
     """
 
     def __init__(self, X, y, w, check):

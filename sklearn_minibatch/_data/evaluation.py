@@ -13,7 +13,7 @@ from .._rows.chunk import Chunk
 from .._statistics.moments import column_moments
 from .._statistics.second_moments import SecondMoments, merge
 from .load import worker_copy
-from .source import Passes, is_dask, is_source, mapped
+from .source import CheckedChunks, is_dask, is_source, mapped
 from .validation import checked_chunk
 
 
@@ -28,7 +28,7 @@ def chunks_to_score(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
     source = mapped(X, y, sample_weight) or source_of(X, y, sample_weight)
     if source is None:
         return None
-    return Passes(source, partial(checked_like_model, worker_copy(estimator)), read_again=False)
+    return CheckedChunks(source, partial(checked_like_model, worker_copy(estimator)), read_again=False)
 
 
 def source_of(X: Any, y: Any, sample_weight: Any) -> Any:

@@ -16,7 +16,7 @@ from .._rows.chunked import products
 from .._solvers.ridge_path import Fold, FromRows, all_but_one
 from .._statistics.blocks import in_threads
 from .._statistics.fold_moments import FoldMoments, dealt, fold_moments, merge_folds
-from .._statistics.scaling import Units
+from .._statistics.scaling import Scaling
 from .._statistics.second_moments import (
     FEW_FEATURES,
     SecondMoments,
@@ -25,7 +25,7 @@ from .._statistics.second_moments import (
     second_moments,
 )
 from .load import partitions
-from .source import ChunkSource, Passes, check_alone, is_dask, is_source, mapped
+from .source import CheckedChunks, ChunkSource, check_alone, is_dask, is_source, mapped
 from .validation import as_floats, checked_chunk, look_if_not_finite
 
 DEFAULT_FOLDS = 5
@@ -82,7 +82,7 @@ def load_folds(estimator: Any, X: Any, y: Any, sample_weight: Any, seed: int) ->
         source = ChunkSource(lambda: X) if isinstance(X, Iterator) else X
     if source is not None:
         n_folds = number_of_folds(estimator.cv)
-        return in_one_pass(Passes(source, partial(checked_chunk, estimator)), Dealer(n_folds, seed))
+        return in_one_pass(CheckedChunks(source, partial(checked_chunk, estimator)), Dealer(n_folds, seed))
     return from_memory(estimator, X, y, sample_weight)
 
 
@@ -177,7 +177,7 @@ class Rows(NamedTuple):
         _, X, y, w = self.chunk()
         return second_moments(X, y, w) if len(y) else no_second_moments(X.shape[1], y.shape[1])
 
-    def mean_square(self, units: Units, beta: np.ndarray) -> np.ndarray:
+    def mean_square(self, scaling: Scaling, beta: np.ndarray) -> np.ndarray:
         """The mean square (m, t) of the residuals of coefficients (d, m, t), in scaled units: see `ridge_path.FromRows`."""
         chunk = self.chunk()
         n = len(chunk.y)
@@ -185,7 +185,7 @@ class Rows(NamedTuple):
         of_targets = []
         for k in range(beta.shape[2]):
             alone = chunk._replace(y=chunk.y[:, [k]])
-            unit = units._replace(y_mean=units.y_mean[[k]], y_scale=units.y_scale[[k]])
+            unit = scaling._replace(y_mean=scaling.y_mean[[k]], y_scale=scaling.y_scale[[k]])
             _, square = products(alone, unit, beta[:, :, k], mean_weight)
             of_targets.append(square / n)
         return np.stack(of_targets, axis=1)

@@ -17,16 +17,16 @@ from sklearn.utils.validation import _check_feature_names
 from .._rows.chunked import ChunkedRows, gathered
 from .._rows.in_memory import in_memory
 from .._rows.protocol import Rows
-from .._statistics.moments import column_moments
-from .._statistics.scaling import Units
+from .._statistics.scaling import Scaling
 from .._statistics.second_moments import (
     FEW_FEATURES,
     SecondMoments,
     merge,
     second_moments,
+    without_products,
 )
 from .held_out import held_out
-from .source import Passes, check_alone, is_dask, is_source, mapped
+from .source import CheckedChunks, check_alone, is_dask, is_source, mapped
 from .validation import CheckedRows, checked_chunk, look_if_not_finite, validated
 
 
@@ -34,15 +34,15 @@ class TrainingData(NamedTuple):
     """Moments, a function from units to rows, rows held out, and the chunks where there are some."""
 
     moments: SecondMoments
-    make_rows: Callable[[Units], Rows]
+    make_rows: Callable[[Scaling], Rows]
     validation: tuple[Any, ...] | None
     chunks: Any
 
 
-def load_data(estimator: Any, X: Any, y: Any, sample_weight: Any, most_features: float | None, rng: Any) -> TrainingData:
-    """The rows and their moments, with products of columns up to so many; None takes them where they pay."""
+def load_data(estimator: Any, X: Any, y: Any, sample_weight: Any, products: bool | None, rng: Any) -> TrainingData:
+    """The rows and their moments; with the products of columns if `products`, or where they pay if that is None."""
     if is_dask(X):
-        return in_chunks(estimator, partitions(estimator, X, y, sample_weight), most_features, rng)
+        return in_chunks(estimator, partitions(estimator, X, y, sample_weight), products, rng)
     check_alone(X, y, "fit")
     source = mapped(X, y, sample_weight)
     if source is None and y is None and is_source(X):
@@ -50,25 +50,23 @@ def load_data(estimator: Any, X: Any, y: Any, sample_weight: Any, most_features:
             raise ValueError("With a source of chunks, put the weights into the chunks: (X, y, sample_weight).")
         source = X
     if source is not None:
-        chunks = Passes(source, partial(checked_chunk, estimator))
-        return in_chunks(estimator, chunks, most_features, rng)
-    return from_memory(estimator, X, y, sample_weight, most_features, rng)
+        chunks = CheckedChunks(source, partial(checked_chunk, estimator))
+        return in_chunks(estimator, chunks, products, rng)
+    return from_memory(estimator, X, y, sample_weight, products, rng)
 
 
-def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any, most_features: float | None, rng: Any) -> TrainingData:
+def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any, products: bool | None, rng: Any) -> TrainingData:
     """The rows of arrays. Their moments show numbers that are not finite: only then is each looked at."""
     checked = validated(estimator, X, y, sample_weight, reset=True, finite=estimator.early_stopping)
     rows, validation = hold_out(estimator, checked, rng)
     n_jobs = effective_n_jobs(estimator.n_jobs)
-    if most_features is None:
-        most_features = np.inf if second_moments_pay(rows.X) else 0
-    if rows.X.shape[1] <= most_features:
-        moments = second_moments(rows.X, rows.y, rows.w, n_jobs)
-    else:
-        moments = SecondMoments(column_moments(rows.X, rows.w, n_jobs), column_moments(rows.y, rows.w))
+    if products is None:
+        products = second_moments_pay(rows.X)
+    gather = second_moments if products else without_products
+    moments = gather(rows.X, rows.y, rows.w, n_jobs)
     look_if_not_finite(estimator, moments, X, y)
 
-    def make_rows(scaling: Units) -> Rows:
+    def make_rows(scaling: Scaling) -> Rows:
         return in_memory(
             rows.X,
             rows.y,
@@ -92,14 +90,14 @@ def second_moments_pay(X: Any) -> bool:
     return d <= FEW_FEATURES and d**3 + per_row @ per_row <= 1000 * X.nnz
 
 
-def in_chunks(estimator: Any, chunks: Any, most_features: float | None, rng: Any) -> TrainingData:
-    """The rows behind `chunks`, after a first pass over them."""
+def in_chunks(estimator: Any, chunks: Any, products: bool | None, rng: Any) -> TrainingData:
+    """The rows behind `chunks`, after a first pass over them, which leaves products of up to `FEW_FEATURES` in any case."""
     if estimator.early_stopping:
         raise ValueError(
             "early_stopping=True needs all rows in memory. Set early_stopping=False: the default solver stops at the "
             "closed form; to choose alpha, use MiniBatchRidgeSGDCV."
         )
-    most_features = FEW_FEATURES if most_features is None else max(FEW_FEATURES, most_features)
+    most_features = np.inf if products else FEW_FEATURES
     first = chunks.reduce(gathered, merge, rng.randint(2**31), most_features)
     if first is None:
         raise ValueError("All sample weights are zero; at least one row must count.")

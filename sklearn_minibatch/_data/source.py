@@ -1,6 +1,7 @@
 """Rows that are read again and again, a chunk at a time: sources of chunks, arrays mapped from a file, and their passes."""
 
 import mmap
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -26,10 +27,12 @@ class ChunkSource:
     function : callable
         Called without arguments at the start of each pass, returns an iterator (it may be a generator function) of
         chunks ``(X, y)`` or ``(X, y, sample_weight)``: the same rows each time.
-    ahead : bool, default=False
+    prefetch : bool, default=False
         Whether a thread reads the next chunk while the fit works on the last one. It takes the memory of one more chunk. The
         iterator must not use its arrays again then, and all of it runs in that thread, which some databases' connections, made
         outside, refuse.
+    ahead : bool
+        The name of `prefetch` in version 0.1, which is deprecated.
 
     Raises
     ------
@@ -49,14 +52,17 @@ class ChunkSource:
     [1. 2. 3.] 4.0
     """
 
-    def __init__(self, function: Callable[[], Iterator[tuple]], *, ahead: bool = False) -> None:
+    def __init__(self, function: Callable[[], Iterator[tuple]], *, prefetch: bool = False, ahead: Any = "deprecated") -> None:
         if not callable(function):
             raise TypeError(f"ChunkSource needs a function that returns an iterator of chunks, got {type(function).__name__}.")
-        self.function, self.ahead = function, ahead
+        if ahead != "deprecated":
+            warnings.warn("ChunkSource(ahead=...) is now called prefetch.", FutureWarning, stacklevel=2)
+            prefetch = ahead
+        self.function, self.prefetch = function, prefetch
 
     def __iter__(self) -> Iterator[tuple]:
         chunks = iter(self.function())
-        return read_ahead(chunks) if self.ahead else chunks
+        return prefetched(chunks) if self.prefetch else chunks
 
     def __array__(self, *args: Any, **options: Any) -> None:
         # Whatever needs all rows at once, as a search or a scaler of scikit-learn, asks for an array first.
@@ -67,7 +73,7 @@ class ChunkSource:
         )
 
 
-def read_ahead(chunks):
+def prefetched(chunks):
     """The same chunks, each read in a thread while the one before is in use."""
     end = object()
     with ThreadPoolExecutor(1) as reader:
@@ -143,7 +149,7 @@ def is_dask(X):
     return hasattr(X, "__dask_graph__")
 
 
-class Passes:
+class CheckedChunks:
     """Passes over a source, counted and checked.
 
     Parameters

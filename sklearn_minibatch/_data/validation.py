@@ -127,9 +127,9 @@ def check_columns(name: str, columns: Moments, square: np.ndarray) -> None:
             f"{named(too_large, name)}: too large, beyond about {LARGEST:.0e}; sums of squares would overflow. "
             "Divide by a constant."
         )
-    if columns.is_lost.any():
+    if columns.is_underflowed.any():
         warnings.warn(
-            f"{named(columns.is_lost, name)}: the variance underflows float64; what varies by less than 1e-154 is "
+            f"{named(columns.is_underflowed, name)}: the variance underflows float64; what varies by less than 1e-154 is "
             "taken for constant. Multiply by a large constant.",
             stacklevel=5,
         )

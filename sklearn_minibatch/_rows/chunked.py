@@ -13,7 +13,7 @@ from scipy import sparse
 from .._statistics.blocks import row_blocks
 from .._statistics.linalg import dot
 from .._statistics.moments import centred_where_full
-from .._statistics.scaling import Units
+from .._statistics.scaling import Scaling
 from .._statistics.second_moments import SecondMoments, merge, second_moments
 from .._statistics.second_moments import standardized as standardized_moments
 from .._statistics.sketched_moments import sketched_moments
@@ -28,8 +28,8 @@ class ChunkedRows:
     # A step over all rows needs no pass of its own.
     passes_are_expensive = True
 
-    def __init__(self, chunks: Any, first: SecondMoments, units: Units, fit_intercept: bool) -> None:
-        self.chunks, self.first, self.units, self.fit_intercept = chunks, first, units, fit_intercept
+    def __init__(self, chunks: Any, first: SecondMoments, scaling: Scaling, fit_intercept: bool) -> None:
+        self.chunks, self.first, self.scaling, self.fit_intercept = chunks, first, scaling, fit_intercept
         self.n_rows = first.x.n_rows
         self.n_features = len(first.x.mean)
         self.mean_weight = first.x.weight / first.x.n_rows
@@ -38,17 +38,17 @@ class ChunkedRows:
     def residual_gradient(self, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Z'Wr / W and the weighted mean square of r, per target, r = Z beta - y."""
         if not beta.any():
-            _, product, square = standardized_moments(self.first, self.units)
+            _, product, square = standardized_moments(self.first, self.scaling)
             return -product, square
-        return self._products(beta, self.units.y_mean)
+        return self._products(beta, self.scaling.y_mean)
 
     def hessian_product(self, p: np.ndarray) -> np.ndarray:
         """Z'WZ p / W."""
         return self._products(p, None)[0]
 
     def _products(self, beta, y_mean):
-        units = self.units._replace(y_mean=y_mean)
-        total, square = self.chunks.reduce(products, add, units, beta, self.mean_weight)
+        scaling = self.scaling._replace(y_mean=y_mean)
+        total, square = self.chunks.reduce(products, add, scaling, beta, self.mean_weight)
         return total / self.n_rows, square / self.n_rows
 
     def diagonal_instead(self) -> None:
@@ -56,14 +56,14 @@ class ChunkedRows:
 
     def gram(self) -> np.ndarray | None:
         """Z'WZ / W, where the first pass has left it; else None."""
-        return standardized_moments(self.first, self.units).zz
+        return standardized_moments(self.first, self.scaling).zz
 
     def sketch(self, n_buckets: int, rng: Any) -> np.ndarray:
         """Rows whose Gram matrix is close to Z'WZ / W, from no fewer buckets where there are rows."""
         sketch = self.first.sketch
         if sketch is None:
             sketch = self.chunks.reduce(sketched, merge, rng.randint(2**31)).sketch
-        return sketch.scaled(self.units.x_mean, self.units.x_scale)
+        return sketch.scaled(self.scaling.x_mean, self.scaling.x_scale)
 
     def epoch(self, batch_size: int, g: np.ndarray, alpha: float, solve: Solve, lr: float, rng: Any) -> np.ndarray:
         """Variance-reduced mini-batch steps in each chunk from v = 0, averaged."""
@@ -106,7 +106,7 @@ class ChunkedRows:
             step += steps
 
     def _frame(self):
-        return self.units, self.fit_intercept, self.mean_weight
+        return self.scaling, self.fit_intercept, self.mean_weight
 
 
 def gathered(chunk, seed, most_features):
@@ -131,33 +131,33 @@ def add(a, b):
 
 def standardized(chunk, frame, order=None):
     """The rows of a chunk, in memory, in the units of all."""
-    units, fit_intercept, mean_weight = frame
-    return in_memory(chunk.X, chunk.y, chunk.w, units, fit_intercept, mean_weight, order)
+    scaling, fit_intercept, mean_weight = frame
+    return in_memory(chunk.X, chunk.y, chunk.w, scaling, fit_intercept, mean_weight, order)
 
 
-def products(chunk, units, beta, mean_weight):
+def products(chunk, scaling, beta, mean_weight):
     """Z'Wr and r'Wr, per target, in units of the mean weight; r = Z beta - y, without y where the units have none."""
-    X, u = chunk.X, beta / units.x_scale[:, None]
+    X, u = chunk.X, beta / scaling.x_scale[:, None]
     w = relative_weights(chunk.w, len(chunk.y), mean_weight)
-    y = np.zeros((1, 1)) if units.y_mean is None else (chunk.y - units.y_mean) / units.y_scale
+    y = np.zeros((1, 1)) if scaling.y_mean is None else (chunk.y - scaling.y_mean) / scaling.y_scale
     if sparse.issparse(X):
-        X, x_mean = centred_where_full(X, units.x_mean)
+        X, x_mean = centred_where_full(X, scaling.x_mean)
         r = X @ u - x_mean @ u - y
         total, square = weighted_products(X, r, w)
         total -= np.outer(x_mean, r.sum(axis=0))
-        return total / units.x_scale[:, None], square
+        return total / scaling.x_scale[:, None], square
     total, square = np.zeros(u.shape), np.zeros(u.shape[1])
     buffer = None
     for rows in row_blocks(*X.shape):
         x = X[rows]
         buffer = np.empty(x.shape) if buffer is None else buffer[: len(x)]
-        T = np.subtract(x, units.x_mean, out=buffer)
+        T = np.subtract(x, scaling.x_mean, out=buffer)
         r = T @ u
         r -= y if len(y) == 1 else y[rows]
         part, r2 = weighted_products(T, r, None if w is None else w[rows])
         total += part
         square += r2
-    return total / units.x_scale[:, None], square
+    return total / scaling.x_scale[:, None], square
 
 
 def weighted_products(T, r, w):

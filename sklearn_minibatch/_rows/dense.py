@@ -20,7 +20,7 @@ class DenseRows:
 
     passes_are_expensive = False
 
-    def __init__(self, X, y, s, units, fit_intercept, order, n_jobs=1):
+    def __init__(self, X, y, s, scaling, fit_intercept, order, n_jobs=1):
         (self.n_rows, self.n_features), self.dtype = X.shape, X.dtype
         self.n_jobs, self.blocks = n_jobs, large_blocks(*X.shape)
         d = self.n_features
@@ -32,10 +32,10 @@ class DenseRows:
         weighted = np.any(s != 1)
 
         def standardise(rows):
-            z = np.subtract(X[rows] if order is None else X[order[rows]], units.x_mean, dtype=float)
+            z = np.subtract(X[rows] if order is None else X[order[rows]], scaling.x_mean, dtype=float)
             if weighted:
                 z *= s[rows]
-            np.divide(z, units.x_scale, out=self.Z[rows], casting="same_kind")
+            np.divide(z, scaling.x_scale, out=self.Z[rows], casting="same_kind")
 
         list(self._over_rows(standardise))
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from .._statistics.scaling import Units
+from .._statistics.scaling import Scaling
 from .dense import DenseRows
 from .protocol import Rows
 from .sparse import SparseRows, StandardizedCSR
@@ -15,21 +15,21 @@ def in_memory(
     X: Any,
     y: np.ndarray,
     weight: np.ndarray | None,
-    units: Units,
+    scaling: Scaling,
     fit_intercept: bool,
     mean_weight: float = 1.0,
     order: np.ndarray | None = None,
     n_jobs: int = 1,
 ) -> Rows:
-    """Rows of X, (n, d) dense or CSR, targets y (n, t) and weights (n,) or None, in `units` and the given order."""
+    """Rows of X, (n, d) dense or CSR, targets y (n, t) and weights (n,) or None, in `scaling` and the given order."""
     relative = relative_weights(weight, len(y), mean_weight)
     s = np.ones((len(y), 1)) if relative is None else np.sqrt(relative)[:, None]
-    v = (y - units.y_mean) / units.y_scale * s
+    v = (y - scaling.y_mean) / scaling.y_scale * s
     if sparse.issparse(X):
-        return SparseRows(X, v, s, units, fit_intercept, order)
+        return SparseRows(X, v, s, scaling, fit_intercept, order)
     if order is not None:
         v, s = v[order], s[order]
-    return DenseRows(X, v, s, units, fit_intercept, order, n_jobs)
+    return DenseRows(X, v, s, scaling, fit_intercept, order, n_jobs)
 
 
 def relative_weights(weight, n_rows, mean_weight):

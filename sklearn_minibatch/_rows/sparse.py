@@ -23,12 +23,12 @@ class SparseRows:
 
     passes_are_expensive = False
 
-    def __init__(self, X, y, s, units, fit_intercept, order):
+    def __init__(self, X, y, s, scaling, fit_intercept, order):
         (self.n_rows, self.n_features), self.dtype = X.shape, X.dtype
-        X, mean = centred_where_full(X, units.x_mean)
+        X, mean = centred_where_full(X, scaling.x_mean)
         if np.any(s != 1):
             X = sparse.diags_array(s[:, 0].astype(X.dtype)) @ X
-        self.Z = StandardizedCSR(X, s, mean, units.x_scale)
+        self.Z = StandardizedCSR(X, s, mean, scaling.x_scale)
         self.y, self.fit_intercept, self.order = y, fit_intercept, slice(None) if order is None else order
 
     @cached_property

@@ -37,8 +37,8 @@ class Monitor:
         ``attributes(coef, intercept, losses, distances)`` are those of the estimator, as if the fit ended there.
     """
 
-    def __init__(self, units, validation, tol, patience, verbose, task, attributes):
-        self.units, self.validation, self.task, self.attributes = units, validation, task, attributes
+    def __init__(self, scaling, validation, tol, patience, verbose, task, attributes):
+        self.scaling, self.validation, self.task, self.attributes = scaling, validation, task, attributes
         self.tol, self.patience, self.verbose = tol, patience, verbose
         self.loss_history, self.distances, self.scores = [], [], []
         self.best, self.best_score, self.idle = None, -np.inf, 0
@@ -59,7 +59,7 @@ class Monitor:
         self.last_checkpoint = Checkpoint(solution, self.n_epochs, self.best)
 
     def __call__(self, solution, beta, b, loss, distance=None):
-        self.loss_history.append(float((loss * self.units.y_scale) @ self.units.y_scale))
+        self.loss_history.append(float((loss * self.scaling.y_scale) @ self.scaling.y_scale))
         if distance is not None:
             self.distances.append(float(np.max(distance)))
         if self.verbose:
@@ -77,10 +77,10 @@ class Monitor:
         return np.array(self.loss_history), np.array(self.distances)
 
     def _attributes(self, beta, b):
-        return self.attributes(*to_original(beta, b, self.units), *self.histories())
+        return self.attributes(*to_original(beta, b, self.scaling), *self.histories())
 
     def _validate(self, beta, b):
-        coef, intercept = to_original(beta, b, self.units)
+        coef, intercept = to_original(beta, b, self.scaling)
         score = r2_against(coef, intercept, *self.validation)
         self.scores.append(score)
         self.idle = 0 if score > self.best_score + (self.tol or 0) else self.idle + 1

@@ -42,13 +42,13 @@ def unpacked(attributes):
     return {name: _unpacked(value) for name, value in attributes.items()}
 
 
-def written(attributes):
+def to_state(attributes):
     """The state to save for the dict `attributes`."""
     return {**packed(attributes), "_version": __version__}
 
 
-def read(state, needed):
-    """The attributes in a state that was `written`.
+def from_state(state, needed):
+    """The attributes in a state that was `to_state`.
 
     Raises ValueError where this version needs others; warns if another version wrote them.
     """

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._rows.chunk import Chunk
 from .._statistics.factor import Factored
 from .._statistics.linalg import dot
-from .._statistics.second_moments import Standardized, standardized
+from .._statistics.scaling import scaling_of, to_original
+from .._statistics.second_moments import SecondMoments, Standardized, standardized
 from . import svrg
 from .preconditioner import Spectral, of_gram
-from .problem import Parameters, Problem, Settings, Solution
+from .problem import ModelState, Parameters, Problem, Settings, Solution
 
 # Products of unit columns over many blocks of rows are wrong by about so much.
 EPS = float(np.finfo(float).eps)
@@ -49,6 +51,30 @@ def solve(problem: Problem, start: Parameters, settings: Settings, rng: Any, mon
     if settings.max_iter == 1:
         return replace(solution, warning=svrg.unfinished(closed.rounding, settings))
     return svrg.refined(problem.rows, closed.beta, closed.P, settings, monitor)
+
+
+def learn(chunk: Chunk, before: ModelState, moments: SecondMoments, settings: Settings) -> ModelState:
+    """The state after a chunk of a stream; `moments` are those of all rows so far, the chunk included."""
+    return state_of(moments, before, settings)
+
+
+def state_of(moments: SecondMoments, before: ModelState, settings: Settings) -> ModelState:
+    """The closed form of all rows with these moments, as one more step of a model."""
+    scaling = scaling_of(moments.x, moments.y, settings.fit_intercept, settings.standardize)
+    closed = closed_form(standardized(moments, scaling), settings.alpha)
+    solution = exact_solution(closed, moments.x.n_rows, settings.tol)
+    last = to_original(*solution.last, scaling)
+    return replace(
+        before,
+        last=last,
+        predicting=last,
+        moments=moments,
+        n_steps=before.n_steps + 1,
+        lr=solution.lr,
+        batch_size=solution.batch_size,
+        converged=solution.converged,
+        curvature=None,
+    )
 
 
 def is_exact_enough(closed: ClosedForm, settings: Settings) -> bool:

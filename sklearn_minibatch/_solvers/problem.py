@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from .._rows.protocol import Rows
-from .._statistics.scaling import Units
+from .._statistics.scaling import Scaling
 from .._statistics.second_moments import SecondMoments
 
 Parameters: TypeAlias = tuple[np.ndarray, np.ndarray]  # coefficients (d, t) and intercept (t,)
@@ -18,6 +18,7 @@ Parameters: TypeAlias = tuple[np.ndarray, np.ndarray]  # coefficients (d, t) and
 class Settings:
     """The parameters of the estimator that solvers read, under the same names."""
 
+    solver: str
     alpha: float
     batch_size: int | Literal["auto"]
     lr: float | Literal["auto"]
@@ -29,7 +30,9 @@ class Settings:
     tol: float | None
     n_iter_no_change: int
     fit_intercept: bool
+    standardize: bool
     shuffle: bool
+    early_stopping: bool
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ class Problem:
     """Rows to fit, by their moments and, where a solver asks for them, one by one; both in scaled units."""
 
     moments: SecondMoments
-    scaling: Units
-    make_rows: Callable[[Units], Rows]
+    scaling: Scaling
+    make_rows: Callable[[Scaling], Rows]
 
     @cached_property
     def rows(self) -> Rows:
@@ -60,3 +63,32 @@ class Solution:
     lr_factor: float = 1.0  # what a schedule has made of lr
     stable_lr: float = np.inf  # the largest stable rate, where it was looked for
     warning: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """What a stream goes on from, and what it leaves: a model, and the statistics of the rows it has learnt."""
+
+    last: Parameters  # in original units, as are those that predict
+    predicting: Parameters
+    moments: SecondMoments
+    seed: int
+    n_chunks: int = 0
+    n_steps: int = 0
+    lr: float = 1.0
+    batch_size: int = 1
+    converged: bool = False
+    curvature: Any = None  # what "svrg" knows of the Hessian
+    lr_factor: float = 1.0
+    stable_lr: float = np.inf
+
+    def order(self, n_rows: int, shuffle: bool) -> tuple[np.random.Generator, np.ndarray]:
+        """A generator for the next chunk, and the order of its rows."""
+        rng = np.random.default_rng((self.seed, self.n_chunks))
+        return rng, rng.permutation(n_rows) if shuffle and n_rows > 1 else np.arange(n_rows)
+
+
+def without_intercept(parameters: Parameters, fit_intercept: bool) -> Parameters:
+    """The parameters, with an intercept of 0 where none is fitted (any more)."""
+    coef, intercept = parameters
+    return coef, intercept if fit_intercept else 0 * intercept

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._statistics.moments import LEAST_VAR, Moments
-from .._statistics.scaling import Units
+from .._statistics.scaling import Scaling
 from .._statistics.second_moments import SecondMoments, Standardized, merge, standardized
 from .cholesky import closed_form
 from .preconditioner import LARGEST_INVERSE
@@ -27,7 +27,7 @@ SHRUNK = 100.0
 WIDEST = 1e-10
 
 # The mean square of the residuals (n_alphas, t), in scaled units, of coefficients (d, n_alphas, t) on rows held out.
-FromRows = Callable[[Units, np.ndarray], np.ndarray]
+FromRows = Callable[[Scaling, np.ndarray], np.ndarray]
 
 
 class Fold(NamedTuple):
@@ -96,28 +96,28 @@ def default_alphas(zz: np.ndarray, count: int) -> np.ndarray:
     return np.geomspace(SHRUNK * above[-1], max(above[0] / SHRUNK, WIDEST * above[-1]), count)
 
 
-def error_path(fold: Fold, units: Units, alphas: np.ndarray, unit_columns: bool) -> np.ndarray:
-    """Mean squared error (n_alphas, t) on the rows held out, in the units of y; `units` are those of the training rows."""
-    beta = coefficient_path(standardized(fold.training, units), alphas, unit_columns)
+def error_path(fold: Fold, scaling: Scaling, alphas: np.ndarray, unit_columns: bool) -> np.ndarray:
+    """Mean squared error (n_alphas, t) on the rows held out, in the units of y; `scaling` are those of the training rows."""
+    beta = coefficient_path(standardized(fold.training, scaling), alphas, unit_columns)
     out = fold.held_out
     assert out.xx is not None
     assert out.xy is not None
-    zz = out.xx / units.x_scale
-    zz /= units.x_scale[:, None]
-    zv = out.xy / units.x_scale[:, None] / units.y_scale
-    vv = out.y.var / units.y_scale / units.y_scale
+    zz = out.xx / scaling.x_scale
+    zz /= scaling.x_scale[:, None]
+    zv = out.xy / scaling.x_scale[:, None] / scaling.y_scale
+    vv = out.y.var / scaling.y_scale / scaling.y_scale
     square = np.einsum("jat,jat->at", beta, by_matrix(zz, beta))
     variance = vv - 2 * np.einsum("jat,jt->at", beta, zv) + square
-    z_mean = offset(out.x, fold.training.x, units.x_mean) / units.x_scale
-    v_mean = offset(out.y, fold.training.y, units.y_mean) / units.y_scale
+    z_mean = offset(out.x, fold.training.x, scaling.x_mean) / scaling.x_scale
+    v_mean = offset(out.y, fold.training.y, scaling.y_mean) / scaling.y_scale
     bias = v_mean - np.tensordot(z_mean, beta, 1)
     mse = np.maximum(variance, 0.0) + bias**2
     # No entry of a covariance is larger than the product of two standard deviations.
     bound = np.tensordot(np.sqrt(np.maximum(np.diag(zz), 0.0)), np.abs(beta), 1) ** 2 + vv
     cancelled = (mse < CANCELLED * bound).any(axis=1)
     if fold.from_rows is not None and cancelled.any():
-        mse[cancelled] = fold.from_rows(units, beta[:, cancelled])
-    return mse * units.y_scale**2
+        mse[cancelled] = fold.from_rows(scaling, beta[:, cancelled])
+    return mse * scaling.y_scale**2
 
 
 def offset(held_out: Moments, training: Moments, origin: np.ndarray) -> np.ndarray:

@@ -5,19 +5,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._rows.chunk import Chunk
+from .._rows.in_memory import in_memory
 from .._rows.kernels import stacked_parameters
 from .._statistics.linalg import dot
+from .._statistics.scaling import textbook_scaling, to_original, to_scaled
+from .._statistics.second_moments import SecondMoments
 from .learning_rate import scheduled, stable_rate
-from .problem import Parameters, Problem, Settings, Solution
+from .problem import ModelState, Parameters, Problem, Settings, Solution, without_intercept
 
 # The batch size that "auto" stands for.
 BATCH_SIZE = 32
 # F this many times that of predicting 0 is no noise: the steps are unstable.
 DIVERGED = 10.0
 # An epoch that takes coefficients less of their way than this moves nothing that F could show.
-LEAST_WAY = 1e-8
+LEAST_REACH = 1e-8
 # Where an epoch goes less of the way than this, more epochs are no remedy.
-SHORT_WAY = 0.01
+SHORT_REACH = 0.01
 
 
 class Iterate(NamedTuple):
@@ -56,8 +60,8 @@ def solve(problem: Problem, start: Parameters, settings: Settings, rng: Any, mon
     settings = replace(settings, batch_size=batch_size)
     stable = stable_rate(rows, batch_size, settings.alpha, rng) if settings.lr == "auto" else np.inf
     lr = stable if settings.lr == "auto" else float(settings.lr)
-    course = Course(rows, settings, lr, stable, least_curvature(problem, settings))
-    return descend(course, iterate(start, start, 0), rng, monitor)
+    descent = Descent(rows, settings, lr, stable, least_curvature(problem, settings))
+    return descend(descent, iterate(start, start, 0), rng, monitor)
 
 
 def least_curvature(problem: Problem, settings: Settings) -> float:
@@ -69,7 +73,7 @@ def least_curvature(problem: Problem, settings: Settings) -> float:
     return float(np.mean(columns)) + settings.alpha
 
 
-class Course(NamedTuple):
+class Descent(NamedTuple):
     """What all epochs of a fit share."""
 
     rows: Any
@@ -78,7 +82,7 @@ class Course(NamedTuple):
     stable_lr: float
     curvature: float
 
-    def way(self, lrs: np.ndarray) -> float:
+    def reach(self, lrs: np.ndarray) -> float:
         """The fraction of their way to the minimiser that the learning rates of an epoch can take the coefficients."""
         return min(1.0, self.curvature * float(lrs.sum()))
 
@@ -100,26 +104,26 @@ class Course(NamedTuple):
             f"With batch_size={size}, steps are stable up to about lr={2 * stable:.3g}."
         )
 
-    def unfinished(self, gain: float, way: float) -> str:
+    def unfinished(self, gain: float, reach: float) -> str:
         """What to warn of at the end of the last epoch."""
         settings = self.settings
         how_far = f"the loss fell by a fraction of {gain:.1e} in the last epoch"
         remedy = "Increase max_iter or tol."
-        if way < SHORT_WAY:
-            how_far += f", whose learning rates cannot go more than a fraction of {way:.1e} of the way"
+        if reach < SHORT_REACH:
+            how_far += f", whose learning rates cannot go more than a fraction of {reach:.1e} of the way"
             remedy = "Increase lr, or decay it less."
         return f"Not converged after max_iter={settings.max_iter} epochs: {how_far}, tol={settings.tol}. {remedy}"
 
 
-def descend(course: Course, at: Iterate, rng: Any, monitor: Any) -> Solution:
+def descend(descent: Descent, at: Iterate, rng: Any, monitor: Any) -> Solution:
     """Minimise F from the iterate `at`.
 
     It has converged when F has not fallen by more than a fraction `tol` for `n_iter_no_change` epochs, in none of which that
-    was for want of moving: where the learning rates of an epoch take the coefficients only a fraction of their `way`, F
+    was for want of moving: where the learning rates of an epoch take the coefficients only a fraction of their `reach`, F
     falls by so much less. When it diverges it stops and returns the iterate with the least F. `monitor` is told where an
     epoch begins, and `monitor(found, beta, b, loss)` after it, with the `Solution` so far, stops the fit by returning True.
     """
-    rows, settings, lr = course[:3]
+    rows, settings, lr = descent[:3]
     max_iter, tol, patience = settings.max_iter, settings.tol, settings.n_iter_no_change
     steps_rng = rng if settings.shuffle else None
     best, best_loss, idle, rising = at, loss(rows, at, settings.alpha).sum(), 0, 0
@@ -129,30 +133,30 @@ def descend(course: Course, at: Iterate, rng: Any, monitor: Any) -> Solution:
     for epoch in range(1, max_iter + 1):
         monitor.begin_epoch()
         lrs, lr = rates(rows, lr, epoch, settings)
-        way = course.way(lrs)
+        reach = descent.reach(lrs)
         at = one_epoch(rows, at, lrs, settings, steps_rng)
         losses = loss(rows, at, settings.alpha)
         total = losses.sum()
         # After the last epoch, to be worse than predicting 0 is enough.
         diverged = not total <= bound * (DIVERGED if epoch < max_iter else 1)
-        found = replace(course.solution(best if diverged else at, lr), n_steps=at.n_steps)
-        stop = monitor(found, *at.predicting, losses)
+        solution = replace(descent.solution(best if diverged else at, lr), n_steps=at.n_steps)
+        stop = monitor(solution, *at.predicting, losses)
         if diverged:
-            return replace(found, warning=course.divergence(epoch, rng))
+            return replace(solution, warning=descent.divergence(epoch, rng))
         gain = 1 - total / best_loss if best_loss > 0 else 0.0
-        idle = 0 if way < LEAST_WAY or gain > (tol or 0) * way else idle + 1
+        idle = 0 if reach < LEAST_REACH or gain > (tol or 0) * reach else idle + 1
         if total < best_loss:
             best, best_loss = at, total
         # Noise goes up and down; a loss that only rises is on its way to `bound`.
         rising = rising + 1 if total > previous else 0
         previous = total
         if tol is not None and idle >= patience > rising:
-            return replace(found, converged=True)
+            return replace(solution, converged=True)
         if stop:
             break
     if tol is not None and epoch == max_iter:
-        return replace(found, warning=course.unfinished(gain, way))
-    return found
+        return replace(solution, warning=descent.unfinished(gain, reach))
+    return solution
 
 
 def rates(rows: Any, lr: float, epoch: int, settings: Settings) -> tuple[np.ndarray, float]:
@@ -175,3 +179,44 @@ def loss(rows, at, alpha):
     beta, _ = at.predicting
     with np.errstate(over="ignore", invalid="ignore"):
         return rows.mean_square(at.mean) / 2 + alpha / 2 * dot(beta, beta)
+
+
+def learn(chunk: Chunk, before: ModelState, moments: SecondMoments, settings: Settings) -> ModelState:
+    """The state after one epoch over a chunk of a stream; `moments` are those of all rows so far, the chunk included."""
+    scaling = textbook_scaling(moments.x, moments.y, settings.fit_intercept, settings.standardize)
+    rng, order = before.order(len(chunk.y), settings.shuffle)
+    mean_weight = moments.x.weight / moments.x.n_rows
+    rows = in_memory(chunk.X, chunk.y, chunk.w, scaling, settings.fit_intercept, mean_weight, order)
+    batch_size = BATCH_SIZE if settings.batch_size == "auto" else settings.batch_size
+    settings = replace(settings, batch_size=batch_size)
+    stable = before.stable_lr
+    if settings.lr == "auto":
+        stable = min(stable, stable_rate(rows, batch_size, settings.alpha, rng))
+    lr = stable if settings.lr == "auto" else float(settings.lr)
+    last, predicting = [
+        to_scaled(*without_intercept(each, settings.fit_intercept), scaling) for each in (before.last, before.predicting)
+    ]
+    lrs, next_lr = rates(rows, lr * before.lr_factor, before.n_chunks + 1, settings)
+    start = iterate(last, predicting, before.n_steps)
+    at = one_epoch(rows, start, lrs, settings, None)
+    square = (moments.y.var + moments.y.mean**2) / scaling.y_scale**2
+    bound = max(loss(rows, start, settings.alpha).sum(), square.sum() / 2)
+    if not loss(rows, at, settings.alpha).sum() <= DIVERGED * bound:
+        stable = stable_rate(rows, batch_size, settings.alpha, rng)
+        raise ValueError(
+            f"solver='sgd' diverged with lr={lr * before.lr_factor:.3g}; the chunk was not learnt. With "
+            f"batch_size={batch_size}, steps on it are stable up to about lr={2 * stable:.3g}."
+        )
+    return replace(
+        before,
+        last=to_original(*at.last, scaling),
+        predicting=to_original(*at.predicting, scaling),
+        moments=moments,
+        n_steps=at.n_steps,
+        lr=lr,
+        batch_size=batch_size,
+        converged=False,
+        curvature=None,
+        lr_factor=next_lr / lr,
+        stable_lr=stable,
+    )

@@ -10,23 +10,30 @@ the rows, so that it forgets as fast as they do.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
 
+from .._rows.chunk import Chunk
 from .._rows.in_memory import centred
 from .._statistics.blocks import row_blocks
 from .._statistics.factor import Factored, factored
 from .._statistics.linalg import divide, dot
 from .._statistics.moments import Moments, column_moments, merge_columns
-from .._statistics.scaling import Units
+from .._statistics.scaling import Scaling, scaling_of
+from .._statistics.second_moments import SecondMoments, standardized
 from .._statistics.sketch import DENSE_FEATURES, count_sketch, n_buckets
-from .preconditioner import Identity, Spectral
+from .preconditioner import Identity, Spectral, of_gram
+from .problem import ModelState, Settings
 
 # Steps of c/t forget the start like t^-c, and c up to 2.4 times too long or 0.5 too short (a sketched P) does no harm:
 # averaged with weights t, c = 3 costs 36 * integral of (x - x^2)^2 over [0, 1] = 1.2 times the least possible excess risk.
 STEP = 3.0
+# Rows per step that "auto" stands for. Without a preconditioner it is the number of steps that counts.
+BATCH_SIZE = 512
+BATCH_SIZE_WITHOUT_P = 32
 # Rows that wait before they are added to the sketch, all at once, into a new copy of it.
 WAITING_ROWS = 512
 # Once there have been so many rows per bucket, only a sample of the chunks enters the sketch, with larger weights.
@@ -63,7 +70,7 @@ class Seen(NamedTuple):
 
     x: Moments
     y: Moments
-    units: Units
+    scaling: Scaling
 
 
 class Plan(NamedTuple):
@@ -73,6 +80,51 @@ class Plan(NamedTuple):
     batch_size: int
     lr: float | None  # None: steps of length 3/t
     seen: Callable[[Moments, Moments], Seen]  # with the units that these moments make
+
+
+def learn(chunk: Chunk, before: ModelState, moments: SecondMoments, settings: Settings) -> ModelState:
+    """The state after one pass of steps over a chunk; `moments` are those of all rows so far, the chunk included."""
+
+    def seen(x: Moments, y: Moments) -> Seen:
+        return Seen(x, y, scaling_of(x, y, settings.fit_intercept, settings.standardize))
+
+    # A copy: moments keep their scale once it is asked for, and a call that fails changes no byte.
+    known = seen(replace(before.moments.x), replace(before.moments.y))
+    now = seen(moments.x, moments.y)
+    rng, order = before.order(len(chunk.y), settings.shuffle)
+    curvature = before.curvature
+    if curvature is None:
+        curvature = first_curvature(before.moments, known, now, settings)
+    batch_size = settings.batch_size
+    if batch_size == "auto":
+        without_P = curvature.sketch is None and isinstance(curvature.P, Identity)
+        batch_size = BATCH_SIZE_WITHOUT_P if without_P else BATCH_SIZE
+    lr = None if settings.lr == "auto" else float(settings.lr)
+    plan = Plan(settings.alpha, batch_size, lr, seen)
+    w = np.ones(len(chunk.y)) if chunk.w is None else chunk.w
+    slopes = Slopes(before.last[0], before.predicting[0])
+    slopes, curvature = learnt(chunk.X, chunk.y, w, order, slopes, curvature, known, now, plan, rng)
+    last, predicting = [(coef, now.scaling.y_mean - now.scaling.x_mean @ coef) for coef in slopes]
+    return replace(
+        before,
+        last=last,
+        predicting=predicting,
+        moments=moments,
+        n_steps=before.n_steps + -(-len(chunk.y) // batch_size),
+        lr=STEP * min(batch_size, len(chunk.y)) / now.x.n_rows if lr is None else lr,
+        batch_size=batch_size,
+        converged=False,
+        curvature=curvature,
+    )
+
+
+def first_curvature(moments: SecondMoments, before: "Seen", now: "Seen", settings: Settings) -> "Curvature":
+    """What the second moments of the rows so far tell of the Hessian, if they were kept."""
+    if moments.xx is None or moments.x.n_rows == 0:
+        return initial_curvature(now.x, settings.preconditioner)
+    zz = standardized(moments, before.scaling).zz
+    assert zz is not None
+    return curvature_of_fit(of_gram(zz, settings.alpha), moments.x, before.scaling)
 
 
 def learnt(X, y, w, order, slopes, curvature, before, now, plan, rng) -> tuple[Slopes, Curvature]:
@@ -86,7 +138,7 @@ def learnt(X, y, w, order, slopes, curvature, before, now, plan, rng) -> tuple[S
         return learnt_in_parts(X, y, w, order, slopes, curvature, before, plan, rng)
     if rescaled:
         slopes, curvature = newton_step(X, y, w, slopes, curvature, before, now, plan, rng)
-    curvature = with_rows(curvature, X, w, before.x, now.x, rng)
+    curvature = add_rows(curvature, X, w, before.x, now.x, rng)
     if rescaled and curvature.sketch is not None:
         return slopes, curvature
     if is_stale(curvature, before, now):
@@ -106,25 +158,25 @@ def learnt_in_parts(X, y, w, order, slopes, curvature, before, plan, rng):
     return slopes, curvature
 
 
-def unseen(first, choice):
+def initial_curvature(first, choice):
     """The curvature before any row; `first` are the moments of the first chunk."""
     d = len(first.mean)
     sketch = None if choice is None or d > DENSE_FEATURES else np.zeros((n_buckets(d), d + 1))
     return Curvature(first.mean, sketch, (), 0, 0.0, Identity(), first.scale, 0.0)
 
 
-def curvature_of_fit(P, moments, units):
+def curvature_of_fit(P, moments, scaling):
     """The curvature after a fit: rows whose Gram matrix is P stand for its rows."""
     rows = None
     if isinstance(P, (Factored, Spectral)):
-        rows = np.sqrt(moments.weight) * P.root * units.x_scale
+        rows = np.sqrt(moments.weight) * P.root * scaling.x_scale
         # Of a constant column P knows the penalty only, in units that will not be its own.
         rows[:, moments.is_constant] = 0.0
         rows = np.hstack([rows, np.zeros((len(rows), 1))])
-    return Curvature(moments.mean, rows, (), 0, moments.weight, P, units.x_scale, 0.0)
+    return Curvature(moments.mean, rows, (), 0, moments.weight, P, scaling.x_scale, 0.0)
 
 
-def news(before, now):
+def share_of_new_rows(before, now):
     """Share (d,) of the rows since the moments `before` in the sum of squares of each column about its mean.
 
     Of a constant column it is their share in the weight.
@@ -134,7 +186,7 @@ def news(before, now):
     return np.where(now.var > 0, divide(new, now.var), 1 - old_weight)
 
 
-def with_rows(curvature, X, w, before, now, rng):
+def add_rows(curvature, X, w, before, now, rng):
     """The curvature with the rows X (c, d) of weights w (c,) in it, or waiting, or passed over.
 
     `before` and `now` are the moments without and with them. In a steady stream a chunk is drawn with the probability of
@@ -143,7 +195,7 @@ def with_rows(curvature, X, w, before, now, rng):
     """
     if curvature.sketch is None:
         return curvature
-    most = max(news(before, now).max(), w.sum() / now.weight)
+    most = max(share_of_new_rows(before, now).max(), w.sum() / now.weight)
     allowed, n_rows = ROWS_PER_BUCKET * n_buckets(len(curvature.origin)) * most, (1 - most) * len(w)
     if allowed < n_rows:
         if rng.random() * n_rows > allowed:
@@ -153,10 +205,10 @@ def with_rows(curvature, X, w, before, now, rng):
     n_waiting = curvature.n_waiting + len(w)
     sketched_weight = curvature.sketched_weight + w.sum()
     curvature = curvature._replace(waiting=waiting, n_waiting=n_waiting, sketched_weight=sketched_weight)
-    return sketched(curvature, rng) if n_waiting >= WAITING_ROWS else curvature
+    return flush_pending(curvature, rng) if n_waiting >= WAITING_ROWS else curvature
 
 
-def sketched(curvature, rng):
+def flush_pending(curvature, rng):
     """The curvature with all waiting rows in its sketch."""
     if not curvature.waiting:
         return curvature
@@ -193,16 +245,16 @@ def is_stale(curvature, before, now):
 
 def own_scale(curvature, seen):
     """The units (d,) that P is made in. One that knows no rows has no scales but those of the penalty."""
-    return seen.units.x_scale if curvature.sketch is None else seen.x.scale
+    return seen.scaling.x_scale if curvature.sketch is None else seen.x.scale
 
 
 def refreshed(curvature, now, alpha, rng):
     """The curvature with P made anew from all rows so far, in the units of the moment."""
     scale = own_scale(curvature, now)
     if curvature.sketch is not None:
-        curvature = sketched(curvature, rng)
-        rows = scaled_sketch(curvature, now.units.x_mean, scale)
-        curvature = curvature._replace(P=factored(rows.T @ rows, alpha * (now.units.x_scale / scale) ** 2))
+        curvature = flush_pending(curvature, rng)
+        rows = scaled_sketch(curvature, now.scaling.x_mean, scale)
+        curvature = curvature._replace(P=factored(rows.T @ rows, alpha * (now.scaling.x_scale / scale) ** 2))
     return curvature._replace(scale=scale, weight=now.x.weight)
 
 
@@ -224,22 +276,22 @@ def newton_step(X, y, w, slopes, curvature, before, now, plan, rng):
     Without a sketch only the coefficients of columns that have changed are moved.
     """
     scale, old_weight = own_scale(curvature, now), before.x.weight / now.x.weight
-    T, s = centred(X, np.arange(len(y)), now.units.x_mean), w[:, None] / now.x.weight
+    T, s = centred(X, np.arange(len(y)), now.scaling.x_mean), w[:, None] / now.x.weight
     moved = is_awake(before, now) | (scale > 2 * curvature.scale)
-    mean_row = np.sqrt(old_weight) * (before.units.x_mean - now.units.x_mean)[None]
-    mean_target = np.sqrt(old_weight) * (before.units.y_mean - now.units.y_mean)
+    mean_row = np.sqrt(old_weight) * (before.scaling.x_mean - now.scaling.x_mean)[None]
+    mean_target = np.sqrt(old_weight) * (before.scaling.y_mean - now.scaling.y_mean)
     if curvature.sketch is not None:
         moved[:] = True
-        curvature = sketched(curvature, rng)
-        Z = scaled_sketch(curvature, before.units.x_mean, scale)
+        curvature = flush_pending(curvature, rng)
+        Z = scaled_sketch(curvature, before.scaling.x_mean, scale)
         gram = old_weight * Z.T @ Z + (mean_row / scale).T @ (mean_row / scale)
         for rows in row_blocks(*X.shape):
             Z = np.asarray(T[rows]) / scale
             gram += Z.T @ (s[rows] * Z)
-        curvature = curvature._replace(P=factored(gram, plan.alpha * (now.units.x_scale / scale) ** 2))
-    penalty = plan.alpha * (1 - old_weight) * now.units.x_scale[:, None] ** 2
+        curvature = curvature._replace(P=factored(gram, plan.alpha * (now.scaling.x_scale / scale) ** 2))
+    penalty = plan.alpha * (1 - old_weight) * now.scaling.x_scale[:, None] ** 2
     coef = np.hstack(slopes)
-    residual = T @ coef - np.tile(y - now.units.y_mean, 2)
+    residual = T @ coef - np.tile(y - now.scaling.y_mean, 2)
     mean_residual = mean_row @ coef - np.tile(mean_target, 2)
     g = T.T @ (s * residual) + mean_row.T @ mean_residual + penalty * coef
     p = moved[:, None] * curvature.P.solve(g / scale[:, None]) / scale[:, None]
@@ -261,14 +313,14 @@ def stream_chunk(X, y, w, order, slopes, curvature, before, now, plan):
     what late rows alone tell, where the average then forgets the iterates that came before these. Without a sketch the
     share of late rows in the variance of each column stands for it, and where rows are few, 1.
     """
-    units, seen = now.units, before.x.weight
-    scale, penalty = curvature.scale[:, None], plan.alpha * units.x_scale[:, None] ** 2
+    scaling, seen = now.scaling, before.x.weight
+    scale, penalty = curvature.scale[:, None], plan.alpha * scaling.x_scale[:, None] ** 2
     few = now.x.n_rows < FEW_ROWS * len(scale)
-    late = np.ones_like(scale) if few else news(before.x, now.x)[:, None] * now.x.weight / w.sum()
+    late = np.ones_like(scale) if few else share_of_new_rows(before.x, now.x)[:, None] * now.x.weight / w.sum()
     coef, mean = slopes
     for start in range(0, len(order), plan.batch_size):
         rows = order[start : start + plan.batch_size]
-        T, v, s = centred(X, rows, units.x_mean), y[rows] - units.y_mean, w[rows, None]
+        T, v, s = centred(X, rows, scaling.x_mean), y[rows] - scaling.y_mean, w[rows, None]
         weight = s.sum()
         seen, s = seen + weight, s / weight
         g = T.T @ (s * (T @ coef - v)) + penalty * coef

@@ -44,8 +44,8 @@ def refined(rows: Rows, beta: np.ndarray, P: Any, settings: Settings, monitor: A
 
     The epoch by which `beta` was found has been counted.
     """
-    found = minimise(rows, beta, P, rows.n_rows, 1.0, settings, None, monitor)
-    return replace(found, n_steps=found.n_steps + 1)
+    solution = minimise(rows, beta, P, rows.n_rows, 1.0, settings, None, monitor)
+    return replace(solution, n_steps=solution.n_steps + 1)
 
 
 def resolved_batch_size(batch_size: int | str, rows: Rows, P: Any) -> int:
@@ -97,40 +97,40 @@ def minimise(
     for _ in range(monitor.n_epochs, settings.max_iter):
         monitor.begin_epoch()
         # The last epoch is one full-batch step, which costs little and takes most of what is left.
-        landing = near(distance, tol)
-        size = rows.n_rows if landing else batch_size
+        final_step = within_tol(distance, tol)
+        size = rows.n_rows if final_step else batch_size
         v = -Pg if size >= rows.n_rows else rows.epoch(size, g, alpha, P.solve, lr, rng)
         n_steps += -(-rows.n_rows // size)
         v, lr = safeguarded(v, lr, g, Pg)
         p, Hp, pHp = conjugate(v, directions, rows, alpha)
-        t = -divide(dot(g, p), pHp)
-        if size < rows.n_rows and np.all(t < 0.1):
-            lr = lower(lr)
-        beta, g, loss = beta + t * p, g + t * Hp, loss - t**2 * pHp / 2
+        step_length = -divide(dot(g, p), pHp)
+        if size < rows.n_rows and np.all(step_length < 0.1):
+            lr = cut_rate(lr)
+        beta, g, loss = beta + step_length * p, g + step_length * Hp, loss - step_length**2 * pHp / 2
         directions = [*directions[1 - memory :], (p, Hp, pHp)]
-        decreases = [*decreases[1 - MEMORY :], t**2 * pHp / 2]
+        decreases = [*decreases[1 - MEMORY :], step_length**2 * pHp / 2]
         distance, Pg = distance_to_minimiser(g, P, decreases)
-        if not landing and near(distance, worth_a_check(tol, checked, rounding)):
+        if not final_step and within_tol(distance, recheck_threshold(tol, checked, rounding)):
             # Rounding errors accumulate in the updated gradient: it is computed anew before the test of convergence.
             before, (g, loss) = g, gradient_and_loss(rows, beta, alpha)
             rounding, _ = distance_to_minimiser(g - before, P, [])
             last, (distance, Pg) = checked, distance_to_minimiser(g, P, decreases)
             # A distance that no longer shrinks, and is no more than the errors that g had gathered, is noise.
             noise = (distance > last / 2) & (distance < np.minimum(2 * rounding, MOST_NOISE))
-            exhausted = bool(noise.any()) and near(np.where(noise, 0.0, distance), tol)
+            exhausted = bool(noise.any()) and within_tol(np.where(noise, 0.0, distance), tol)
             checked = distance
-            if not near(distance, tol) or np.any(rounding > distance / 10):
+            if not within_tol(distance, tol) or np.any(rounding > distance / 10):
                 directions = []  # They are no longer conjugate to the digits that are left.
         # y is centred like z, so its intercept is 0 from the start.
         last_point = (beta, np.zeros(beta.shape[1]))
-        found = Solution(last_point, last_point, n_steps, lr, batch_size, False, P)
-        arrived = exhausted or (landing and near(distance, tol))
-        if monitor(found, *found.last, loss, distance) or arrived:
+        solution = Solution(last_point, last_point, n_steps, lr, batch_size, False, P)
+        arrived = exhausted or (final_step and within_tol(distance, tol))
+        if monitor(solution, *solution.last, loss, distance) or arrived:
             break
     else:
-        if tol is not None and not (exhausted or near(distance, tol)):
-            return replace(found, warning=unfinished(distance, settings))
-    return replace(found, converged=exhausted or near(distance, tol))
+        if tol is not None and not (exhausted or within_tol(distance, tol)):
+            return replace(solution, warning=unfinished(distance, settings))
+    return replace(solution, converged=exhausted or within_tol(distance, tol))
 
 
 def unfinished(distance: np.ndarray, settings: Settings) -> str:
@@ -141,12 +141,12 @@ def unfinished(distance: np.ndarray, settings: Settings) -> str:
     )
 
 
-def near(distance, tol):
+def within_tol(distance, tol):
     """Whether every target is within `tol`; never, if that is None."""
     return tol is not None and bool(np.all(distance <= tol))
 
 
-def worth_a_check(tol, checked, rounding):
+def recheck_threshold(tol, checked, rounding):
     """The distance (t,) at which to compute g anew: `tol`, or where it may consist of rounding errors.
 
     `checked` and `rounding` are the distance, and what of it was rounding errors, when g last came from the data.
@@ -166,10 +166,10 @@ def safeguarded(v, lr, g, Pg):
         failed = ~((dot(g, v) < 0) & (np.abs(v).max(axis=0) < HUGE)) & g.any(axis=0)
     if not failed.any():
         return v, lr
-    return np.where(failed, -Pg, v), lower(lr)
+    return np.where(failed, -Pg, v), cut_rate(lr)
 
 
-def lower(lr):
+def cut_rate(lr):
     """A quarter of the learning rate, but not 0."""
     return max(lr / 4, np.finfo(float).tiny)
 

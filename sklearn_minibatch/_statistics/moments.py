@@ -11,7 +11,7 @@ from .blocks import in_threads, large_blocks, row_blocks
 
 # The least variance that keeps its digits. A column that varies by less has the variance LOST, never that of a constant.
 LEAST_VAR = np.finfo(float).tiny
-LOST = 2.0**-1064
+UNDERFLOWED = 2.0**-1064
 # Smaller sums of weights may have lost digits.
 TINY_WEIGHT = LEAST_VAR / np.finfo(float).eps
 # Rounding errors are bounded as if so many rows were summed one by one. Moments of blocks are merged, so it is rarely more.
@@ -48,10 +48,10 @@ class Moments:
         The bound is that of Chan, Golub and LeVeque (1983), in the form of scikit-learn's StandardScaler.
         """
         error = min(self.n_rows, SUMMED_ROWS) * np.finfo(float).eps
-        return (self.var <= error * self.var + (error * self.mean) ** 2) | self.is_lost
+        return (self.var <= error * self.var + (error * self.mean) ** 2) | self.is_underflowed
 
     @property
-    def is_lost(self):
+    def is_underflowed(self):
         """Mask (d,) of the columns that vary, but by less than a variance can tell."""
         return (self.var > 0) & (self.var < LEAST_VAR)
 
@@ -75,7 +75,7 @@ def merge_columns(a, b):
         mean, rest = rounded_sum(a.mean, a.rest + share * delta)
         var = a.var + share * (b.var - a.var + (1 - share) * delta**2)
     varies = (a.var > 0) | (b.var > 0) | (delta != 0)
-    return Moments(n_rows, weight, mean, np.where(varies & (var < LEAST_VAR), LOST, var), rest)
+    return Moments(n_rows, weight, mean, np.where(varies & (var < LEAST_VAR), UNDERFLOWED, var), rest)
 
 
 def difference_of_means(a: Moments, b: Moments) -> np.ndarray:
@@ -97,10 +97,10 @@ def column_moments(X, weight=None, n_jobs=1):
         # Distances to the first row, as for dense rows: the mean of a constant column is then exact.
         origin = np.where(is_full(X), X[[0]].toarray()[0], 0.0)
         shifted, _ = centred_where_full(X, origin)
-        mean, var = mean_variance_axis(shifted, axis=0, weights=None if weight is None else handy(weight))
+        mean, var = mean_variance_axis(shifted, axis=0, weights=None if weight is None else rescaled_weights(weight))
         mean = origin + mean.astype(float)
         # Rounding can take the variance of a constant column below 0. One of zeros only is constant.
-        var = marked(np.maximum(var.astype(float), 0.0), X, among=mean != 0)
+        var = flag_underflow(np.maximum(var.astype(float), 0.0), X, among=mean != 0)
         return Moments(n_rows, total, mean, var)
 
     def of_block(block):
@@ -115,7 +115,7 @@ def _dense_moments(X, weight):
     total = total_weight(X, weight)
     if len(X) == 1:
         return Moments(1, total, X[0].astype(float), np.zeros(X.shape[1]))
-    w = np.ones(len(X)) if weight is None else handy(weight)
+    w = np.ones(len(X)) if weight is None else rescaled_weights(weight)
     # Who uses what overflowed has to look. Threads do not inherit this setting.
     with np.errstate(over="ignore", invalid="ignore"):
         # Distances to a row: the mean of a constant column is then exact and its variance exactly 0. One of great weight is
@@ -128,7 +128,7 @@ def _dense_moments(X, weight):
         np.square(shifted, out=shifted)
         var = np.maximum(w @ shifted / w.sum() - residual**2, 0.0)
         mean, rest = rounded_sum(origin.astype(float), offset + residual)
-        return Moments(len(X), total, mean, marked(var, X), rest)
+        return Moments(len(X), total, mean, flag_underflow(var, X), rest)
 
 
 def is_full(X):
@@ -155,16 +155,16 @@ def total_weight(X, weight):
         return float(X.shape[0] if weight is None else weight.sum())
 
 
-def handy(weight):
+def rescaled_weights(weight):
     """The weights (n,) times a power of two: their products with squares keep clear of the bounds of float64."""
     return np.ldexp(weight, -np.frexp(weight.max())[1])
 
 
-def marked(var, X, among=True):
+def flag_underflow(var, X, among=True):
     """Variances (d,) of the columns of X, and LOST where one of those `among` varies by less than they can tell."""
     small = np.flatnonzero((var < LEAST_VAR) & among)
     if len(small):
         extremes = [of(axis=0) for of in (X[:, small].min, X[:, small].max)]
         least, most = [np.ravel(row.toarray()) if sparse.issparse(row) else row for row in extremes]
-        var[small] = np.where(least < most, LOST, 0.0)
+        var[small] = np.where(least < most, UNDERFLOWED, 0.0)
     return var

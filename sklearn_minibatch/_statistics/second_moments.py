@@ -17,15 +17,15 @@ from .moments import (
     centred_where_full,
     column_moments,
     difference_of_means,
-    handy,
+    flag_underflow,
     is_full,
-    marked,
     merge_columns,
     no_moments,
+    rescaled_weights,
     rounded_sum,
     total_weight,
 )
-from .scaling import Units
+from .scaling import Scaling
 from .sketch import Sketch
 
 # Where rows come in chunks their number is not known beforehand; up to so many columns, d^2 numbers are worth it.
@@ -114,11 +114,16 @@ def second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None, n_jobs: int
     return reduce(merge, in_threads(of_block, blocks, n_jobs))
 
 
+def without_products(X: Any, y: np.ndarray, weight: np.ndarray | None, n_jobs: int = 1) -> SecondMoments:
+    """The moments of the columns alone."""
+    return SecondMoments(column_moments(X, weight, n_jobs), column_moments(y, weight))
+
+
 def dense_second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> SecondMoments:
     """The same of rows that are dense, or dense enough, in one thread."""
     if X.shape[0] == 1:
         return of_one_row(as_array(X)[0].astype(float), y[0], total_weight(X, weight))
-    w = None if weight is None else handy(weight)
+    w = None if weight is None else rescaled_weights(weight)
     origin = origin_near(X, y, w)
     moments = centred_products(X, y, w, origin)
     offset = np.concatenate([moments.x.mean, moments.y.mean]) - origin
@@ -127,8 +132,8 @@ def dense_second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> Se
     if far.any():
         moments = centred_products(X, y, w, np.where(far, origin + offset, origin))
     total = total_weight(X, weight)
-    x_moments = replace(moments.x, weight=total, var=marked(moments.x.var, X))
-    y_moments = replace(moments.y, weight=total, var=marked(moments.y.var, y))
+    x_moments = replace(moments.x, weight=total, var=flag_underflow(moments.x.var, X))
+    y_moments = replace(moments.y, weight=total, var=flag_underflow(moments.y.var, y))
     return moments._replace(x=x_moments, y=y_moments)
 
 
@@ -228,7 +233,7 @@ def sparse_second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> S
     offset = np.where(full, 0.0, x.mean)
     if np.any((offset**2 > FAR * x.var) & ~x.is_constant):
         return dense_second_moments(X, y, weight)
-    share = np.full(n, 1 / n) if weight is None else handy(weight) / handy(weight).sum()
+    share = np.full(n, 1 / n) if weight is None else rescaled_weights(weight) / rescaled_weights(weight).sum()
     weighted = T.copy()
     weighted.data *= np.repeat(share, np.diff(T.indptr))
     v = y - y_moments.mean
@@ -243,7 +248,7 @@ def sparse_second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> S
     return SecondMoments(x, y_moments, xy, xx)
 
 
-def standardized(moments: SecondMoments, scaling: Units) -> Standardized:
+def standardized(moments: SecondMoments, scaling: Scaling) -> Standardized:
     """The products in scaled units; those of z with itself are None where `moments` has only a sketch of them."""
     assert moments.xy is not None
     x_offset = (moments.x.mean - scaling.x_mean) / scaling.x_scale

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from .blocks import row_blocks
-from .moments import Moments, centred_where_full, column_moments, handy, marked
+from .moments import Moments, centred_where_full, column_moments, flag_underflow, rescaled_weights
 from .second_moments import SecondMoments
 from .sketch import DENSE_FEATURES, Sketch, count_sketch, n_buckets
 
@@ -33,7 +33,7 @@ def sparse_sketch(X: Any, w: np.ndarray, y: Moments, r: np.ndarray, n_before: in
     """The same of CSR rows, with the residuals r of y from its mean; about 0 in columns with zeros."""
     x = column_moments(X, w)
     n_rows, d = X.shape
-    share = handy(w) / handy(w).sum()
+    share = rescaled_weights(w) / rescaled_weights(w).sum()
     # The mean of r is 0 but for rounding, which counts where the columns or y are far from 0.
     T, mean = centred_where_full(X, x.mean)
     covariance = T.T @ (share[:, None] * r) - np.outer(mean, share @ r)
@@ -50,7 +50,7 @@ def dense_sketch(X: np.ndarray, w: np.ndarray, y: Moments, r: np.ndarray, n_befo
     n_rows, d = X.shape
     # Sums of squares about it lose no digits, and those of a constant column are exactly 0.
     origin = np.median(X[:15], axis=0) if w.min() == w.max() else X[w.argmax()]
-    weight, w = float(w.sum()), handy(w)
+    weight, w = float(w.sum()), rescaled_weights(w)
     targets = w[:, None] * np.column_stack([np.ones(n_rows), r])
     products, squares, sums = np.zeros((d + 1, targets.shape[1])), np.zeros(d), []
     blocks = row_blocks(n_rows, d + 1)
@@ -66,7 +66,7 @@ def dense_sketch(X: np.ndarray, w: np.ndarray, y: Moments, r: np.ndarray, n_befo
             sums.append(summed(T, rows_per_sum(d, n_before + rows.start)))
     products /= w.sum()
     offset = products[:d, 0]
-    var = marked(np.maximum(squares / w.sum() - offset**2, 0.0), X)
+    var = flag_underflow(np.maximum(squares / w.sum() - offset**2, 0.0), X)
     x = Moments(n_rows, weight, origin + offset, var)
     covariance = products[:d, 1:] - np.outer(offset, products[d, 1:])
     sketch = Sketch(origin, None, np.vstack(sums) / np.sqrt(w.sum())).folded() if sums else None

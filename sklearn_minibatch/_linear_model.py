@@ -1,0 +1,176 @@
+"""What the estimators have in common: a linear model with its scaler inside, which predicts and is saved."""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ClassVar, TypeAlias, TypeVar, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
+from sklearn.metrics import r2_score
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ._data.evaluation import chunks_to_score, predicted_chunks, r2_of_chunks
+from ._data.load import worker_copy
+from ._data.refusals import check_kinds, naming_text
+from ._data.source import ChunkSource, check_alone, holds_chunks, is_dask
+from ._run.state import from_state, to_state
+from ._statistics.second_moments import SecondMoments
+
+Rows: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
+Floats: TypeAlias = NDArray[np.floating]
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def checking_parameters(method: Method) -> Method:
+    """`method` in scikit-learn's context of a fit, which is untyped; with the type it had."""
+    return _fit_context(prefer_skip_nested_validation=True)(method)
+
+
+class ScaledLinearModel(RegressorMixin, BaseEstimator):
+    """A fitted linear model in original units, and the moments of the columns it was fitted to."""
+
+    coef_: Floats
+    intercept_: float | Floats
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+
+    fit_intercept: bool
+    standardize: bool
+    _single_target: bool
+    _predicting: tuple[Floats, Floats]
+    _moments: SecondMoments
+
+    # The attributes of every fitted model, by which a saved one is known to be whole. A copy that can only predict, as on
+    # the workers of a cluster, lacks the first.
+    _fitted: ClassVar[tuple[str, ...]]
+
+    _doc_link_module = "sklearn_minibatch"
+    _doc_link_template = "https://sklearn-minibatch.readthedocs.io/en/stable/api.html#{estimator_module}.{estimator_name}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return to_state(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        needed = [*self._get_param_names(), *(self._fitted if self._fitted[0] in state else ())]
+        super().__setstate__(from_state(state, needed))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.target_tags.multi_output = True
+        return tags
+
+    @overload
+    def predict(self, X: ChunkSource | Iterator[Any]) -> Iterator[Floats]: ...
+
+    @overload
+    def predict(self, X: Rows) -> Floats: ...
+
+    def predict(self, X: Any) -> Any:
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
+            Rows. A source, as in `fit`, may also be an iterator that is read once; its chunks are tuples that begin with X,
+            or are X alone.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets), or iterator over such arrays
+            ``X @ coef_.T + intercept_``; lazy, if X is a Dask collection. Of a source, an iterator over the predictions of
+            one chunk after the other, each read when it is asked for. A warning says so if some are not finite.
+
+        Raises
+        ------
+        NotFittedError
+            If there was no `fit` or `partial_fit`.
+        ValueError
+            If X has other columns, NaN or infinity; of a source, when that chunk is reached.
+        """
+        check_is_fitted(self)
+        n_targets = None if self.coef_.ndim == 1 else len(self.coef_)
+        if is_dask(X):
+            from ._data.dask import predict_lazily
+
+            return predict_lazily(worker_copy(self).predict, X, n_targets)
+        if holds_chunks(X):
+            return predicted_chunks(worker_copy(self).predict, X, n_targets)
+        check_kinds(X=X)
+        with np.errstate(over="ignore", invalid="ignore"), naming_text(X):
+            X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+            predictions = X @ self.coef_.T + self.intercept_
+        if not np.isfinite(predictions).all():
+            warnings.warn(
+                "Some predictions are not finite: there, X is too large for the coefficients.", UserWarning, stacklevel=2
+            )
+        return predictions
+
+    def score(self, X: Rows | Iterable[Any], y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+        """R^2 of the predictions: 1 for perfect ones, 0 for those of the mean of y.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
+            Rows, as in `fit`, wherever they are. A source is read once, and may be an iterator.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Targets; left out for a source, which has its own.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights; those of a source are in its chunks.
+
+        Returns
+        -------
+        score : float
+            As by `sklearn.metrics.r2_score`, with several targets the mean over them. It is computed at once, also of Dask
+            collections.
+
+        Raises
+        ------
+        NotFittedError
+            If there was no `fit` or `partial_fit`.
+        ValueError
+            If X, y or the weights are not as above.
+        """
+        check_is_fitted(self)
+        check_alone(X, y, "score")
+        chunks = chunks_to_score(self, X, y, sample_weight)
+        if chunks is not None:
+            return r2_of_chunks(chunks, self)
+        if y is None:
+            raise ValueError("score(X, y) requires y to be passed, but the target y is None.")
+        check_kinds(y=y, sample_weight=sample_weight)
+        return float(r2_score(y, self.predict(X), sample_weight=sample_weight))
+
+    @property
+    def scaler_(self) -> StandardScaler:
+        """The moments of the columns as a StandardScaler."""
+        check_is_fitted(self, "_moments")
+        moments = self._moments.x
+        scaler = StandardScaler(with_mean=self.fit_intercept, with_std=self.standardize)
+        scaler.mean_, scaler.var_ = moments.mean.copy(), moments.var.copy()
+        scaler.scale_ = moments.scale.copy() if self.standardize else np.ones(len(moments.mean))
+        scaler.n_samples_seen_ = moments.n_rows if moments.is_unweighted else moments.weight
+        scaler.n_features_in_ = self.n_features_in_
+        if hasattr(self, "feature_names_in_"):
+            scaler.feature_names_in_ = self.feature_names_in_
+        return scaler
+
+    def _show(self, predicting: tuple[Floats, Floats], moments: SecondMoments) -> None:
+        """Show the parameters that predict in the shapes and under the names of scikit-learn, if they are finite."""
+        if not all(np.isfinite(part).all() for part in predicting):
+            raise ValueError(
+                "The coefficients have left the range of floating-point numbers: the values of X, or their units next to "
+                "those of y, lie too many orders of magnitude apart. Divide columns by constants, or take a larger alpha."
+            )
+        self._predicting = predicting
+        self._moments = moments
+        self.coef_, self.intercept_ = self._in_shape(*predicting)
+
+    def _in_shape(self, coef: Floats, intercept: Floats) -> tuple[Floats, float | Floats]:
+        """Coefficients (d, t) and intercept (t,) in the shapes of `coef_` and `intercept_`."""
+        if self._single_target:
+            return coef[:, 0].copy(), float(intercept[0])
+        return coef.T.copy(), intercept.copy()
