@@ -15,19 +15,41 @@ from .rows import Size
 from .targets import TARGETS
 
 # Problems, seconds that a peer may spend on one before it is timed, and repeats.
-COMPARISONS = {"tiny": (problems.tiny, 0.02, 1), "short": (problems.short, 2.0, 3), "full": (problems.full, 20.0, 5)}
+COMPARISONS = {
+    "tiny": (problems.tiny, 0.02, 1),
+    "short": (problems.short, 2.0, 3),
+    "full": (problems.full, 20.0, 5),
+}
 SIZES = {"tiny": Size(200, 1, 0.02), "short": Size(1, 5, 20.0), "full": Size(1, 15, 60.0)}
 
 
 def main():
     form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, formatter_class=form)
-    parser.add_argument("what", nargs="?", choices=["compare", "one_read", "targets", "page"], default="compare")
-    parser.add_argument("--tiny", dest="size", action="store_const", const="tiny", help="a smoke run, in seconds")
-    parser.add_argument("--full", dest="size", action="store_const", const="full", help="the long run")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=form
+    )
+    parser.add_argument(
+        "what", nargs="?", choices=["compare", "one_read", "targets", "page"], default="compare"
+    )
+    parser.add_argument(
+        "--tiny", dest="size", action="store_const", const="tiny", help="a smoke run, in seconds"
+    )
+    parser.add_argument(
+        "--full", dest="size", action="store_const", const="full", help="the long run"
+    )
     parser.add_argument("--only", default="", help="targets, or problems, whose name contains this")
-    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"), help="folder to write to, and to read from")
-    parser.add_argument("--clock", choices=list(timing.CLOCKS), default="wall", help="cpu: for a machine that others use too")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("docs/benchmarks"),
+        help="folder to write to, and to read from",
+    )
+    parser.add_argument(
+        "--clock",
+        choices=list(timing.CLOCKS),
+        default="wall",
+        help="cpu: for a machine that others use too",
+    )
     parser.set_defaults(size="short")
     options = parser.parse_args()
     timing.use(options.clock)
@@ -36,7 +58,9 @@ def main():
     elif options.what in ("one_read", "targets"):
         targets = one_read.TARGETS if options.what == "one_read" else TARGETS
         chosen = [target for target in targets if options.only in target.__name__]
-        report.targets(chosen, SIZES[options.size], options.size, options.out, bool(options.only), options.what)
+        report.targets(
+            chosen, SIZES[options.size], options.size, options.out, bool(options.only), options.what
+        )
     else:
         make, budget, repeats = COMPARISONS[options.size]
         chosen = [problem for problem in make() if options.only in problem.name]

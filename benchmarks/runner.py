@@ -25,8 +25,8 @@ class Trial(NamedTuple):
 class Line(NamedTuple):
     """A line of the CSV.
 
-    accuracy_target is one of `ACCURACIES`, with the first setting that reached it; "end", with the most accurate
-    setting; or empty, for every setting that was tried, once.
+    accuracy_target is one of `ACCURACIES`, with the first setting that reached it; "end", with the
+    most accurate setting; or empty, for every setting that was tried, once.
     """
 
     problem: str
@@ -80,11 +80,15 @@ def compare(problem, peers, budget, repeats):
     warm_up = sparse_rows(300, 40, entries=4) if problem.is_sparse else conditioned(300, 5)
     for peer in peers:
         try:
-            trial(peer, warm_up, peer.settings[0])  # imports and just-in-time compilation are not charged
+            trial(
+                peer, warm_up, peer.settings[0]
+            )  # imports and just-in-time compilation are not charged
             peer.prepare(problem)
             climbs.append(climb(peer, problem, budget))
         except Exception as error:
-            skipped.append(Skipped(problem.name, peer.name, f"{type(error).__name__}: {error}".splitlines()[0]))
+            skipped.append(
+                Skipped(problem.name, peer.name, f"{type(error).__name__}: {error}".splitlines()[0])
+            )
             print(f"  skipped: {peer.name} on {problem.name}: {skipped[-1].reason}", flush=True)
     tried = [each for trials in climbs for each in trials]
     lines = [line_of(problem, each, "", each.seconds, each.seconds, 1) for each in tried]
@@ -95,9 +99,14 @@ def compared(problem, climbs, budget, repeats):
     """`Line`s of the chosen settings, timed in turns; fits that took longer than the budget are not repeated."""
     picked = [(accuracy, each) for trials in climbs for accuracy, each in chosen(trials).items()]
     quick = list(dict.fromkeys(each for _, each in picked if each.seconds <= budget))
-    times = interleaved([partial(each.peer.fit, problem, each.setting) for each in quick], repeats, warm_up=False)
+    times = interleaved(
+        [partial(each.peer.fit, problem, each.setting) for each in quick], repeats, warm_up=False
+    )
     seconds = {each: (*pair, repeats) for each, pair in zip(quick, times.T, strict=True)}
-    return [line_of(problem, each, accuracy, *seconds.get(each, (each.seconds,) * 2 + (1,))) for accuracy, each in picked]
+    return [
+        line_of(problem, each, accuracy, *seconds.get(each, (each.seconds,) * 2 + (1,)))
+        for accuracy, each in picked
+    ]
 
 
 def line_of(problem, each, accuracy, median, least, repeats):

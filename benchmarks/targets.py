@@ -30,7 +30,9 @@ def textbook(problem, batch_size, lr):
     """Fits of solver "sgd" by max_iter."""
 
     def fit(max_iter):
-        model = MiniBatchRidgeSGD(solver="sgd", batch_size=batch_size, lr=lr, max_iter=max_iter, tol=None, random_state=0)
+        model = MiniBatchRidgeSGD(
+            solver="sgd", batch_size=batch_size, lr=lr, max_iter=max_iter, tol=None, random_state=0
+        )
         model.fit(problem.X, problem.y)
 
     return fit
@@ -40,7 +42,9 @@ def sgd_regressor(problem, lr):
     """Fits of `SGDRegressor` by max_iter."""
 
     def fit(max_iter):
-        model = SGDRegressor(learning_rate="constant", eta0=lr, max_iter=max_iter, tol=None, random_state=0)
+        model = SGDRegressor(
+            learning_rate="constant", eta0=lr, max_iter=max_iter, tol=None, random_state=0
+        )
         model.fit(problem.X, problem.y)
 
     return fit
@@ -54,7 +58,11 @@ def epochs(size):
         for batch_size, at_least in ((1, 1), (32, 1.5), (256, 4), (1024, 4)):
             fits = textbook(problem, batch_size, lr), sgd_regressor(problem, lr)
             seconds = epoch_seconds(fits, 2, 22, size.repeats)
-            yield times_faster(f"sgd epoch, {len(problem.y)} x {d}, batch {batch_size}, SGDRegressor", at_least, seconds)
+            yield times_faster(
+                f"sgd epoch, {len(problem.y)} x {d}, batch {batch_size}, SGDRegressor",
+                at_least,
+                seconds,
+            )
 
 
 def numpy_loop(problem, lr, alpha=1e-4):
@@ -72,7 +80,9 @@ def loop(size):
     for d in (10, 50, 100):
         problem = conditioned(size.rows(100_000), d)
         plain = partial(numpy_loop, problem, 0.1 / d)
-        seconds = epoch_seconds([textbook(problem, 1, 0.1 / d)], 2, 12, size.repeats, beside=[plain])
+        seconds = epoch_seconds(
+            [textbook(problem, 1, 0.1 / d)], 2, 12, size.repeats, beside=[plain]
+        )
         yield times_faster(f"sgd epoch, {len(problem.y)} x {d}, batch 1, NumPy loop", 15, seconds)
 
 
@@ -85,11 +95,15 @@ def reading(size):
             fit = partial(fit_epochs, problem, solver)
             read = [lambda X=problem.X, v=v: X @ v]
             what = f"{solver} epoch, {len(problem.y)} x {d}, batch 1024, X @ v"
-            yield times_its_time(what, at_most, epoch_seconds([fit], 2, 22, size.repeats, beside=read))
+            yield times_its_time(
+                what, at_most, epoch_seconds([fit], 2, 22, size.repeats, beside=read)
+            )
 
 
 def fit_epochs(problem, solver, max_iter):
-    model = MiniBatchRidgeSGD(solver=solver, batch_size=1024, max_iter=max_iter, tol=None, random_state=0)
+    model = MiniBatchRidgeSGD(
+        solver=solver, batch_size=1024, max_iter=max_iter, tol=None, random_state=0
+    )
     model.fit(problem.X, problem.y)
 
 
@@ -146,10 +160,19 @@ def krylov(size):
 
 def cholesky(size):
     """Fit to 1e-6 against the closed form."""
-    shapes = (100_000, 20, 4), (100_000, 50, 4), (100_000, 100, 4), (50_000, 200, 2), (50_000, 500, 2), (50_000, 1000, 2)
+    shapes = (
+        (100_000, 20, 4),
+        (100_000, 50, 4),
+        (100_000, 100, 4),
+        (50_000, 200, 2),
+        (50_000, 500, 2),
+        (50_000, 1000, 2),
+    )
     for n, d, at_most in shapes:
         problem = conditioned(size.rows(n), size.columns(d), 1e2)
-        yield cheap_to_accuracy(problem, "Ridge, cholesky", at_most, size if d < 500 else size.at_most(3))
+        yield cheap_to_accuracy(
+            problem, "Ridge, cholesky", at_most, size if d < 500 else size.at_most(3)
+        )
     for condition in (1e1, 1e2):
         problem = conditioned(size.rows(20_000), size.columns(2_000), condition)
         yield faster_to_accuracy(problem, "Ridge, cholesky", 1, size.at_most(2))
@@ -166,7 +189,9 @@ def tuned(size):
         runs = [partial(each.peer.fit, problem, each.setting) for each in (ours, theirs)]
         chosen = ", ".join(f"{name} {value}" for name, value in best_rate(problem).items())
         note = f"; {ours.error:.0e} left; theirs {theirs.error:.0e} after {theirs.setting} epochs, {chosen}"
-        yield times_faster(f"fit, {problem.name}, tuned SGDRegressor", 1, interleaved(runs, size.repeats), note)
+        yield times_faster(
+            f"fit, {problem.name}, tuned SGDRegressor", 1, interleaved(runs, size.repeats), note
+        )
 
 
 def sparse(size):
@@ -175,9 +200,14 @@ def sparse(size):
     for problem in (sparse_rows(n, d), movielens(n)):
         yield faster_to_accuracy(problem, "Ridge, sag", 5, size.at_most(1))
         X = problem.X
-        times = peak(MiniBatchRidgeSGD(random_state=0), problem) / (X.data.nbytes + X.indices.nbytes + X.indptr.nbytes)
+        times = peak(MiniBatchRidgeSGD(random_state=0), problem) / (
+            X.data.nbytes + X.indices.nbytes + X.indptr.nbytes
+        )
         yield Row(
-            f"peak memory of fit, {problem.name}", "O(nnz): <= 10x X", f"{plain(times, 2)}x X beyond X", bool(times <= 10)
+            f"peak memory of fit, {problem.name}",
+            "O(nnz): <= 10x X",
+            f"{plain(times, 2)}x X beyond X",
+            bool(times <= 10),
         )
 
 
@@ -186,7 +216,12 @@ def tfidf(size):
     words = text(size.rows(10_000))
     for alpha, standardize in ((1e-1, True), (1e-3, True), (1 / len(words.y), False)):
         columns = "standardised" if standardize else "as they are"
-        problem = replace(words, name=f"{words.name}, {columns}, alpha {alpha:.0e}", alpha=alpha, standardize=standardize)
+        problem = replace(
+            words,
+            name=f"{words.name}, {columns}, alpha {alpha:.0e}",
+            alpha=alpha,
+            standardize=standardize,
+        )
         yield faster_to_accuracy(problem, "Ridge, sparse_cg", 1, size.at_most(1))
 
 
@@ -219,11 +254,16 @@ def stream_anew(make, chunks):
 def small(size):
     """A small fit, and the import."""
     X, y = load_diabetes(return_X_y=True)
-    seconds = interleaved([lambda: MiniBatchRidgeSGD(random_state=0).fit(X, y)], 10 * size.repeats)[0, 0]
+    seconds = interleaved([lambda: MiniBatchRidgeSGD(random_state=0).fit(X, y)], 10 * size.repeats)[
+        0, 0
+    ]
     yield Row("fit, 442 x 10", "<= 3 ms", duration(seconds), bool(seconds <= 3e-3))
     code = "import time, sklearn.linear_model, sklearn.preprocessing as _; t = time.perf_counter(); import sklearn_minibatch"
     code += "; print(time.perf_counter() - t)"
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, check=True) for _ in range(size.repeats)]
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        for _ in range(size.repeats)
+    ]
     seconds = np.median([float(run.stdout) for run in runs])
     yield Row("import, beyond scikit-learn's", "<= 50 ms", duration(seconds), bool(seconds <= 0.05))
 
@@ -243,11 +283,24 @@ def memory(size):
     for n, d in ((200_000, 50), (50_000, 200)):
         problem = conditioned(size.rows(n), d)
         for solver in ("svrg", "sgd"):
-            models = [MiniBatchRidgeSGD(solver=solver, max_iter=k, tol=None, random_state=0) for k in (3, 30)]
+            models = [
+                MiniBatchRidgeSGD(solver=solver, max_iter=k, tol=None, random_state=0)
+                for k in (3, 30)
+            ]
             few, many = (peak(model, problem) / problem.X.nbytes for model in models)
-            yield Row(f"peak memory, {problem.name}, {solver}", "<= 1.3x X beyond X", f"{few:.3g}x", bool(few <= 1.3))
+            yield Row(
+                f"peak memory, {problem.name}, {solver}",
+                "<= 1.3x X beyond X",
+                f"{few:.3g}x",
+                bool(few <= 1.3),
+            )
             grown = f"{many - few:+.2g}x X from 3 to 30 epochs"
-            yield Row(f"growth of it with max_iter, {solver}", "<= 0.01x X", grown, bool(many - few <= 0.01))
+            yield Row(
+                f"growth of it with max_iter, {solver}",
+                "<= 0.01x X",
+                grown,
+                bool(many - few <= 0.01),
+            )
 
 
 def growth(size):
@@ -257,25 +310,45 @@ def growth(size):
     yield power_law("d", ds, [conditioned(size.rows(50_000), d) for d in ds], size)
     yield flat("n", ns, [conditioned(n, 50, 1e2) for n in ns])
     conditions = [10.0**k for k in range(1, 7)]
-    yield flat("condition number", conditions, [conditioned(size.rows(50_000), 50, c, alpha=1e-6) for c in conditions])
+    yield flat(
+        "condition number",
+        conditions,
+        [conditioned(size.rows(50_000), 50, c, alpha=1e-6) for c in conditions],
+    )
 
 
 def power_law(letter, values, problems, size):
     """Row for the power of n or d that the time grows with."""
-    seconds = interleaved([partial(fit_epochs, each, "svrg", 10) for each in problems], size.repeats)[0]
+    seconds = interleaved(
+        [partial(fit_epochs, each, "svrg", 10) for each in problems], size.repeats
+    )[0]
     power = np.polyfit(np.log(values), np.log(seconds), 1)[0] if len(set(values)) > 1 else np.nan
     what = f"seconds of 10 svrg epochs by {letter}"
     return Row(
-        what, f"{letter}^1.1 at most", f"{letter}^{power:.2f}", bool(power <= 1.1), (letter, values, "seconds", seconds)
+        what,
+        f"{letter}^1.1 at most",
+        f"{letter}^{power:.2f}",
+        bool(power <= 1.1),
+        (letter, values, "seconds", seconds),
     )
 
 
 def flat(name, values, problems):
     """Row for the epochs that the defaults take."""
-    models = [MiniBatchRidgeSGD(solver="svrg", alpha=each.alpha, random_state=0) for each in problems]
-    epochs = [model.fit(each.X, each.y).n_iter_ for model, each in zip(models, problems, strict=True)]
+    models = [
+        MiniBatchRidgeSGD(solver="svrg", alpha=each.alpha, random_state=0) for each in problems
+    ]
+    epochs = [
+        model.fit(each.X, each.y).n_iter_ for model, each in zip(models, problems, strict=True)
+    ]
     listed, level = ", ".join(map(str, epochs)), max(epochs) <= 2 * min(epochs)
-    return Row(f"epochs to tol by {name}", "flat: <= 2x the least", listed, level, (name, values, "epochs", epochs))
+    return Row(
+        f"epochs to tol by {name}",
+        "flat: <= 2x the least",
+        listed,
+        level,
+        (name, values, "epochs", epochs),
+    )
 
 
 TARGETS = (

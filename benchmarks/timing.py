@@ -10,7 +10,10 @@ clock = "wall"
 
 
 def now():
-    """Seconds on the clock in use. That of the processor is for busy machines, and for one thread."""
+    """Seconds on the clock in use.
+
+    That of the processor is for busy machines, and for one thread.
+    """
     return CLOCKS[clock]()
 
 
@@ -47,13 +50,16 @@ def interleaved(runs, repeats, warm_up=True):
 def epoch_seconds(fits, few, many, repeats, beside=()):
     """Median seconds (1, k) of one epoch of each `fit(max_iter)`, then of each call of `beside`.
 
-    (fit of `many` epochs - fit of `few`) / (many - few), of the same round: what a fit does once, such as checking and
-    standardising, cancels. The least of them would be where the fit of `few` was disturbed.
+    (fit of `many` epochs - fit of `few`) / (many - few), of the same round: what a fit does once,
+    such as checking and standardising, cancels. The least of them would be where the fit of `few`
+    was disturbed.
     """
     runs = [lambda fit=fit, k=k: fit(k) for k in (few, many) for fit in fits]
     seconds = rounds([*runs, *beside], repeats)
     few_epochs, many_epochs, others = np.split(seconds, [len(fits), 2 * len(fits)], axis=1)
-    return np.median(np.hstack([(many_epochs - few_epochs) / (many - few), others]), axis=0, keepdims=True)
+    return np.median(
+        np.hstack([(many_epochs - few_epochs) / (many - few), others]), axis=0, keepdims=True
+    )
 
 
 def duration(seconds):

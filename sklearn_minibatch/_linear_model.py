@@ -43,8 +43,8 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
     _predicting: tuple[Floats, Floats]
     _moments: SecondMoments
 
-    # The attributes of every fitted model, by which a saved one is known to be whole. A copy that can only predict, as on
-    # the workers of a cluster, lacks the first.
+    # The attributes of every fitted model, by which a saved one is known to be whole. A copy that
+    # can only predict, as on the workers of a cluster, lacks the first.
     _fitted: ClassVar[tuple[str, ...]]
 
     _doc_link_module = "sklearn_minibatch"
@@ -75,14 +75,15 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
-            Rows. A source, as in `fit`, may also be an iterator that is read once; its chunks are tuples that begin with X,
-            or are X alone.
+            Rows. A source, as in `fit`, may also be an iterator that is read once; its chunks are
+            tuples that begin with X, or are X alone.
 
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets), or iterator over such arrays
-            ``X @ coef_.T + intercept_``; lazy, if X is a Dask collection. Of a source, an iterator over the predictions of
-            one chunk after the other, each read when it is asked for. A warning says so if some are not finite.
+            ``X @ coef_.T + intercept_``; lazy, if X is a Dask collection. Of a source, an iterator
+            over the predictions of one chunk after the other, each read when it is asked for. A
+            warning says so if some are not finite.
 
         Raises
         ------
@@ -101,15 +102,24 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
             return predicted_chunks(worker_copy(self).predict, X, n_targets)
         check_kinds(X=X)
         with np.errstate(over="ignore", invalid="ignore"), naming_text(X):
-            X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+            X = validate_data(
+                self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False
+            )
             predictions = X @ self.coef_.T + self.intercept_
         if not np.isfinite(predictions).all():
             warnings.warn(
-                "Some predictions are not finite: there, X is too large for the coefficients.", UserWarning, stacklevel=2
+                "Some predictions are not finite: there, X is too large for the coefficients.",
+                UserWarning,
+                stacklevel=2,
             )
         return predictions
 
-    def score(self, X: Rows | Iterable[Any], y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+    def score(
+        self,
+        X: Rows | Iterable[Any],
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
         """R^2 of the predictions: 1 for perfect ones, 0 for those of the mean of y.
 
         Parameters
@@ -124,8 +134,8 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         Returns
         -------
         score : float
-            As by `sklearn.metrics.r2_score`, with several targets the mean over them. It is computed at once, also of Dask
-            collections.
+            As by `sklearn.metrics.r2_score`, with several targets the mean over them. It is
+            computed at once, also of Dask collections.
 
         Raises
         ------

@@ -9,9 +9,10 @@ from ._estimator_cv import MiniBatchRidgeSGDCV
 def register_onnx_converter() -> None:
     """Teach skl2onnx to convert :class:`MiniBatchRidgeSGD` and :class:`MiniBatchRidgeSGDCV`, alone and inside pipelines.
 
-    Call it once, before ``skl2onnx.to_onnx`` or ``skl2onnx.convert_sklearn``. It needs the extra ``[onnx]``:
-    ``pip install 'sklearn-minibatch[onnx]'``. The graph has one output of shape (n_samples, n_targets), of the type of the
-    input (float for integers), and subtracts the means of the columns first: columns far from zero lose no digits.
+    Call it once, before ``skl2onnx.to_onnx`` or ``skl2onnx.convert_sklearn``. It needs the extra
+    ``[onnx]``: ``pip install 'sklearn-minibatch[onnx]'``. The graph has one output of shape
+    (n_samples, n_targets), of the type of the input (float for integers), and subtracts the means
+    of the columns first: columns far from zero lose no digits.
 
     Raises
     ------
@@ -28,9 +29,13 @@ def register_onnx_converter() -> None:
         from skl2onnx import update_registered_converter
         from skl2onnx.common.shape_calculator import calculate_linear_regressor_output_shapes
     except ImportError as error:
-        raise ImportError("register_onnx_converter needs skl2onnx: pip install 'sklearn-minibatch[onnx]'") from error
+        raise ImportError(
+            "register_onnx_converter needs skl2onnx: pip install 'sklearn-minibatch[onnx]'"
+        ) from error
     for model in (MiniBatchRidgeSGD, MiniBatchRidgeSGDCV):
-        update_registered_converter(model, f"Sklearn{model.__name__}", calculate_linear_regressor_output_shapes, convert)
+        update_registered_converter(
+            model, f"Sklearn{model.__name__}", calculate_linear_regressor_output_shapes, convert
+        )
 
 
 def convert(scope, operator, container):
@@ -49,4 +54,6 @@ def convert(scope, operator, container):
         x = OnnxCast(x, to=guess_proto_type(output.type), op_version=version)
     centred = OnnxSub(x, mean, op_version=version)
     product = OnnxMatMul(centred, coef.astype(dtype), op_version=version)
-    OnnxAdd(product, constant.astype(dtype), op_version=version, output_names=[output]).add_to(scope, container)
+    OnnxAdd(product, constant.astype(dtype), op_version=version, output_names=[output]).add_to(
+        scope, container
+    )

@@ -34,7 +34,9 @@ class Minimiser(NamedTuple):
 
 def numbers(array):
     """An array of the same numbers, none of them rounded; decimals may be given as strings."""
-    return np.frompyfunc(mpmath.mpf, 1, 1)(np.asarray(dense(array) if sparse.issparse(array) else array).tolist())
+    return np.frompyfunc(mpmath.mpf, 1, 1)(
+        np.asarray(dense(array) if sparse.issparse(array) else array).tolist()
+    )
 
 
 def as_floats(exact):
@@ -52,7 +54,10 @@ def minimiser(X, y, alpha=0.0, w=None, fit_intercept=True, standardize=True):
         # The mean of a constant has rounding errors too, if in the last of so many digits.
         varies = (X[w > 0][0] != X)[w > 0].any(axis=0)
         scale = np.array(
-            [mpmath.sqrt(v) if standardize and does else mpmath.mpf(1) for v, does in zip(var, varies, strict=True)]
+            [
+                mpmath.sqrt(v) if standardize and does else mpmath.mpf(1)
+                for v, does in zip(var, varies, strict=True)
+            ]
         )
         if not fit_intercept:
             x_mean, y_mean = 0 * x_mean, 0 * y_mean

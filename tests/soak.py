@@ -50,7 +50,11 @@ class Sums:
         n = int(self.gram[0, 0])
         mean = [Fraction(int(s), n) for s in self.gram[0, 1:]]
         covariance = [
-            [Fraction(int(self.gram[i + 1, j + 1]), n) - mean[i] * mean[j] for j in range(len(mean))] for i in range(len(mean))
+            [
+                Fraction(int(self.gram[i + 1, j + 1]), n) - mean[i] * mean[j]
+                for j in range(len(mean))
+            ]
+            for i in range(len(mean))
         ]
         return mean, covariance
 
@@ -86,7 +90,9 @@ def soak(params, calls, seed=0):
                 memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
                 spent, largest = 0.0, 0
     counts = (model.scaler_.n_samples_seen_, model.t_, model.n_iter_)
-    return Soak(calls, microseconds, sizes, memory, counts, *exactness(model, *sums.moments(), calls))
+    return Soak(
+        calls, microseconds, sizes, memory, counts, *exactness(model, *sums.moments(), calls)
+    )
 
 
 def exactness(model, mean, covariance, n):
@@ -94,16 +100,27 @@ def exactness(model, mean, covariance, n):
     d = len(SLOPES)
     scaler = model.scaler_
     var = np.array([float(covariance[j][j]) for j in range(d + 1)])
-    mean_error = max(abs(float(Fraction(scaler.mean_[j]) - mean[j])) / var[j] ** 0.5 for j in range(d))
-    var_error = max(abs(float(Fraction(v) / covariance[j][j] - 1)) for j, v in enumerate(scaler.var_))
+    mean_error = max(
+        abs(float(Fraction(scaler.mean_[j]) - mean[j])) / var[j] ** 0.5 for j in range(d)
+    )
+    var_error = max(
+        abs(float(Fraction(v) / covariance[j][j] - 1)) for j, v in enumerate(scaler.var_)
+    )
     scale = np.sqrt(var[:d])
     S = np.array([[float(c) for c in row] for row in covariance])
     correlation = S[:d, :d] / np.outer(scale, scale)
     beta = np.linalg.solve(correlation + model.alpha * np.eye(d), S[:d, d] / scale)
     away = model.coef_ * scale - beta
-    offset = model.intercept_ - float(mean[d]) + np.array([float(m) for m in mean[:d]]) @ model.coef_
+    offset = (
+        model.intercept_ - float(mean[d]) + np.array([float(m) for m in mean[:d]]) @ model.coef_
+    )
     noise = np.sqrt(d / n) * np.sqrt(S[d, d] - 2 * SLOPES @ S[:d, d] + SLOPES @ S[:d, :d] @ SLOPES)
-    return mean_error, var_error, np.sqrt(away @ correlation @ away + offset**2) / var[d] ** 0.5, noise / var[d] ** 0.5
+    return (
+        mean_error,
+        var_error,
+        np.sqrt(away @ correlation @ away + offset**2) / var[d] ** 0.5,
+        noise / var[d] ** 0.5,
+    )
 
 
 def row_of(name, found):
@@ -114,13 +131,20 @@ def row_of(name, found):
         f"{found.largest_pickle[0]} / {found.largest_pickle[-1]}",
         f"{found.memory[0]:.1f} / {found.memory[-1]:.1f}",
     ]
-    errors = [f"{found.mean_error:.1e}", f"{found.var_error:.1e}", f"{found.distance:.1e}", f"{found.noise:.1e}"]
+    errors = [
+        f"{found.mean_error:.1e}",
+        f"{found.var_error:.1e}",
+        f"{found.distance:.1e}",
+        f"{found.noise:.1e}",
+    ]
     return f"| {' | '.join([name, str(found.calls), *pairs, counts, *errors])} |"
 
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
-    parser.add_argument("--calls", type=int, default=1_000_000, help="calls of partial_fit, of one row each")
+    parser.add_argument(
+        "--calls", type=int, default=1_000_000, help="calls of partial_fit, of one row each"
+    )
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     names = [
@@ -132,7 +156,11 @@ def main():
         "counts",
         "error of means, std",
     ]
-    names += ["of variances, relative", "distance to the closed form, std(y)", "the closed form's distance to the truth"]
+    names += [
+        "of variances, relative",
+        "distance to the closed form, std(y)",
+        "the closed form's distance to the truth",
+    ]
     print("Pairs are of the first and of the last tenth of the calls.\n")
     print(f"| {' | '.join(names)} |", "|---" * len(names) + "|", sep="\n")
     for name, params in SOLVERS.items():

@@ -16,13 +16,19 @@ VARIANTS = {
     "small batches": MiniBatchRidgeSGD(batch_size=4, random_state=0),
     "early stopping": MiniBatchRidgeSGD(batch_size=16, early_stopping=True, random_state=0),
     "sgd": MiniBatchRidgeSGD(solver="sgd", tol=None, max_iter=5, lr=0.01, random_state=0),
-    "averaged sgd": MiniBatchRidgeSGD(solver="sgd", average=True, tol=None, max_iter=5, lr=0.01, random_state=0),
+    "averaged sgd": MiniBatchRidgeSGD(
+        solver="sgd", average=True, tol=None, max_iter=5, lr=0.01, random_state=0
+    ),
 }
 # Early stopping draws the rows it holds out by their content: in other units it holds out others.
-UNITS = pytest.mark.parametrize("model", [model for model in VARIANTS.values() if not model.early_stopping])
+UNITS = pytest.mark.parametrize(
+    "model", [model for model in VARIANTS.values() if not model.early_stopping]
+)
 ANY = pytest.mark.parametrize("model", VARIANTS.values(), ids=VARIANTS)
 # A sketch of repeated rows is another sketch, and steps on repeated rows are other steps.
-EQUAL_WEIGHTS = pytest.mark.parametrize("model", [VARIANTS["svrg"], VARIANTS["small batches"]], ids=["svrg", "small batches"])
+EQUAL_WEIGHTS = pytest.mark.parametrize(
+    "model", [VARIANTS["svrg"], VARIANTS["small batches"]], ids=["svrg", "small batches"]
+)
 
 
 def predictions(model, X, y, w=None, stream=False):
@@ -41,7 +47,10 @@ def predictions(model, X, y, w=None, stream=False):
 def test_units_of_the_columns(model, n):
     X, y = regression(n, 6, condition=100)
     expected = predictions(model, X, y)
-    scale, shift = np.array([1e-6, 1e-3, -1.0, 1.0, 1e3, 1e6]), np.array([0.0, 1.0, -5.0, 1e3, 1e5, -1e8])
+    scale, shift = (
+        np.array([1e-6, 1e-3, -1.0, 1.0, 1e3, 1e6]),
+        np.array([0.0, 1.0, -5.0, 1e3, 1e5, -1e8]),
+    )
     np.testing.assert_allclose(predictions(model, scale * X + shift, y), expected, atol=2e-6)
 
 
@@ -49,9 +58,13 @@ def test_units_of_the_columns(model, n):
 def test_units_of_the_target(model):
     X, y = regression(3000, 6, condition=100)
     if model.solver == "svrg":
-        np.testing.assert_allclose(predictions(model, X, -1e6 * y + 1e7), -predictions(model, X, y), atol=2e-6)
+        np.testing.assert_allclose(
+            predictions(model, X, -1e6 * y + 1e7), -predictions(model, X, y), atol=2e-6
+        )
     else:
-        np.testing.assert_allclose(clone(model).fit(X, 1e6 * y).coef_, 1e6 * clone(model).fit(X, y).coef_, rtol=1e-10)
+        np.testing.assert_allclose(
+            clone(model).fit(X, 1e6 * y).coef_, 1e6 * clone(model).fit(X, y).coef_, rtol=1e-10
+        )
 
 
 def test_coefficients_in_new_units():
@@ -60,7 +73,9 @@ def test_coefficients_in_new_units():
     one = MiniBatchRidgeSGD(tol=1e-10, random_state=0).fit(X, y)
     two = MiniBatchRidgeSGD(tol=1e-10, random_state=0).fit(scale * X + shift, 7 * y + 3)
     np.testing.assert_allclose(two.coef_, 7 * one.coef_ / scale, rtol=1e-7)
-    np.testing.assert_allclose(two.intercept_, 7 * one.intercept_ + 3 - shift @ two.coef_, rtol=1e-7)
+    np.testing.assert_allclose(
+        two.intercept_, 7 * one.intercept_ + 3 - shift @ two.coef_, rtol=1e-7
+    )
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -75,7 +90,9 @@ def test_any_units(exponents, shifts, signs, n, batch_size):
     X, y = regression(n, 4)
     scale = np.array(signs) * 10.0 ** np.array(exponents)
     model = MiniBatchRidgeSGD(batch_size=batch_size, random_state=0)
-    np.testing.assert_allclose(predictions(model, scale * (X + shifts), y), predictions(model, X, y), atol=1e-5)
+    np.testing.assert_allclose(
+        predictions(model, scale * (X + shifts), y), predictions(model, X, y), atol=1e-5
+    )
 
 
 @ANY
@@ -85,7 +102,9 @@ def test_the_scale_of_the_weights(model, stream, by):
     X, y = regression(1500, 5)
     w = np.random.default_rng(0).exponential(size=1500)
     expected = predictions(model, X, y, w, stream)
-    np.testing.assert_allclose(predictions(model, X, y, by * w, stream), expected, atol=1e-10 if by == 0.5 else 2e-6)
+    np.testing.assert_allclose(
+        predictions(model, X, y, by * w, stream), expected, atol=1e-10 if by == 0.5 else 2e-6
+    )
 
 
 @ANY
@@ -95,7 +114,9 @@ def test_equal_weights_are_none(model, stream, to_rows):
     X, y = regression(1500, 5)
     rows = to_rows(X)
     expected = predictions(model, rows, y, None, stream)
-    np.testing.assert_allclose(predictions(model, rows, y, np.full(1500, 3.0), stream), expected, atol=2e-6)
+    np.testing.assert_allclose(
+        predictions(model, rows, y, np.full(1500, 3.0), stream), expected, atol=2e-6
+    )
 
 
 @EQUAL_WEIGHTS
@@ -105,8 +126,12 @@ def test_weight_two_is_the_row_twice(model, n):
     w = np.random.default_rng(0).integers(0, 4, n)
     weighted = clone(model).fit(X, y, sample_weight=w)
     repeated = clone(model).fit(np.repeat(X, w, axis=0), np.repeat(y, w))
-    np.testing.assert_allclose(weighted.predict(X) / y.std(), repeated.predict(X) / y.std(), atol=4e-6)
-    np.testing.assert_allclose(weighted.scaler_.mean_, repeated.scaler_.mean_, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(
+        weighted.predict(X) / y.std(), repeated.predict(X) / y.std(), atol=4e-6
+    )
+    np.testing.assert_allclose(
+        weighted.scaler_.mean_, repeated.scaler_.mean_, rtol=1e-12, atol=1e-15
+    )
     np.testing.assert_allclose(weighted.scaler_.var_, repeated.scaler_.var_, rtol=1e-12)
     assert weighted.scaler_.n_samples_seen_ == repeated.scaler_.n_samples_seen_
     np.testing.assert_allclose(weighted.loss_history_[-1], repeated.loss_history_[-1], rtol=1e-9)
@@ -120,12 +145,18 @@ def test_weight_two_is_the_row_twice_with_early_stopping(n):
     model = MiniBatchRidgeSGD(early_stopping=True, random_state=0)
     weighted = clone(model).fit(X, y, sample_weight=w)
     repeated = clone(model).fit(np.repeat(X, w, axis=0), np.repeat(y, w))
-    np.testing.assert_allclose(weighted.scaler_.mean_, repeated.scaler_.mean_, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(
+        weighted.scaler_.mean_, repeated.scaler_.mean_, rtol=1e-12, atol=1e-15
+    )
     assert weighted.scaler_.n_samples_seen_ == repeated.scaler_.n_samples_seen_ < w.sum()
     # Models whose R^2 differ by 1e-3 predict about sqrt(1e-3) apart.
     close, near = (1e-6, 2e-5) if n == 100 else (1e-3, 0.1)
-    np.testing.assert_allclose(max(weighted.validation_scores_), max(repeated.validation_scores_), atol=close)
-    np.testing.assert_allclose(weighted.predict(X) / y.std(), repeated.predict(X) / y.std(), atol=near)
+    np.testing.assert_allclose(
+        max(weighted.validation_scores_), max(repeated.validation_scores_), atol=close
+    )
+    np.testing.assert_allclose(
+        weighted.predict(X) / y.std(), repeated.predict(X) / y.std(), atol=near
+    )
 
 
 @ANY

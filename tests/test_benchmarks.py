@@ -45,7 +45,10 @@ def test_reference_is_one_for_sparse_wide_and_dense_rows(problems):
 
 def test_every_peer_minimises_the_same_objective(problems):
     """With a large alpha: one that was out by a factor of 2 would leave an error above 0.1."""
-    peers, runner = pytest.importorskip("benchmarks.peers"), pytest.importorskip("benchmarks.runner")
+    peers, runner = (
+        pytest.importorskip("benchmarks.peers"),
+        pytest.importorskip("benchmarks.runner"),
+    )
     problem = problems.conditioned(400, 4, 2.0, alpha=0.5)
     for peer in peers.PEERS:
         epochs = 800 if "Adam" in peer.name or "MLP" in peer.name else 200
@@ -64,15 +67,23 @@ def test_error_is_in_standard_deviations_of_y(problems):
 
 def test_every_epoch_of_river_sees_every_row_once(problems, monkeypatch):
     """Of a number of rows that is no multiple of its mini-batches."""
-    model, peers = pytest.importorskip("river.linear_model").LinearRegression, pytest.importorskip("benchmarks.peers")
+    model, peers = (
+        pytest.importorskip("river.linear_model").LinearRegression,
+        pytest.importorskip("benchmarks.peers"),
+    )
     seen, learn_many = [], model.learn_many
-    monkeypatch.setattr(model, "learn_many", lambda self, X, y: (seen.extend(y.index), learn_many(self, X, y)))
+    monkeypatch.setattr(
+        model, "learn_many", lambda self, X, y: (seen.extend(y.index), learn_many(self, X, y))
+    )
     peers.river(problems.conditioned(300, 3), 3)
     assert seen == 3 * list(range(300))
 
 
 def test_peers_first_fit_a_small_problem_of_the_same_kind_of_rows(problems):
-    peers, runner = pytest.importorskip("benchmarks.peers"), pytest.importorskip("benchmarks.runner")
+    peers, runner = (
+        pytest.importorskip("benchmarks.peers"),
+        pytest.importorskip("benchmarks.runner"),
+    )
     for problem in (problems.conditioned(500, 4), problems.sparse_rows(500, 40)):
         fit = Mock(side_effect=lambda each, _: peers.minibatch(each, 1e-3))
         runner.compare(problem, [peers.Peer("", fit)], 0.0, 1)
@@ -103,7 +114,10 @@ def test_an_epoch_is_what_more_epochs_add(monkeypatch):
 @pytest.fixture
 def some_targets(tmp_path):
     """Writes a table of targets from a dictionary, of what was measured to its figure, and returns what is then in it."""
-    report, Row = pytest.importorskip("benchmarks.report"), pytest.importorskip("benchmarks.targets").Row
+    report, Row = (
+        pytest.importorskip("benchmarks.report"),
+        pytest.importorskip("benchmarks.targets").Row,
+    )
 
     def write(figures, run="tiny", **kwargs):
         def target(size):
@@ -111,7 +125,11 @@ def some_targets(tmp_path):
 
         report.targets([target], None, run, tmp_path, **kwargs)
         lines = (tmp_path / "targets.md").read_text().splitlines()
-        return {line.split(" | ")[0].strip("| "): line.split(" | ")[2] for line in lines if line.endswith("| yes |")}
+        return {
+            line.split(" | ")[0].strip("| "): line.split(" | ")[2]
+            for line in lines
+            if line.endswith("| yes |")
+        }
 
     return write
 
@@ -145,7 +163,11 @@ def tiny(tmp_path_factory):
 def test_tiny_comparison_writes_csv_tables_and_pictures(tiny):
     out, _ = tiny
     lines = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
-    assert {line["peer"] for line in lines} >= {"MiniBatchRidgeSGD", "Ridge, cholesky", "SGDRegressor, tuned"}
+    assert {line["peer"] for line in lines} >= {
+        "MiniBatchRidgeSGD",
+        "Ridge, cholesky",
+        "SGDRegressor, tuned",
+    }
     reached = [line for line in lines if line["accuracy_target"] not in ("", "end")]
     assert reached
     assert all(float(line["accuracy"]) <= float(line["accuracy_target"]) for line in reached)
@@ -158,7 +180,9 @@ def test_tiny_comparison_writes_csv_tables_and_pictures(tiny):
 def test_a_peer_that_cannot_is_skipped_with_its_reason(tiny):
     out, printed = tiny
     assert "skipped: Ridge, cholesky on CSR" in printed
-    assert "does not support fitting the intercept on sparse data" in (out / "results.md").read_text()
+    assert (
+        "does not support fitting the intercept on sparse data" in (out / "results.md").read_text()
+    )
 
 
 @pytest.mark.slow
@@ -198,7 +222,10 @@ def test_files_of_every_kind_have_the_same_rows(tmp_path):
 
 def test_a_round_ends_with_its_last_partition():
     """Of 64 workers with a partition each, one is five times slower: it is waited for, while the others could do more."""
-    a_round, rng = pytest.importorskip("benchmarks.scale.stragglers").a_round, np.random.default_rng(0)
+    a_round, rng = (
+        pytest.importorskip("benchmarks.scale.stragglers").a_round,
+        np.random.default_rng(0),
+    )
     assert a_round(rng, 64, 1, even=True, spread=0.0, slow=1.0) == pytest.approx(1)
     assert a_round(rng, 64, 1, even=True, spread=0.0, slow=5.0) == pytest.approx(5 * 63.2 / 64)
 
@@ -234,7 +261,12 @@ def required(project, extra):
 
 def test_the_extra_installs_what_benchmarks_import():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    installed = {*(Requirement(text).name for text in project["dependencies"]), *required(project, "bench")}
-    modules = {name for path in (ROOT / "benchmarks").rglob("*.py") for name in imported(path)} - sys.stdlib_module_names
+    installed = {
+        *(Requirement(text).name for text in project["dependencies"]),
+        *required(project, "bench"),
+    }
+    modules = {
+        name for path in (ROOT / "benchmarks").rglob("*.py") for name in imported(path)
+    } - sys.stdlib_module_names
     names = {"sklearn": "scikit-learn", "sklearnex": "scikit-learn-intelex"}
     assert {names.get(name, name.replace("_", "-")) for name in modules} <= installed

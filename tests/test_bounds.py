@@ -61,7 +61,17 @@ def pure_noise():
     return rng.standard_normal((400, 6)), rng.standard_normal(400) * 1e6
 
 
-ROWS = [ill_conditioned, heavy_tailed, equal_columns, constant, huge, subnormal, far_away, one_hot, pure_noise]
+ROWS = [
+    ill_conditioned,
+    heavy_tailed,
+    equal_columns,
+    constant,
+    huge,
+    subnormal,
+    far_away,
+    one_hot,
+    pure_noise,
+]
 PARAMS = [
     {},
     {"tol": 0},
@@ -92,7 +102,8 @@ class Counting:
 def most_passes(model):
     """Moments and a sketch in one; for the learning rate two; a Nystrom approximation and the gradient at the start: one each.
 
-    An epoch of "svrg" is two, and a third for a gradient from the data where it seems to have converged; of "sgd", two.
+    An epoch of "svrg" is two, and a third for a gradient from the data where it seems to have
+    converged; of "sgd", two.
     """
     return 5 + (2 if model.solver_ == "sgd" else 3) * model.max_iter
 
@@ -177,7 +188,14 @@ def test_factoring_what_is_no_number_ends(value, where, reference_lapack):
 
 
 @pytest.mark.parametrize(
-    "gram", [np.zeros((3, 3)), np.ones((3, 3)), -np.eye(3), np.full((3, 3), 5e-324), np.full((3, 3), 1e300)]
+    "gram",
+    [
+        np.zeros((3, 3)),
+        np.ones((3, 3)),
+        -np.eye(3),
+        np.full((3, 3), 5e-324),
+        np.full((3, 3), 1e300),
+    ],
 )
 def test_factoring_what_is_hardly_definite_ends(gram, reference_lapack):
     assert np.isfinite(np.tril(factored(gram, 0.0).L)).all()

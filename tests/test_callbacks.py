@@ -16,9 +16,15 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_minibatch import EpochProgressBar, MiniBatchRidgeSGD
 from sklearn_minibatch._run.callbacks import progress
 
-sklearn_callback = pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
+sklearn_callback = pytest.importorskip(
+    "sklearn.callback", reason="scikit-learn has callbacks from 1.9 on"
+)
 
-SOLVERS = [{"solver": "svrg"}, {"solver": "sgd", "batch_size": 4}, {"solver": "sgd", "average": True}]
+SOLVERS = [
+    {"solver": "svrg"},
+    {"solver": "sgd", "batch_size": 4},
+    {"solver": "sgd", "average": True},
+]
 
 
 class Recorder:
@@ -68,14 +74,22 @@ def test_a_fit_is_a_task_with_one_subtask_per_epoch(rows, params):
     recorder = Recorder()
     model = MiniBatchRidgeSGD(random_state=0, **params).set_callbacks(recorder).fit(*rows)
     epochs = [("begin", "epoch"), ("end", "epoch")] * model.n_iter_
-    assert recorder.events == [("setup", "fit"), ("begin", "fit"), *epochs, ("end", "fit"), ("teardown", "fit")]
+    assert recorder.events == [
+        ("setup", "fit"),
+        ("begin", "fit"),
+        *epochs,
+        ("end", "fit"),
+        ("teardown", "fit"),
+    ]
 
 
 @pytest.mark.parametrize("params", SOLVERS)
 def test_callbacks_change_nothing(rows, params):
     model = unfinished(4, params)
     plain = clone(model).fit(*rows)
-    watched = model.set_callbacks(Recorder(), sklearn_callback.ScoringMonitor(scoring="r2")).fit(*rows)
+    watched = model.set_callbacks(Recorder(), sklearn_callback.ScoringMonitor(scoring="r2")).fit(
+        *rows
+    )
     assert np.array_equal(watched.coef_, plain.coef_)
     assert watched.intercept_ == plain.intercept_
     assert {name for name in vars(watched) if name not in vars(plain)} == {"_skl_callbacks"}
@@ -115,7 +129,11 @@ def test_a_callback_stops_after_the_epoch(rows, params):
 
 def test_a_stop_says_nothing_of_max_iter(rows):
     # Warnings are errors in this suite.
-    model = MiniBatchRidgeSGD(batch_size=8, tol=1e-12, random_state=0).set_callbacks(Recorder(stop_after=1)).fit(*rows)
+    model = (
+        MiniBatchRidgeSGD(batch_size=8, tol=1e-12, random_state=0)
+        .set_callbacks(Recorder(stop_after=1))
+        .fit(*rows)
+    )
     assert model.n_iter_ == 1
 
 
@@ -159,7 +177,12 @@ def test_partial_fit_is_a_task_without_subtasks(rows):
 
 
 @pytest.mark.parametrize(
-    ("method", "error"), [("fit", ValueError("no")), ("partial_fit", ValueError("no")), ("partial_fit", KeyboardInterrupt())]
+    ("method", "error"),
+    [
+        ("fit", ValueError("no")),
+        ("partial_fit", ValueError("no")),
+        ("partial_fit", KeyboardInterrupt()),
+    ],
 )
 def test_an_error_in_a_callback_leaves_the_estimator_as_it_was(rows, method, error):
     model = MiniBatchRidgeSGD(random_state=0).fit(*rows)
@@ -183,12 +206,16 @@ def test_bad_rows_tear_callbacks_down(rows, method):
 
 def test_meta_estimators_hand_callbacks_on(rows):
     recorder = PropagatedRecorder()
-    pipeline = make_pipeline(StandardScaler(), MiniBatchRidgeSGD(random_state=0)).set_callbacks(recorder)
+    pipeline = make_pipeline(StandardScaler(), MiniBatchRidgeSGD(random_state=0)).set_callbacks(
+        recorder
+    )
     pipeline.fit(*rows)
     assert recorder.events.count(("end", "epoch")) == pipeline[-1].n_iter_
 
     recorder = PropagatedRecorder()
-    search = GridSearchCV(unfinished(2, {"solver": "svrg"}), {"alpha": [1e-3, 1.0]}, cv=3).set_callbacks(recorder)
+    search = GridSearchCV(
+        unfinished(2, {"solver": "svrg"}), {"alpha": [1e-3, 1.0]}, cv=3
+    ).set_callbacks(recorder)
     search.fit(*rows)
     assert recorder.events.count(("end", "epoch")) == (2 * 3 + 1) * 2
 
@@ -225,7 +252,10 @@ def test_our_progress_bar_shows_epoch_loss_and_distance(rows, params):
     for epoch, line in enumerate([*lines[0], after], start=1):
         epoch = min(epoch, model.n_iter_)
         assert f"epoch {epoch:4d}  loss {model.loss_history_[epoch - 1]:.8g}  " in line
-        distances = [f"distance to closed form {d:.1e} std(y)" for d in model.distance_history_[epoch - 1 : epoch]]
+        distances = [
+            f"distance to closed form {d:.1e} std(y)"
+            for d in model.distance_history_[epoch - 1 : epoch]
+        ]
         assert all(distance in line for distance in distances)
     assert len(lines[0]) == model.n_iter_
     assert ("distance" in text) == (model.solver == "svrg")
@@ -250,7 +280,9 @@ def test_our_progress_bar_never_goes_back(rows):
         (1, [0.0], 1.0),
     ],
 )
-def test_our_progress_bar_takes_epochs_or_the_logarithm_of_the_distance(n_iter, distances, expected):
+def test_our_progress_bar_takes_epochs_or_the_logarithm_of_the_distance(
+    n_iter, distances, expected
+):
     model = MiniBatchRidgeSGD(tol=1e-4)
     model.n_iter_, model.distance_history_ = n_iter, np.array(distances)
     assert progress(model, 100) == pytest.approx(expected)
@@ -276,5 +308,9 @@ def test_callbacks_survive_clone_and_worker_processes(rows):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         search = GridSearchCV(model, {"alpha": [1e-3, 1.0]}, cv=2, n_jobs=2).fit(*rows)
-    expected = GridSearchCV(MiniBatchRidgeSGD(random_state=0), {"alpha": [1e-3, 1.0]}, cv=2).fit(*rows)
-    assert np.array_equal(search.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"])
+    expected = GridSearchCV(MiniBatchRidgeSGD(random_state=0), {"alpha": [1e-3, 1.0]}, cv=2).fit(
+        *rows
+    )
+    assert np.array_equal(
+        search.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"]
+    )

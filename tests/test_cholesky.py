@@ -155,7 +155,11 @@ def test_the_loss_is_the_objective(t, standardize, fit_intercept):
     assert model.solver_ == "cholesky"
     expected = objective(model.coef_, model.intercept_, X, y, w=w, **params)
     assert model.loss_history_[-1] == pytest.approx(expected, rel=1e-9)
-    stream = MiniBatchRidgeSGD(**params).partial_fit(X[:90], y[:90], w[:90]).partial_fit(X[90:], y[90:], w[90:])
+    stream = (
+        MiniBatchRidgeSGD(**params)
+        .partial_fit(X[:90], y[:90], w[:90])
+        .partial_fit(X[90:], y[90:], w[90:])
+    )
     np.testing.assert_allclose(stream.coef_, model.coef_, rtol=1e-8)
 
 
@@ -182,7 +186,9 @@ def test_layouts_and_dtypes(dtype, order):
     X, y = regression(3000, 6)
     X = np.round(100 * X).astype(dtype)
     model = MiniBatchRidgeSGD().fit(np.asarray(X, order=order), y)
-    np.testing.assert_allclose(model.coef_, MiniBatchRidgeSGD().fit(X.astype(float), y).coef_, rtol=1e-12)
+    np.testing.assert_allclose(
+        model.coef_, MiniBatchRidgeSGD().fit(X.astype(float), y).coef_, rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -213,7 +219,10 @@ def test_least_squares_of_dependent_columns_has_the_least_norm():
     y = X @ rng.standard_normal(6) + rng.standard_normal(200)
     Z = (X - X.mean(axis=0)) / X.std(axis=0)
     expected = np.linalg.pinv(Z) @ (y - y.mean()) / X.std(axis=0)
-    for model in (MiniBatchRidgeSGD(0).fit(X, y), MiniBatchRidgeSGD(0).fit(CountedChunks(X, y, 30))):
+    for model in (
+        MiniBatchRidgeSGD(0).fit(X, y),
+        MiniBatchRidgeSGD(0).fit(CountedChunks(X, y, 30)),
+    ):
         np.testing.assert_allclose(model.coef_, expected, rtol=1e-9)
     stream = MiniBatchRidgeSGD(0)
     for start in range(0, 200, 25):

@@ -48,7 +48,9 @@ def excused(estimator):
     return ORDER_OF_ROWS if estimator.solver == "sgd" else {}
 
 
-@parametrize_with_checks([MiniBatchRidgeSGD(**params) for params in CHECKED], expected_failed_checks=excused)
+@parametrize_with_checks(
+    [MiniBatchRidgeSGD(**params) for params in CHECKED], expected_failed_checks=excused
+)
 def test_scikit_learn_checks(estimator, check):
     with warnings.catch_warnings():
         if estimator.solver == "sgd":
@@ -62,7 +64,13 @@ def data():
 
 
 SVRG_AND_SGD = pytest.mark.parametrize(
-    "params", [{}, {"batch_size": 7}, {"solver": "sgd", "lr": 0.01}, {"solver": "sgd", "lr": 0.01, "average": True}]
+    "params",
+    [
+        {},
+        {"batch_size": 7},
+        {"solver": "sgd", "lr": 0.01},
+        {"solver": "sgd", "lr": 0.01, "average": True},
+    ],
 )
 
 
@@ -78,7 +86,9 @@ def state(model):
 
 def test_pipeline(data):
     X, y = data
-    pipeline = make_pipeline(PolynomialFeatures(2, include_bias=False), MiniBatchRidgeSGD(batch_size=16, random_state=0))
+    pipeline = make_pipeline(
+        PolynomialFeatures(2, include_bias=False), MiniBatchRidgeSGD(batch_size=16, random_state=0)
+    )
     pipeline.fit(X, y)
     assert distance_to_ridge(pipeline[-1], pipeline[0].transform(X), y) <= 1e-6
 
@@ -96,7 +106,9 @@ def test_grid_search(data, n_jobs):
 def test_grid_search_with_the_textbook_solver(data):
     X, y = data
     grid = {"batch_size": [4, 32], "lr": [1e-4, 0.02]}
-    search = GridSearchCV(MiniBatchRidgeSGD(solver="sgd", tol=None, max_iter=20, random_state=0), grid, cv=3).fit(X, y)
+    search = GridSearchCV(
+        MiniBatchRidgeSGD(solver="sgd", tol=None, max_iter=20, random_state=0), grid, cv=3
+    ).fit(X, y)
     assert search.best_params_["lr"] == 0.02
 
 
@@ -106,12 +118,16 @@ def test_cross_val_score_is_that_of_the_closed_form(data):
     for score, test in zip(scores, np.array_split(np.arange(200), 4), strict=True):
         train = np.setdiff1d(np.arange(200), test)
         residual = y[test] - closed_form(X[train], y[train], 1e-4).predict(X[test])[:, 0]
-        np.testing.assert_allclose(score, 1 - residual @ residual / np.sum((y[test] - y[test].mean()) ** 2), atol=1e-6)
+        np.testing.assert_allclose(
+            score, 1 - residual @ residual / np.sum((y[test] - y[test].mean()) ** 2), atol=1e-6
+        )
 
 
 def test_transformed_target(data):
     X, y = data
-    model = TransformedTargetRegressor(MiniBatchRidgeSGD(random_state=0), transformer=StandardScaler()).fit(X, y)
+    model = TransformedTargetRegressor(
+        MiniBatchRidgeSGD(random_state=0), transformer=StandardScaler()
+    ).fit(X, y)
     closed = closed_form(X, y, 1e-4)
     np.testing.assert_allclose(model.predict(X), closed.predict(X)[:, 0], atol=1e-5)
 
@@ -126,7 +142,14 @@ def test_score_is_r2_with_weights(data):
 
 
 def test_clone_and_params():
-    params = {"alpha": 0.5, "batch_size": 9, "lr": 0.1, "solver": "sgd", "lr_schedule": "compound", "lr_decay": 0.25}
+    params = {
+        "alpha": 0.5,
+        "batch_size": 9,
+        "lr": 0.1,
+        "solver": "sgd",
+        "lr_schedule": "compound",
+        "lr_decay": 0.25,
+    }
     model = MiniBatchRidgeSGD(**params)
     assert {name: clone(model).get_params()[name] for name in params} == params
     assert MiniBatchRidgeSGD().set_params(**params).get_params() == model.get_params()
@@ -136,13 +159,19 @@ def test_clone_and_params():
 @pytest.mark.slow
 def test_threads_change_no_bit():
     X, y = regression(60_000, 40)
-    fits = [MiniBatchRidgeSGD(random_state=0, n_jobs=n_jobs, batch_size=64).fit(X, y) for n_jobs in (None, 1, 2, 5)]
+    fits = [
+        MiniBatchRidgeSGD(random_state=0, n_jobs=n_jobs, batch_size=64).fit(X, y)
+        for n_jobs in (None, 1, 2, 5)
+    ]
     for model in fits[1:]:
         np.testing.assert_array_equal(model.coef_, fits[0].coef_)
         np.testing.assert_array_equal(model.loss_history_, fits[0].loss_history_)
 
 
-@pytest.mark.parametrize("name", ["coef_", "scaler_", "loss_history_", "n_iter_", "t_", "lr_", "batch_size_", "converged_"])
+@pytest.mark.parametrize(
+    "name",
+    ["coef_", "scaler_", "loss_history_", "n_iter_", "t_", "lr_", "batch_size_", "converged_"],
+)
 def test_clone_is_unfitted(data, name):
     model = MiniBatchRidgeSGD().fit(*data)
     assert hasattr(model, name)
@@ -190,7 +219,9 @@ def test_frames_of_targets(data):
 
 def test_the_frame_may_leave_through_set_output(data):
     X, y = data
-    scaled = make_pipeline(StandardScaler().set_output(transform="pandas"), MiniBatchRidgeSGD(random_state=0))
+    scaled = make_pipeline(
+        StandardScaler().set_output(transform="pandas"), MiniBatchRidgeSGD(random_state=0)
+    )
     scaled.fit(pd.DataFrame(X, columns=list("abcd")), y)
     assert scaled[-1].feature_names_in_.tolist() == list("abcd")
 
@@ -216,7 +247,9 @@ def test_metadata_routing_of_partial_fit():
 
 
 @pytest.mark.parametrize("n", [200, 3000])
-@pytest.mark.parametrize("params", [{}, {"batch_size": 7}, {"fit_intercept": False}, {"alpha": 1.0, "batch_size": 64}])
+@pytest.mark.parametrize(
+    "params", [{}, {"batch_size": 7}, {"fit_intercept": False}, {"alpha": 1.0, "batch_size": 64}]
+)
 def test_warm_start_refits_in_an_epoch(n, params):
     X, y = regression(n, 6, condition=1e4)
     model = MiniBatchRidgeSGD(warm_start=True, random_state=0, **params).fit(X, y)
@@ -238,7 +271,9 @@ def test_warm_start_after_a_change(data):
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_an_intercept_that_is_no_longer_fitted_is_zero(data, solver, method):
     X, y = data
-    model = MiniBatchRidgeSGD(solver=solver, lr=0.01, warm_start=True, random_state=0, max_iter=3, tol=None).fit(X, y)
+    model = MiniBatchRidgeSGD(
+        solver=solver, lr=0.01, warm_start=True, random_state=0, max_iter=3, tol=None
+    ).fit(X, y)
     getattr(model.set_params(fit_intercept=False), method)(X, y)
     assert model.intercept_ == 0
     if method == "fit":
@@ -249,8 +284,12 @@ def test_an_intercept_that_is_no_longer_fitted_is_zero(data, solver, method):
 
 def test_steps_over_all_rows_leave_the_rate_as_it_is():
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(100, 1)) + 0.1 * rng.normal(size=(100, 30))  # columns alike, so that gradients are too long
-    model = MiniBatchRidgeSGD(preconditioner=None, lr=0.5, batch_size=100, max_iter=3, tol=None).fit(X, X.sum(axis=1))
+    X = rng.normal(size=(100, 1)) + 0.1 * rng.normal(
+        size=(100, 30)
+    )  # columns alike, so that gradients are too long
+    model = MiniBatchRidgeSGD(
+        preconditioner=None, lr=0.5, batch_size=100, max_iter=3, tol=None
+    ).fit(X, X.sum(axis=1))
     assert model.lr_ == 0.5
 
 
@@ -266,7 +305,9 @@ def test_warm_start_goes_on_where_the_textbook_solver_stood(data):
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_random_state_fixes_every_bit(params, early_stopping):
     X, y = regression(1500, 4)
-    models = [model_of({"early_stopping": early_stopping, "random_state": 3, **params}) for _ in range(2)]
+    models = [
+        model_of({"early_stopping": early_stopping, "random_state": 3, **params}) for _ in range(2)
+    ]
     states = [state(model.fit(X, y).partial_fit(X[:90], y[:90])) for model in models]
     assert states[0] == states[1]
 
@@ -325,7 +366,9 @@ def test_the_layout_of_the_array_does_not_matter(data, solver, order):
     model = model_of({"solver": solver, "lr": 0.01})
     expected = clone(model).fit(X, y).coef_
     np.testing.assert_allclose(model.fit(np.asarray(X, order=order), y).coef_, expected, rtol=1e-12)
-    np.testing.assert_allclose(model.fit(np.repeat(X, 2, axis=1)[:, ::2], y).coef_, expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        model.fit(np.repeat(X, 2, axis=1)[:, ::2], y).coef_, expected, rtol=1e-12
+    )
 
 
 def test_unsorted_indices_and_repeated_entries(data):
@@ -334,7 +377,10 @@ def test_unsorted_indices_and_repeated_entries(data):
     order = np.random.default_rng(0).permutation(rows.nnz)
     halves = [np.concatenate([a[order], a[order]]) for a in (rows.data / 2, rows.row, rows.col)]
     messy = sparse.coo_array((halves[0], (halves[1], halves[2])), shape=X.shape)
-    assert distance_to_ridge(MiniBatchRidgeSGD(batch_size=7, random_state=0).fit(messy, y), X, y) <= 1e-6
+    assert (
+        distance_to_ridge(MiniBatchRidgeSGD(batch_size=7, random_state=0).fit(messy, y), X, y)
+        <= 1e-6
+    )
 
 
 @pytest.mark.parametrize("solver", ["svrg", "sgd"])
@@ -350,7 +396,10 @@ def test_resolved_values(data, solver):
 def test_scaler_is_that_of_scikit_learn(data):
     X, y = data
     w = np.linspace(0, 1, 200)
-    model, scaler = MiniBatchRidgeSGD().fit(X, y, sample_weight=w), StandardScaler().fit(X, sample_weight=w)
+    model, scaler = (
+        MiniBatchRidgeSGD().fit(X, y, sample_weight=w),
+        StandardScaler().fit(X, sample_weight=w),
+    )
     for name in ("mean_", "var_", "scale_", "n_samples_seen_"):
         np.testing.assert_allclose(getattr(model.scaler_, name), getattr(scaler, name), rtol=1e-12)
     np.testing.assert_allclose(model.scaler_.transform(X), scaler.transform(X), atol=1e-12)
@@ -358,7 +407,9 @@ def test_scaler_is_that_of_scikit_learn(data):
 
 def test_early_stopping_returns_the_best_epoch():
     X, y = regression(80, 50, noise=10)
-    model = MiniBatchRidgeSGD(early_stopping=True, solver="sgd", lr=0.01, tol=0, n_iter_no_change=3, random_state=0)
+    model = MiniBatchRidgeSGD(
+        early_stopping=True, solver="sgd", lr=0.01, tol=0, n_iter_no_change=3, random_state=0
+    )
     model.fit(X, y)
     assert len(model.validation_scores_) == model.n_iter_ < 100
     best = np.argmax(model.validation_scores_) + 1

@@ -63,7 +63,10 @@ def fifty_digits(X, y, alpha, w):
         X, y, w = mpmath.matrix(X.tolist()), mpmath.matrix(y.tolist()), mpmath.matrix(w.tolist())
         W = mpmath.fsum(w)
         means = [mpmath.fsum(w[i] * X[i, j] for i in range(n)) / W for j in range(d)]
-        sigma = [mpmath.sqrt(mpmath.fsum(w[i] * (X[i, j] - means[j]) ** 2 for i in range(n)) / W) for j in range(d)]
+        sigma = [
+            mpmath.sqrt(mpmath.fsum(w[i] * (X[i, j] - means[j]) ** 2 for i in range(n)) / W)
+            for j in range(d)
+        ]
         Z = mpmath.matrix(n, d)
         for i in range(n):
             for j in range(d):
@@ -81,7 +84,8 @@ def test_fifty_digit_coefficients(alpha):
     np.testing.assert_allclose(model.coef_, fifty_digits(X, y, alpha, w), rtol=1e-9)
 
 
-# 1500 rows are more than the 1000 of the smallest sketch, so here the preconditioner is only near the Hessian.
+# 1500 rows are more than the 1000 of the smallest sketch, so here the preconditioner is only near
+# the Hessian.
 @pytest.mark.parametrize("lr", ["auto", 1e-6, 1e-3, 0.1, 1.0, 10.0, 1e3, 1e6])
 @pytest.mark.parametrize("batch_size", [1, 7, 64, "auto", 5000])
 def test_any_batch_size_and_lr(batch_size, lr):
@@ -156,7 +160,9 @@ def awkward_columns(kind, n):
 
 
 @pytest.mark.parametrize("n", [60, 1500])
-@pytest.mark.parametrize("kind", ["constant", "zero", "duplicated", "collinear", "nearly collinear", "rare"])
+@pytest.mark.parametrize(
+    "kind", ["constant", "zero", "duplicated", "collinear", "nearly collinear", "rare"]
+)
 def test_awkward_columns(kind, n):
     X, y = awkward_columns(kind, n)
     assert_lands(X, y, batch_size=8)
@@ -178,7 +184,9 @@ def test_conventions(n, standardize, fit_intercept):
     X, y = regression(n, 5)
     X = X * np.geomspace(0.01, 100, 5) + 5
     w = np.linspace(0, 1, n)
-    model = assert_lands(X, y, w, batch_size=16, alpha=0.1, standardize=standardize, fit_intercept=fit_intercept)
+    model = assert_lands(
+        X, y, w, batch_size=16, alpha=0.1, standardize=standardize, fit_intercept=fit_intercept
+    )
     assert fit_intercept or model.intercept_ == 0
 
 
@@ -216,7 +224,9 @@ def test_formats_and_dtypes(n, dtype, to_format):
 @pytest.mark.parametrize("batch_size", [7, "auto"])
 def test_float32_with_an_offset(batch_size, offset, to_format):
     X, y = regression(2500, 8)
-    assert_lands(to_format((X + offset).astype(np.float32)), y.astype(np.float32), batch_size=batch_size)
+    assert_lands(
+        to_format((X + offset).astype(np.float32)), y.astype(np.float32), batch_size=batch_size
+    )
 
 
 def test_float32_that_is_ill_conditioned():
@@ -240,7 +250,10 @@ def test_sparse_equals_dense():
     X = sparse.csr_array(rng.random((2500, 12)) * (rng.random((2500, 12)) < 0.2))
     y = X @ np.arange(12.0) + 1
     w = np.linspace(0, 1, 2500)
-    models = [fitted(to_format(X.toarray()), y, w, batch_size=32, tol=1e-10) for to_format in FORMATS.values()]
+    models = [
+        fitted(to_format(X.toarray()), y, w, batch_size=32, tol=1e-10)
+        for to_format in FORMATS.values()
+    ]
     for model in models[1:]:
         np.testing.assert_allclose(model.coef_, models[0].coef_, atol=1e-8)
         np.testing.assert_allclose(model.intercept_, models[0].intercept_, rtol=1e-8)
@@ -285,7 +298,9 @@ def test_sparse_levels_and_their_slopes(alpha, batch_size):
     first = (slopes + 1) * rng.integers(levels, size=n)[:, None]
     columns = rng.permutation(levels * (slopes + 1))[first + np.arange(slopes + 1)]
     entries = np.hstack([np.ones((n, 1)), numbers])
-    X = sparse.coo_array((entries.ravel(), (np.repeat(np.arange(n), slopes + 1), columns.ravel())), shape=(n, 288)).tocsr()
+    X = sparse.coo_array(
+        (entries.ravel(), (np.repeat(np.arange(n), slopes + 1), columns.ravel())), shape=(n, 288)
+    ).tocsr()
     y = X @ rng.normal(size=288) + rng.normal(size=n)
     model = MiniBatchRidgeSGD(alpha, batch_size=batch_size, random_state=0).fit(X, y)
     assert model.converged_
@@ -319,11 +334,21 @@ def problems(draw):
         X[:, rng.integers(d)] = X[:, rng.integers(d)]
     if draw(st.booleans()):
         X[:, rng.integers(d)] = 0.1
-    X = X * 10.0 ** rng.uniform(-6, 6, d) * (draw(st.sampled_from([0.0, 1.0])) + rng.integers(0, 2, d))
+    X = (
+        X
+        * 10.0 ** rng.uniform(-6, 6, d)
+        * (draw(st.sampled_from([0.0, 1.0])) + rng.integers(0, 2, d))
+    )
     X = X + np.abs(X).max(axis=0) * draw(st.sampled_from([0.0, 1.0, 1e4]))
-    y = X / np.maximum(np.abs(X).max(axis=0), 1e-300) @ rng.standard_normal(d if t is None else (d, t))
+    y = (
+        X
+        / np.maximum(np.abs(X).max(axis=0), 1e-300)
+        @ rng.standard_normal(d if t is None else (d, t))
+    )
     y = y + rng.standard_normal(y.shape)
-    w = draw(st.sampled_from([None, rng.exponential(size=n), rng.integers(0, 3, n) + (np.arange(n) < 2)]))
+    w = draw(
+        st.sampled_from([None, rng.exponential(size=n), rng.integers(0, 3, n) + (np.arange(n) < 2)])
+    )
     params = draw(
         st.fixed_dictionaries(
             {
@@ -356,7 +381,9 @@ def special_columns(draw):
     n, d = draw(st.integers(5, 300)), draw(st.integers(1, 40))
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
     X = rng.standard_normal((n, d)) * 10.0 ** rng.uniform(-3, 3, d)
-    kinds = draw(st.lists(st.sampled_from(["constant", "zero", "repeated", "tiny", "once"]), max_size=4))
+    kinds = draw(
+        st.lists(st.sampled_from(["constant", "zero", "repeated", "tiny", "once"]), max_size=4)
+    )
     for kind in kinds:
         j = draw(st.integers(0, d - 1))
         X[:, j] = {
@@ -381,7 +408,12 @@ def special_columns(draw):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*the variance underflows:UserWarning")
 @settings(max_examples=300, deadline=None, derandomize=True)
-@given(special_columns(), st.sampled_from([0, 0, 1e-12, 1e-4]), st.sampled_from(["dense", "csr", "chunks"]), st.booleans())
+@given(
+    special_columns(),
+    st.sampled_from([0, 0, 1e-12, 1e-4]),
+    st.sampled_from(["dense", "csr", "chunks"]),
+    st.booleans(),
+)
 def test_special_columns_at_any_position(problem, alpha, rows, standardize):
     X, y, constant = problem
     model = MiniBatchRidgeSGD(alpha=alpha, standardize=standardize, random_state=0)
@@ -392,13 +424,17 @@ def test_special_columns_at_any_position(problem, alpha, rows, standardize):
     assert not np.atleast_2d(model.coef_)[:, np.ptp(X, axis=0) == 0].any()
     # A column whose variance underflows is taken for constant.
     varying = np.where(constant, 0.0, X)
-    far = distance(model.predict(X), closed_form(varying, y, alpha, standardize=standardize), varying, y)
+    far = distance(
+        model.predict(X), closed_form(varying, y, alpha, standardize=standardize), varying, y
+    )
     assert far <= TOL or not model.converged_
     # Without a penalty on columns of unlike scales some digits may be lost, but then it is said.
     assert far <= 1e-3
     if alpha == 0:
         scaled = varying / np.maximum(np.abs(varying).max(axis=0), 1e-200)
-        assert model.score(X, y) == pytest.approx(LinearRegression().fit(scaled, y).score(scaled, y), abs=1e-5)
+        assert model.score(X, y) == pytest.approx(
+            LinearRegression().fit(scaled, y).score(scaled, y), abs=1e-5
+        )
 
 
 @pytest.mark.parametrize("standardize", [True, False])
@@ -424,7 +460,13 @@ def test_loss_history_is_the_objective(solver, fit_intercept):
     X, y = regression(1500, 5, t=2, condition=100)
     w = np.linspace(0, 1, 1500)
     for max_iter in (1, 2, 3):
-        params = {"solver": solver, "max_iter": max_iter, "tol": None, "alpha": 0.01, "fit_intercept": fit_intercept}
+        params = {
+            "solver": solver,
+            "max_iter": max_iter,
+            "tol": None,
+            "alpha": 0.01,
+            "fit_intercept": fit_intercept,
+        }
         model = fitted(X, y, w, lr=0.05, batch_size=50, **params)
         assert len(model.loss_history_) == model.n_iter_ == max_iter
         value = objective(model.coef_, model.intercept_, X, y, 0.01, w, fit_intercept)
@@ -452,7 +494,9 @@ def test_sparse_rows_are_not_densified(solver):
     n, d, per_row = 20_000, 5_000, 5
     rng = np.random.default_rng(0)
     indices = rng.integers(0, d, n * per_row)
-    X = sparse.csr_array((rng.random(n * per_row), indices, np.arange(0, n * per_row + 1, per_row)), shape=(n, d))
+    X = sparse.csr_array(
+        (rng.random(n * per_row), indices, np.arange(0, n * per_row + 1, per_row)), shape=(n, d)
+    )
     X.sum_duplicates()
     y = X @ rng.standard_normal(d) + 1
     model = MiniBatchRidgeSGD(solver=solver, lr=1e-3, max_iter=3, tol=None, random_state=0)

@@ -29,7 +29,12 @@ NAMES = list("abcdefgh")
 
 @contextmanager
 def two_processes():
-    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
+    options = {
+        "n_workers": 2,
+        "threads_per_worker": 1,
+        "processes": True,
+        "dashboard_address": ":0",
+    }
     with LocalCluster(**options) as cluster, Client(cluster) as client:
         yield client
 
@@ -56,11 +61,15 @@ def unequal(n_rows, n_parts):
 
 
 def collections(X, y, sizes):
-    return da.from_array(X, chunks=(sizes, X.shape[1])), da.from_array(y, chunks=(sizes, *y.shape[1:]))
+    return da.from_array(X, chunks=(sizes, X.shape[1])), da.from_array(
+        y, chunks=(sizes, *y.shape[1:])
+    )
 
 
 def frames(X, y, n_parts):
-    frame = dd.from_pandas(pd.DataFrame(X, columns=NAMES).assign(y=y), npartitions=n_parts, sort=False)
+    frame = dd.from_pandas(
+        pd.DataFrame(X, columns=NAMES).assign(y=y), npartitions=n_parts, sort=False
+    )
     return frame[NAMES], frame["y"]
 
 
@@ -71,15 +80,21 @@ def test_partitions_of_unequal_size_give_the_closed_form(n_parts, order):
     if order != "shuffled":
         rows = np.argsort(y if order == "by y" else X[:, 0])
         X, y = X[rows], y[rows]
-    model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(*collections(X, y, unequal(len(y), n_parts)))
+    model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(
+        *collections(X, y, unequal(len(y), n_parts))
+    )
     assert distance(model, X, y) <= model.tol
     assert model.n_passes_ <= 10
 
 
-@pytest.mark.parametrize("params", [{"batch_size": 64}, {"batch_size": 64, "lr": 0.3, "shuffle": False}], ids=str)
+@pytest.mark.parametrize(
+    "params", [{"batch_size": 64}, {"batch_size": 64, "lr": 0.3, "shuffle": False}], ids=str
+)
 def test_mini_batches_within_partitions_averaged(params):
     X, y = table()
-    model = MiniBatchRidgeSGD(ALPHA, random_state=0, **params).fit(*collections(X, y, unequal(len(y), 16)))
+    model = MiniBatchRidgeSGD(ALPHA, random_state=0, **params).fit(
+        *collections(X, y, unequal(len(y), 16))
+    )
     assert distance(model, X, y) <= model.tol
 
 
@@ -121,7 +136,11 @@ def test_callbacks_stay_with_the_client(client, tmp_path):
     pytest.importorskip("sklearn.callback")
     X, y = collections(*table(), (3000, 3000))
     with (tmp_path / "bar").open("w") as file:
-        model = MiniBatchRidgeSGD(ALPHA, random_state=0).set_callbacks(EpochProgressBar(interval=0, file=file)).fit(X, y)
+        model = (
+            MiniBatchRidgeSGD(ALPHA, random_state=0)
+            .set_callbacks(EpochProgressBar(interval=0, file=file))
+            .fit(X, y)
+        )
         model.predict(X).compute()
     assert "epoch" in (tmp_path / "bar").read_text()
 
@@ -169,7 +188,9 @@ def test_a_worker_killed_that_held_rows_in_memory(doomed_client, monkeypatch):
         os.kill(killed[-1], signal.SIGKILL)
         return check(moments)
 
-    monkeypatch.setattr(_estimator, "check_moments", killing)  # between the first round and the second
+    monkeypatch.setattr(
+        _estimator, "check_moments", killing
+    )  # between the first round and the second
     model = MiniBatchRidgeSGD(ALPHA, solver="svrg", random_state=0).fit(Xd, yd)
     assert len(killed) == 1
     np.testing.assert_allclose(model.coef_, before.coef_, rtol=1e-12)
@@ -181,10 +202,17 @@ def test_searches_under_joblib(client):
     search = GridSearchCV(MiniBatchRidgeSGD(random_state=0), grid, cv=3)
     alone = search.fit(X, y).cv_results_["mean_test_score"]
     halving = HalvingRandomSearchCV(
-        MiniBatchRidgeSGD(random_state=0), grid, n_candidates=3, min_resources=300, random_state=0, cv=3
+        MiniBatchRidgeSGD(random_state=0),
+        grid,
+        n_candidates=3,
+        min_resources=300,
+        random_state=0,
+        cv=3,
     )
     with joblib.parallel_config(backend="dask"):
-        np.testing.assert_allclose(search.fit(X, y).cv_results_["mean_test_score"], alone, rtol=1e-12)
+        np.testing.assert_allclose(
+            search.fit(X, y).cv_results_["mean_test_score"], alone, rtol=1e-12
+        )
         assert halving.fit(X, y).best_params_["alpha"] in grid["alpha"]
 
 
@@ -192,7 +220,9 @@ def test_incremental_of_dask_ml(client):
     Incremental = pytest.importorskip("dask_ml.wrappers").Incremental
     X, y = table()
     Xd, yd = collections(X, y, (1000, 2000, 500, 2500))
-    incremental = Incremental(MiniBatchRidgeSGD(ALPHA, random_state=0), shuffle_blocks=False).fit(Xd, yd)
+    incremental = Incremental(MiniBatchRidgeSGD(ALPHA, random_state=0), shuffle_blocks=False).fit(
+        Xd, yd
+    )
     model = MiniBatchRidgeSGD(ALPHA, random_state=0)
     for start, stop in ((0, 1000), (1000, 3000), (3000, 3500), (3500, 6000)):
         model.partial_fit(X[start:stop], y[start:stop])
@@ -212,13 +242,25 @@ def unequal_filters(X, y):
             lambda X, y: (da.where(da.arange(6000, chunks=700)[:, None] == 2500, np.nan, X), y),
             "Partition 4: Input X contains NaN",
         ),
-        (lambda X, y: (X, da.where(da.arange(6000, chunks=700) == 9, np.inf, y)), "Partition 1: Input y contains infinity"),
+        (
+            lambda X, y: (X, da.where(da.arange(6000, chunks=700) == 9, np.inf, y)),
+            "Partition 1: Input y contains infinity",
+        ),
         (lambda X, y: (X, y[:-1]), "X has 6000 rows in 9 partitions, and y has 5999 rows"),
         (lambda X, y: (X, y[:3500]), "X has 6000 rows in 9 partitions, and y has 3500 rows"),
-        (lambda X, y: (X, da.concatenate([y[:500], y[:300], y[1500:]])), "X has 6000 rows .* and y has 5300 rows"),
+        (
+            lambda X, y: (X, da.concatenate([y[:500], y[:300], y[1500:]])),
+            "X has 6000 rows .* and y has 5300 rows",
+        ),
         (lambda X, y: (X, y, 0 * y), "All sample weights are zero"),
-        (lambda X, y: (frames(X.compute(), y.compute(), 3)[0], np.ones(5999)), "X has 6000 rows .* and y has 5999 rows"),
-        (unequal_filters, r"Partition \d: X has \d+ rows here, and y has \d+\. Take X, y and the weights from one collection"),
+        (
+            lambda X, y: (frames(X.compute(), y.compute(), 3)[0], np.ones(5999)),
+            "X has 6000 rows .* and y has 5999 rows",
+        ),
+        (
+            unequal_filters,
+            r"Partition \d: X has \d+ rows here, and y has \d+\. Take X, y and the weights from one collection",
+        ),
     ],
 )
 def test_errors_name_the_partition_and_leave_the_estimator(args, match):
@@ -239,7 +281,9 @@ def test_textbook_steps_are_refused():
 def wide_table(n=3000, d=20):
     """Rows of many columns, of which y takes part in few reads: Dask then merges the partitions of a Parquet file."""
     rng = np.random.default_rng(3)
-    frame = pd.DataFrame(rng.normal(size=(n, d)) + np.arange(d), columns=[f"x{j}" for j in range(d)])
+    frame = pd.DataFrame(
+        rng.normal(size=(n, d)) + np.arange(d), columns=[f"x{j}" for j in range(d)]
+    )
     y = frame.to_numpy() @ rng.normal(size=d) + rng.normal(size=n)
     return frame.assign(y=y, w=rng.integers(0, 4, n).astype(float))
 
@@ -249,7 +293,9 @@ def write_parts(frame, path, kind, n_parts=8):
     ends = np.cumsum(unequal(len(frame), n_parts))
     for k, (start, stop) in enumerate(zip([0, *ends], ends, strict=False)):
         rows = frame[start:stop]
-        rows.to_parquet(path / f"{k}.parquet") if kind == "parquet" else rows.to_csv(path / f"{k}.csv", index=False)
+        rows.to_parquet(path / f"{k}.parquet") if kind == "parquet" else rows.to_csv(
+            path / f"{k}.csv", index=False
+        )
     return dd.read_parquet(path) if kind == "parquet" else dd.read_csv(path / "*.csv")
 
 
@@ -284,7 +330,9 @@ class TestFiles:
     def test_dropped_columns_filters_and_computed_targets(self, client, stored):
         frame, ddf = stored
         kept = ddf[ddf["x0"] > -0.5]
-        model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(kept.drop(columns=["y", "w"]), 2 * kept["y"] - kept["x1"])
+        model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(
+            kept.drop(columns=["y", "w"]), 2 * kept["y"] - kept["x1"]
+        )
         rows = frame[frame["x0"] > -0.5]
         assert as_in_memory(model, rows.assign(y=2 * rows["y"] - rows["x1"]), WIDE)
 
@@ -306,7 +354,9 @@ class TestFiles:
         for folder in folders:
             folder.mkdir()
         X, y = (write_parts(frame, folder, "parquet") for folder in folders)
-        assert as_in_memory(MiniBatchRidgeSGD(ALPHA, random_state=0).fit(X[WIDE], y["y"]), frame, WIDE)
+        assert as_in_memory(
+            MiniBatchRidgeSGD(ALPHA, random_state=0).fit(X[WIDE], y["y"]), frame, WIDE
+        )
 
     @pytest.mark.parametrize(
         "given",
@@ -322,7 +372,13 @@ class TestFiles:
             lambda ddf, frame: (ddf[WIDE], da.from_array(frame["y"].to_numpy(), chunks=700), 2.0),
         ],
         ids=[
-            *("persisted apart", "X persisted", "y and w persisted", "arrays of frames", "frame and array"),
+            *(
+                "persisted apart",
+                "X persisted",
+                "y and w persisted",
+                "arrays of frames",
+                "frame and array",
+            ),
             *("array and frame", "y in memory", "y and w in memory", "y in other chunks"),
         ],
     )
@@ -342,7 +398,9 @@ class TestFiles:
         try:
             raised = nullcontext(len(X))
         except CancelledError:
-            raised = pytest.raises(RuntimeError, match=r"after it was persisted: frame = frame\.persist\(\)")
+            raised = pytest.raises(
+                RuntimeError, match=r"after it was persisted: frame = frame\.persist\(\)"
+            )
         with raised:
             model.fit(X, ddf["y"])
         ddf = ddf.persist()
@@ -352,10 +410,14 @@ class TestFiles:
         frame = wide_table().sort_values("x0", ignore_index=True)
         ddf = write_parts(frame, tmp_path, "parquet")
         between = frame["x0"].quantile([0.3, 0.8]).to_list()
-        kept, rows = (each[(each["x0"] < between[0]) | (each["x0"] > between[1])] for each in (ddf, frame))
+        kept, rows = (
+            each[(each["x0"] < between[0]) | (each["x0"] > between[1])] for each in (ddf, frame)
+        )
         assert 0 in kept.map_partitions(len).compute().to_list()
         for y in (kept["y"], kept["y"].persist(), rows["y"].to_numpy()):
-            assert as_in_memory(MiniBatchRidgeSGD(ALPHA, random_state=0).fit(kept[WIDE], y), rows, WIDE)
+            assert as_in_memory(
+                MiniBatchRidgeSGD(ALPHA, random_state=0).fit(kept[WIDE], y), rows, WIDE
+            )
 
 
 def test_a_round_reads_each_file_once_and_only_the_columns_it_needs(tmp_path):
@@ -368,7 +430,9 @@ def test_a_round_reads_each_file_once_and_only_the_columns_it_needs(tmp_path):
 
     ddf = dd.from_map(load, range(4), meta=frame[:0])
     with dask.config.set(scheduler="synchronous"):
-        model = MiniBatchRidgeSGD(ALPHA, solver="svrg", random_state=0).fit(ddf[["x2", "x3"]], ddf["y"])
+        model = MiniBatchRidgeSGD(ALPHA, solver="svrg", random_state=0).fit(
+            ddf[["x2", "x3"]], ddf["y"]
+        )
     assert model.n_passes_ > 1
     assert sorted(log.read_text().splitlines()) == sorted(
         f"{part} x2,x3,y" for part in range(4) for _ in range(model.n_passes_)
@@ -385,7 +449,9 @@ class TestScore:
         Xd, yd = collections(X, y, unequal(len(y), n_parts))
         np.testing.assert_allclose(model.score(Xd, yd), r2_score(y, model.predict(X)), rtol=1e-6)
         expected = r2_score(y, model.predict(X), sample_weight=w)
-        np.testing.assert_allclose(model.score(Xd, yd, da.from_array(w, chunks=700)), expected, rtol=1e-6)
+        np.testing.assert_allclose(
+            model.score(Xd, yd, da.from_array(w, chunks=700)), expected, rtol=1e-6
+        )
 
     def test_refuses_what_fit_does(self):
         X, y = table()
@@ -395,7 +461,9 @@ class TestScore:
             model.score(Xd)
         with pytest.raises(ValueError, match=r"Partition \d: .*X has 7 features"):
             model.score(Xd[:, 1:], yd)
-        with pytest.raises(ValueError, match=r"Partition \d: y has 2 target\(s\), the model was fitted to 1"):
+        with pytest.raises(
+            ValueError, match=r"Partition \d: y has 2 target\(s\), the model was fitted to 1"
+        ):
             model.score(Xd, da.stack([yd, yd], axis=1))
         with pytest.raises(ValueError, match="All sample weights are zero"):
             model.score(Xd, yd, 0 * yd)

@@ -31,7 +31,13 @@ MODELS = {
     "svrg, Nystrom": {"preconditioner": 3, "batch_size": 32},
     "svrg, early stopping": {"early_stopping": True, "batch_size": 32},
     "sgd": {"solver": "sgd", "lr": 0.01},
-    "sgd, averaged": {"solver": "sgd", "lr": 0.01, "average": True, "lr_schedule": "inverse_time", "lr_decay": 0.1},
+    "sgd, averaged": {
+        "solver": "sgd",
+        "lr": 0.01,
+        "average": True,
+        "lr_schedule": "inverse_time",
+        "lr_decay": 0.1,
+    },
 }
 KINDS = {
     "dense": np.asarray,
@@ -50,7 +56,9 @@ def rows():
 
 
 def model_of(name, **params):
-    return MiniBatchRidgeSGD(**{"random_state": 0, "max_iter": 4, "tol": None, **MODELS[name], **params})
+    return MiniBatchRidgeSGD(
+        **{"random_state": 0, "max_iter": 4, "tol": None, **MODELS[name], **params}
+    )
 
 
 def learnt(model, X, y, w):
@@ -124,7 +132,11 @@ def test_another_blas_kernel_changes_no_bit_of_the_data_and_no_row_that_is_held_
         env = {**os.environ, "OPENBLAS_CORETYPE": kernel}
         command = [sys.executable, "-c", OTHER_KERNEL]
         root = Path(__file__).parents[1]
-        said.add(subprocess.run(command, check=True, env=env, cwd=root, capture_output=True, text=True).stdout)
+        said.add(
+            subprocess.run(
+                command, check=True, env=env, cwd=root, capture_output=True, text=True
+            ).stdout
+        )
     assert len(said) == 1
 
 
@@ -133,7 +145,10 @@ def test_another_blas_kernel_changes_no_bit_of_the_data_and_no_row_that_is_held_
 def test_n_jobs_changes_no_bit(name):
     X, y = regression(60_000, 40)
     params = {"max_iter": 2, "batch_size": 500}
-    fits = [model_of(name, n_jobs=n_jobs, **params).fit(X, y).partial_fit(X[:999], y[:999]) for n_jobs in (1, 2, 3)]
+    fits = [
+        model_of(name, n_jobs=n_jobs, **params).fit(X, y).partial_fit(X[:999], y[:999])
+        for n_jobs in (1, 2, 3)
+    ]
     states = [state(model, {"n_jobs", "_checked"}) for model in fits]
     assert states[0] == states[1] == states[2]
 

@@ -71,9 +71,13 @@ def test_a_given_axis_is_used(plt, models):
 
 
 def test_names_and_style(plt, models):
-    display = LossHistoryDisplay.from_estimator(models, names=["few", "many"], color="green", linestyle=":", marker="x")
+    display = LossHistoryDisplay.from_estimator(
+        models, names=["few", "many"], color="green", linestyle=":", marker="x"
+    )
     assert [line.get_label() for line in display.lines_] == ["few", "many"]
-    assert {(line.get_color(), line.get_linestyle(), line.get_marker()) for line in display.lines_} == {("green", ":", "x")}
+    assert {
+        (line.get_color(), line.get_linestyle(), line.get_marker()) for line in display.lines_
+    } == {("green", ":", "x")}
     assert LossHistoryDisplay.from_estimator(models[0], names="one").lines_[0].get_label() == "one"
 
 
@@ -112,16 +116,22 @@ def test_nothing_to_draw(plt):
         LossHistoryDisplay.from_estimator(MiniBatchRidgeSGD().partial_fit(X, y))
 
 
-LINE = re.compile(r"epoch +(\d+) .*loss (\S+)(?: .*distance to closed form (\S+) std\(y\))? +(\S+) s")
+LINE = re.compile(
+    r"epoch +(\d+) .*loss (\S+)(?: .*distance to closed form (\S+) std\(y\))? +(\S+) s"
+)
 
 
 @pytest.mark.parametrize("solver", ["svrg", "sgd"])
 def test_verbose_prints_a_line_per_epoch(solver, capsys):
     X, y = regression(2000, 10, condition=100)
-    model = MiniBatchRidgeSGD(solver=solver, batch_size=16, max_iter=6, tol=None, random_state=0, verbose=1).fit(X, y)
+    model = MiniBatchRidgeSGD(
+        solver=solver, batch_size=16, max_iter=6, tol=None, random_state=0, verbose=1
+    ).fit(X, y)
     lines = [LINE.fullmatch(line).groups() for line in capsys.readouterr().out.splitlines()]
     assert [int(epoch) for epoch, *_ in lines] == list(range(1, 7))
-    np.testing.assert_allclose([float(loss) for _, loss, *_ in lines], model.loss_history_, rtol=1e-6)
+    np.testing.assert_allclose(
+        [float(loss) for _, loss, *_ in lines], model.loss_history_, rtol=1e-6
+    )
     seconds = [float(line[-1]) for line in lines]
     assert seconds == sorted(seconds)
     assert all((far is not None) == (solver == "svrg") for _, _, far, _ in lines)
@@ -132,7 +142,9 @@ def test_verbose_tells_the_distance_to_the_closed_form(capsys):
     closed = closed_form(X, y, 1e-4)
     least = objective(closed.coef.T, closed.intercept, X, y, 1e-4)
     for max_iter in (1, 2, 3):
-        model = MiniBatchRidgeSGD(batch_size=16, max_iter=max_iter, tol=None, random_state=0, verbose=1).fit(X, y)
+        model = MiniBatchRidgeSGD(
+            batch_size=16, max_iter=max_iter, tol=None, random_state=0, verbose=1
+        ).fit(X, y)
         printed = float(LINE.fullmatch(capsys.readouterr().out.splitlines()[-1])[3])
         far = distance(model.predict(X), closed, X, y)
         assert far / 5 <= printed <= 5 * far
@@ -195,7 +207,10 @@ def test_a_curve_at_the_lowest_from_the_first_epoch_on_is_drawn(plt):
     X, y = regression(200, 5)
     model = MiniBatchRidgeSGD(random_state=0).fit(X, y)
     sgd = textbook(max_iter=5).fit(X, y)
-    drawn, above = [line.get_ydata() for line in LossHistoryDisplay.from_estimator([model, sgd], optimum="lowest").lines_]
+    drawn, above = [
+        line.get_ydata()
+        for line in LossHistoryDisplay.from_estimator([model, sgd], optimum="lowest").lines_
+    ]
     assert np.all((drawn > 0) & (drawn < 1e-13 * model.loss_history_))
     np.testing.assert_array_equal(above, sgd.loss_history_ - model.loss_history_.min())
 
@@ -228,11 +243,21 @@ def test_what_a_search_or_a_pipeline_ends_in_is_drawn(plt):
     model = MiniBatchRidgeSGD(batch_size=16, random_state=0)
     pipeline = make_pipeline(PolynomialFeatures(), model).fit(X, y)
     search = grid(model, {"alpha": [1e-3, 1.0]}).fit(X, y)
-    of_pipelines = RandomizedSearchCV(pipeline, {"minibatchridgesgd__alpha": [1e-3, 1.0]}, n_iter=2, cv=2).fit(X, y)
+    of_pipelines = RandomizedSearchCV(
+        pipeline, {"minibatchridgesgd__alpha": [1e-3, 1.0]}, n_iter=2, cv=2
+    ).fit(X, y)
     ends_in_search = make_pipeline(PolynomialFeatures(), grid(model, {"alpha": [0.1]})).fit(X, y)
     alone = clone(model).fit(X, y)
-    display = LossHistoryDisplay.from_estimator([pipeline, search, of_pipelines, ends_in_search, alone])
-    inner = [pipeline[-1], search.best_estimator_, of_pipelines.best_estimator_[-1], ends_in_search[-1].best_estimator_, alone]
+    display = LossHistoryDisplay.from_estimator(
+        [pipeline, search, of_pipelines, ends_in_search, alone]
+    )
+    inner = [
+        pipeline[-1],
+        search.best_estimator_,
+        of_pipelines.best_estimator_[-1],
+        ends_in_search[-1].best_estimator_,
+        alone,
+    ]
     for curve, one in zip(drawn(display), inner, strict=True):
         np.testing.assert_array_equal(curve, one.loss_history_)
     assert label(LossHistoryDisplay.from_estimator(search)) == ["MiniBatchRidgeSGD"]
@@ -244,8 +269,14 @@ def test_estimators_that_have_nothing_to_draw(plt):
     for unfitted in (model, make_pipeline(model), grid(model, {"alpha": [1.0]})):
         with pytest.raises(NotFittedError):
             LossHistoryDisplay.from_estimator(unfitted)
-    for fitted in (Ridge().fit(X, y), make_pipeline(Ridge()).fit(X, y), grid(Ridge(), {"alpha": [1.0]}).fit(X, y)):
-        with pytest.raises(TypeError, match=r"MiniBatchRidgeSGD, alone or at the end of .* got Ridge"):
+    for fitted in (
+        Ridge().fit(X, y),
+        make_pipeline(Ridge()).fit(X, y),
+        grid(Ridge(), {"alpha": [1.0]}).fit(X, y),
+    ):
+        with pytest.raises(
+            TypeError, match=r"MiniBatchRidgeSGD, alone or at the end of .* got Ridge"
+        ):
             LossHistoryDisplay.from_estimator(fitted)
     with pytest.raises(ValueError, match="set refit=True"):
         LossHistoryDisplay.from_estimator(grid(model, {"alpha": [1.0]}, refit=False).fit(X, y))
@@ -266,7 +297,11 @@ VALUES = {
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
-    st.lists(st.fixed_dictionaries({name: st.sampled_from(values) for name, values in VALUES.items()}), min_size=2, max_size=4)
+    st.lists(
+        st.fixed_dictionaries({name: st.sampled_from(values) for name, values in VALUES.items()}),
+        min_size=2,
+        max_size=4,
+    )
 )
 def test_labels_have_the_parameters_that_differ_and_no_others(params):
     fitted = MiniBatchRidgeSGD(batch_size=2, lr=0.5).fit(*regression(20, 2))
@@ -281,7 +316,11 @@ def test_labels_have_the_parameters_that_differ_and_no_others(params):
         parsed = eval(f"dict({found.partition(' (')[0]})") if differ else {}
         assert set(parsed) == set(differ)
         for name, value in parsed.items():
-            assert value == pytest.approx(each[name], rel=1e-3) if isinstance(each[name], float) else value == each[name]
+            assert (
+                value == pytest.approx(each[name], rel=1e-3)
+                if isinstance(each[name], float)
+                else value == each[name]
+            )
     assert len(set(label(display))) == len(estimators)
 
 
@@ -289,7 +328,10 @@ def test_labels_of_values_that_are_close_or_alike_or_automatic(plt):
     X, y = regression(100, 2)
     models = [MiniBatchRidgeSGD(alpha=alpha, batch_size=8).fit(X, y) for alpha in (0.1, 0.1000001)]
     assert label(LossHistoryDisplay.from_estimator(models)) == ["alpha=0.1", "alpha=0.1000001"]
-    assert label(LossHistoryDisplay.from_estimator([models[0]] * 2)) == ["MiniBatchRidgeSGD (1)", "MiniBatchRidgeSGD (2)"]
+    assert label(LossHistoryDisplay.from_estimator([models[0]] * 2)) == [
+        "MiniBatchRidgeSGD (1)",
+        "MiniBatchRidgeSGD (2)",
+    ]
     automatic = clone(models[0]).set_params(batch_size="auto").fit(X, y)
     names = label(LossHistoryDisplay.from_estimator([models[0], automatic, models[0]]))
     assert names == ["batch_size=8 (1)", "batch_size='auto' (100)", "batch_size=8 (3)"]
@@ -297,8 +339,15 @@ def test_labels_of_values_that_are_close_or_alike_or_automatic(plt):
 
 def test_each_kind_is_drawn_as_it_was_recorded(plt):
     X, y = regression(500, 10, condition=100)
-    models = [MiniBatchRidgeSGD(batch_size=b, early_stopping=True, random_state=0).fit(X, y) for b in (4, 32)]
-    kinds = {"loss": "loss_history_", "distance": "distance_history_", "validation": "validation_scores_"}
+    models = [
+        MiniBatchRidgeSGD(batch_size=b, early_stopping=True, random_state=0).fit(X, y)
+        for b in (4, 32)
+    ]
+    kinds = {
+        "loss": "loss_history_",
+        "distance": "distance_history_",
+        "validation": "validation_scores_",
+    }
     scales, labels = [], []
     for kind, name in kinds.items():
         display = LossHistoryDisplay.from_estimator(models, kind=kind, optimum=None)
@@ -309,13 +358,18 @@ def test_each_kind_is_drawn_as_it_was_recorded(plt):
         labels.append(display.ax_.get_ylabel())
     assert scales == ["linear", "log", "linear"]
     assert len(set(labels)) == 3
-    assert LossHistoryDisplay.from_estimator(models, kind="distance", log=False).ax_.get_yscale() == "linear"
+    assert (
+        LossHistoryDisplay.from_estimator(models, kind="distance", log=False).ax_.get_yscale()
+        == "linear"
+    )
 
 
 def test_kinds_that_are_not_there(plt, models):
     sgd = textbook(max_iter=2).fit(*regression(50, 2))
     with pytest.raises(ValueError, match=r"solver='sgd' has nothing .*kind='distance'"):
-        LossHistoryDisplay.from_estimator([models[0], sgd], kind="distance", names=["svrg", "solver='sgd'"])
+        LossHistoryDisplay.from_estimator(
+            [models[0], sgd], kind="distance", names=["svrg", "solver='sgd'"]
+        )
     with pytest.raises(ValueError, match="early_stopping=True"):
         LossHistoryDisplay.from_estimator(models, kind="validation")
     with pytest.raises(ValueError, match="'validation', got 'score'"):
@@ -336,7 +390,9 @@ def assert_above(display, models, optima):
     """The curves are the losses less the optima, up to rounding of the losses."""
     for curve, model, optimum in zip(drawn(display), models, optima, strict=True):
         assert (curve > 0).all()
-        np.testing.assert_allclose(curve, model.loss_history_ - optimum, rtol=1e-9, atol=1e-12 * model.loss_history_[0])
+        np.testing.assert_allclose(
+            curve, model.loss_history_ - optimum, rtol=1e-9, atol=1e-12 * model.loss_history_[0]
+        )
     assert display.ax_.get_yscale() == "log"
 
 
@@ -344,10 +400,19 @@ def assert_above(display, models, optima):
 def test_closed_form_is_the_optimum_of_each_objective(plt, solver):
     X, y = regression(3000, 5, condition=100)
     w = np.random.default_rng(0).uniform(0.5, 2, size=len(y))
-    objectives = [{}, {"alpha": 0.1}, {"fit_intercept": False, "alpha": 0.1}, {"standardize": False, "alpha": 0.1}]
-    model = MiniBatchRidgeSGD(solver=solver, batch_size=8, lr=0.02, max_iter=5, tol=None, random_state=0)
+    objectives = [
+        {},
+        {"alpha": 0.1},
+        {"fit_intercept": False, "alpha": 0.1},
+        {"standardize": False, "alpha": 0.1},
+    ]
+    model = MiniBatchRidgeSGD(
+        solver=solver, batch_size=8, lr=0.02, max_iter=5, tol=None, random_state=0
+    )
     models = [clone(model).set_params(**each).fit(X, y + 1, w) for each in objectives]
-    display = LossHistoryDisplay.from_estimator(models, optimum="closed_form", X=X, y=y + 1, fit_params={"sample_weight": w})
+    display = LossHistoryDisplay.from_estimator(
+        models, optimum="closed_form", X=X, y=y + 1, fit_params={"sample_weight": w}
+    )
     assert_above(display, models, [least(X, y + 1, one, w) for one in models])
 
 
@@ -356,8 +421,12 @@ def test_closed_form_behind_pipelines_and_searches(plt):
     columns = PolynomialFeatures(include_bias=False)
     pipeline = make_pipeline(columns, textbook(batch_size=8, max_iter=5)).fit(X, y)
     search = grid(pipeline, {"minibatchridgesgd__alpha": [0.3]}).fit(X, y)
-    ends_in_search = make_pipeline(columns, grid(textbook(batch_size=8, max_iter=5), {"alpha": [0.03]})).fit(X, y)
-    display = LossHistoryDisplay.from_estimator([pipeline, search, ends_in_search], optimum="closed_form", X=X, y=y)
+    ends_in_search = make_pipeline(
+        columns, grid(textbook(batch_size=8, max_iter=5), {"alpha": [0.03]})
+    ).fit(X, y)
+    display = LossHistoryDisplay.from_estimator(
+        [pipeline, search, ends_in_search], optimum="closed_form", X=X, y=y
+    )
     models = [pipeline[-1], search.best_estimator_[-1], ends_in_search[-1].best_estimator_]
     Z = columns.fit_transform(X)
     assert_above(display, models, [least(Z, y, one) for one in models])
@@ -401,8 +470,17 @@ class Counting(TransformerMixin, BaseEstimator):
 def test_one_fit_finds_the_optimum_of_one_objective(plt):
     X, y = regression(100, 3)
     pipeline = make_pipeline(Counting(), textbook(max_iter=3))
-    changes = [("batch_size", 4), ("lr", 0.01), ("random_state", 1), ("max_iter", 2), ("alpha", 1.0)]
-    fitted = [clone(pipeline).set_params(**{f"minibatchridgesgd__{name}": v}).fit(X, y) for name, v in changes]
+    changes = [
+        ("batch_size", 4),
+        ("lr", 0.01),
+        ("random_state", 1),
+        ("max_iter", 2),
+        ("alpha", 1.0),
+    ]
+    fitted = [
+        clone(pipeline).set_params(**{f"minibatchridgesgd__{name}": v}).fit(X, y)
+        for name, v in changes
+    ]
     Counting.fits = 0
     LossHistoryDisplay.from_estimator(fitted, optimum="closed_form", X=X, y=y)
     assert Counting.fits == 2
@@ -423,7 +501,9 @@ def test_an_optimum_of_another_fit(plt):
     X, y = regression(300, 3, condition=10)
     sgd = textbook(batch_size=8, max_iter=5).fit(X, y)
     reference = grid(MiniBatchRidgeSGD(tol=1e-12), {"alpha": [1e-4]}).fit(X, y)
-    assert_above(LossHistoryDisplay.from_estimator(sgd, optimum=reference), [sgd], [least(X, y, sgd)])
+    assert_above(
+        LossHistoryDisplay.from_estimator(sgd, optimum=reference), [sgd], [least(X, y, sgd)]
+    )
     optima = [least(X, y, sgd) / 2, 0]
     display = LossHistoryDisplay.from_estimator([sgd, sgd], optimum=optima)
     assert_above(display, [sgd, sgd], optima)
@@ -432,7 +512,9 @@ def test_an_optimum_of_another_fit(plt):
     with pytest.raises(ValueError, match="not converged"):
         LossHistoryDisplay.from_estimator(sgd, optimum=sgd)
     with pytest.raises(ValueError, match=r"alpha=0.0001 and a curve alpha=2.0"):
-        LossHistoryDisplay.from_estimator(textbook(alpha=2.0, max_iter=2).fit(X, y), optimum=reference)
+        LossHistoryDisplay.from_estimator(
+            textbook(alpha=2.0, max_iter=2).fit(X, y), optimum=reference
+        )
 
 
 def test_an_optimum_of_other_rows_is_refused(plt):
@@ -458,7 +540,9 @@ def test_a_loss_below_the_optimum_tells_how_far_rounding_reaches(plt):
     np.testing.assert_allclose(drawn(display)[0], [2, 0.5, 4e-12, 1e-12, 1e-12], rtol=1e-3)
 
 
-@pytest.mark.parametrize(("name", "values"), [("batch_size", [1, 16, "auto"]), ("lr", np.array([0.001, 0.01]))])
+@pytest.mark.parametrize(
+    ("name", "values"), [("batch_size", [1, 16, "auto"]), ("lr", np.array([0.001, 0.01]))]
+)
 def test_a_fit_for_each_value_of_a_parameter(plt, name, values):
     X, y = regression(200, 3)
     estimator = textbook(max_iter=5)
@@ -468,7 +552,9 @@ def test_a_fit_for_each_value_of_a_parameter(plt, name, values):
     )
     fitted = [clone(estimator).set_params(**{name: value}).fit(X, y) for value in values]
     assert_above(display, fitted, [least(X, y, estimator)] * len(values))
-    assert label(display) == [f"{name}={value}" if value != "auto" else "batch_size='auto' (32)" for value in values]
+    assert label(display) == [
+        f"{name}={value}" if value != "auto" else "batch_size='auto' (32)" for value in values
+    ]
     assert {line.get_linewidth() for line in display.lines_} == {3}
     assert estimator.get_params() == before
     assert not hasattr(estimator, "coef_")
@@ -478,14 +564,27 @@ def test_a_parameter_of_any_step(plt):
     X, y = regression(200, 3)
     w = np.linspace(0, 1, 200)
     pipeline = make_pipeline(PolynomialFeatures(), textbook(max_iter=3))
-    for name, short in [("polynomialfeatures__degree", "degree"), ("minibatchridgesgd__batch_size", "batch_size")]:
-        how = {"param_name": name, "param_range": [1, 2], "fit_params": {"minibatchridgesgd__sample_weight": w}}
+    for name, short in [
+        ("polynomialfeatures__degree", "degree"),
+        ("minibatchridgesgd__batch_size", "batch_size"),
+    ]:
+        how = {
+            "param_name": name,
+            "param_range": [1, 2],
+            "fit_params": {"minibatchridgesgd__sample_weight": w},
+        }
         display = LossHistoryDisplay.from_param_range(pipeline, X, y, **how)
         assert label(display) == [f"{short}=1", f"{short}=2"]
         for curve, value in zip(drawn(display), [1, 2], strict=True):
-            fitted = clone(pipeline).set_params(**{name: value}).fit(X, y, minibatchridgesgd__sample_weight=w)
+            fitted = (
+                clone(pipeline)
+                .set_params(**{name: value})
+                .fit(X, y, minibatchridgesgd__sample_weight=w)
+            )
             np.testing.assert_array_equal(curve, fitted[-1].loss_history_)
-    display = LossHistoryDisplay.from_param_range(textbook(), X, y, param_name="max_iter", param_range=[2], names=["two"])
+    display = LossHistoryDisplay.from_param_range(
+        textbook(), X, y, param_name="max_iter", param_range=[2], names=["two"]
+    )
     assert label(display) == ["two"]
 
 
@@ -494,7 +593,12 @@ def test_words_are_refused_before_anything_is_fitted(plt):
     pipeline = make_pipeline(Counting(), textbook(max_iter=2))
     how = {"param_name": "minibatchridgesgd__lr", "param_range": [0.1]}
     Counting.fits = 0
-    for wrong in ({"kind": "score"}, {"optimum": "best"}, {"param_range": []}, {"param_name": "minibatchridgesgd__rate"}):
+    for wrong in (
+        {"kind": "score"},
+        {"optimum": "best"},
+        {"param_range": []},
+        {"param_name": "minibatchridgesgd__rate"},
+    ):
         with pytest.raises(ValueError, match=r"score|best|param_range is empty|rate"):
             LossHistoryDisplay.from_param_range(pipeline, X, y, **{**how, **wrong})
     assert Counting.fits == 0
@@ -504,7 +608,11 @@ def test_curves_differ_by_more_than_colour(plt, models):
     axis = LossHistoryDisplay.from_estimator(models * 10).ax_
     LossHistoryDisplay.from_estimator(models * 10, ax=axis)
     dashes = [
-        (line.get_linestyle(), line._unscaled_dash_pattern[1] and tuple(line._unscaled_dash_pattern[1])) for line in axis.lines
+        (
+            line.get_linestyle(),
+            line._unscaled_dash_pattern[1] and tuple(line._unscaled_dash_pattern[1]),
+        )
+        for line in axis.lines
     ]
     looks = {(*dash, line.get_marker()) for dash, line in zip(dashes, axis.lines, strict=True)}
     assert len(looks) == 40
@@ -531,7 +639,13 @@ def test_long_labels_leave_room_for_the_curves(plt):
         "tol": None,
         "verbose": 0,
     }
-    more = {"random_state": 3, "fit_intercept": False, "standardize": False, "lr_schedule": "inverse_time", "lr_decay": 0.25}
+    more = {
+        "random_state": 3,
+        "fit_intercept": False,
+        "standardize": False,
+        "lr_schedule": "inverse_time",
+        "lr_decay": 0.25,
+    }
     models = [MiniBatchRidgeSGD().fit(X, y), MiniBatchRidgeSGD(**other, **more).fit(X, y)]
     for n in (1, 3):
         display = LossHistoryDisplay.from_estimator(models * n)
@@ -542,7 +656,12 @@ def test_long_labels_leave_room_for_the_curves(plt):
 def test_short_names_of_styles(plt, models):
     display = LossHistoryDisplay.from_estimator(models, ls=":", c="green", ms=9, lw=2)
     for line in display.lines_:
-        assert (line.get_linestyle(), line.get_color(), line.get_markersize(), line.get_linewidth()) == (":", "green", 9, 2)
+        assert (
+            line.get_linestyle(),
+            line.get_color(),
+            line.get_markersize(),
+            line.get_linewidth(),
+        ) == (":", "green", 9, 2)
 
 
 @pytest.mark.parametrize("lr", [5.0, 500.0])
@@ -550,7 +669,12 @@ def test_a_fit_that_diverged_leaves_the_others_to_be_seen(plt, lr):
     X, y = regression(200, 3)
     with pytest.warns(ConvergenceWarning, match="diverged"):
         display = LossHistoryDisplay.from_param_range(
-            textbook(max_iter=5, batch_size=1), X, y, param_name="lr", param_range=[0.01, lr], optimum="closed_form"
+            textbook(max_iter=5, batch_size=1),
+            X,
+            y,
+            param_name="lr",
+            param_range=[0.01, lr],
+            optimum="closed_form",
         )
     assert label(display) == ["lr=0.01", f"lr={lr:g} (diverged)"]
     assert np.isfinite(drawn(display)[0]).all()

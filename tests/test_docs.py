@@ -17,14 +17,20 @@ from sklearn_minibatch import MiniBatchRidgeSGD
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts and "auto_examples" not in page.parts)
+PAGES = sorted(
+    page
+    for page in DOCS.rglob("*.md")
+    if "_build" not in page.parts and "auto_examples" not in page.parts
+)
 # What a page's blocks import beyond the test extra.
 NEEDS = {"keras_pytorch.md": "torch", "dask.md": "dask"}
 # Pages whose blocks take seconds.
 SLOW = {"dask.md", "larger_than_memory.md", "scale.md", "streaming.md", "tuning.md"}
 
 
-EVERY_PAGE = [pytest.param(page, marks=pytest.mark.slow if page.name in SLOW else ()) for page in PAGES]
+EVERY_PAGE = [
+    pytest.param(page, marks=pytest.mark.slow if page.name in SLOW else ()) for page in PAGES
+]
 
 
 @pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: page.relative_to(DOCS).as_posix())
@@ -33,7 +39,13 @@ def test_blocks_run(page, monkeypatch, tmp_path):
         pytest.importorskip(NEEDS[page.name])
     monkeypatch.setenv("MPLBACKEND", "Agg")
     monkeypatch.chdir(tmp_path)
-    doctest.testfile(str(page), module_relative=False, optionflags=doctest.ELLIPSIS, raise_on_error=True, encoding="utf-8")
+    doctest.testfile(
+        str(page),
+        module_relative=False,
+        optionflags=doctest.ELLIPSIS,
+        raise_on_error=True,
+        encoding="utf-8",
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
@@ -66,7 +78,11 @@ def test_public_names_are_on_the_api_page():
     assert set(re.findall(r"^## (\w+)$", page, re.M)) == set(sklearn_minibatch.__all__)
     members = dict(re.findall(r"autoclass:: (\w+)\n   :members: (.*)", page))
     for name, listed in members.items():
-        own = {key for key, value in ours(getattr(sklearn_minibatch, name)) if is_method(value) and key[0] != "_"}
+        own = {
+            key
+            for key, value in ours(getattr(sklearn_minibatch, name))
+            if is_method(value) and key[0] != "_"
+        }
         assert own - {"score"} == set(listed.split(", ")) - {"score"}
 
 
@@ -90,7 +106,10 @@ def test_map_of_the_code_matches_the_files():
 
 def table_of_alphas():
     page = (DOCS / "objective.md").read_text(encoding="utf-8")
-    return [tuple(row) for row in re.findall(r"^\| (.+?) \| `(?:\w+)` \| `(.+?)` \| (.+?) \|$", page, re.M)]
+    return [
+        tuple(row)
+        for row in re.findall(r"^\| (.+?) \| `(?:\w+)` \| `(.+?)` \| (.+?) \|$", page, re.M)
+    ]
 
 
 def standardized(X, w, ddof=0):
@@ -104,17 +123,31 @@ def by_ridge(Z, y, w, value):
 
 
 def by_sag(Z, y, w, value):
-    return Ridge(alpha=value, solver="sag", tol=1e-10, max_iter=10_000, random_state=0).fit(Z, y, sample_weight=w).coef_
+    return (
+        Ridge(alpha=value, solver="sag", tol=1e-10, max_iter=10_000, random_state=0)
+        .fit(Z, y, sample_weight=w)
+        .coef_
+    )
 
 
 def by_sgd_regressor(Z, y, w, value):
-    sgd = SGDRegressor(alpha=value, learning_rate="constant", eta0=2e-3, average=2000, max_iter=300, tol=None, random_state=0)
+    sgd = SGDRegressor(
+        alpha=value,
+        learning_rate="constant",
+        eta0=2e-3,
+        average=2000,
+        max_iter=300,
+        tol=None,
+        random_state=0,
+    )
     return sgd.fit(Z, y, sample_weight=w).coef_
 
 
 def by_glum(Z, y, w, value):
     glum = pytest.importorskip("glum")
-    model = glum.GeneralizedLinearRegressor(family="normal", l1_ratio=0, alpha=value, gradient_tol=1e-10)
+    model = glum.GeneralizedLinearRegressor(
+        family="normal", l1_ratio=0, alpha=value, gradient_tol=1e-10
+    )
     return model.fit(Z, y, sample_weight=w).coef_
 
 
@@ -146,7 +179,9 @@ def by_torch(half):
 
 def minimum(objective, n_features):
     """Coefficients at the minimum of objective(beta, b), found by a method that knows nothing of ridge regression."""
-    found = optimize.minimize(lambda p: objective(p[:-1], p[-1]), np.zeros(n_features + 1), tol=1e-12, method="BFGS")
+    found = optimize.minimize(
+        lambda p: objective(p[:-1], p[-1]), np.zeros(n_features + 1), tol=1e-12, method="BFGS"
+    )
     return found.x[:-1]
 
 
@@ -154,7 +189,10 @@ def by_glmnet(Z, y, w, value):
     s = np.sqrt(np.average((y - np.average(y, weights=w)) ** 2, weights=w))
     share, v = w / w.sum(), y / s
     # y in units of its standard deviation, and lambda with it; the coefficients are taken back.
-    return s * minimum(lambda beta, b: share @ (v - Z @ beta - b) ** 2 / 2 + value / s * beta @ beta / 2, Z.shape[1])
+    return s * minimum(
+        lambda beta, b: share @ (v - Z @ beta - b) ** 2 / 2 + value / s * beta @ beta / 2,
+        Z.shape[1],
+    )
 
 
 def by_cuml(Z, y, w, value):
@@ -163,7 +201,9 @@ def by_cuml(Z, y, w, value):
 
 
 def by_keras_regularizer(Z, y, w, value):
-    return minimum(lambda beta, b: np.mean((Z @ beta + b - y) ** 2) + value * beta @ beta, Z.shape[1])
+    return minimum(
+        lambda beta, b: np.mean((Z @ beta + b - y) ** 2) + value * beta @ beta, Z.shape[1]
+    )
 
 
 def by_keras_decay(Z, y, w, value):
@@ -176,7 +216,10 @@ def by_keras_decay(Z, y, w, value):
 
 
 def by_matlab(Z, y, w, value):
-    return minimum(lambda beta, b: np.sum((Z @ beta + b - y) ** 2) / (2 * len(y)) + value * beta @ beta / 2, Z.shape[1])
+    return minimum(
+        lambda beta, b: np.sum((Z @ beta + b - y) ** 2) / (2 * len(y)) + value * beta @ beta / 2,
+        Z.shape[1],
+    )
 
 
 # How each row of the table is checked, how closely, and whether with weights too.
@@ -215,7 +258,9 @@ def test_alpha_elsewhere(library, value, weighted):
     X = rng.standard_normal((n, 4)) * [1, 10, 0.1, 3] + [0, 5, 1, -100]
     y = X @ [1, 0.2, -20, 0.5] + 30 + rng.standard_normal(n)
     w = rng.randint(1, 6, n).astype(float) if weighted else np.ones(n)
-    ours = MiniBatchRidgeSGD(alpha=alpha, tol=1e-10, random_state=0).fit(X, y, sample_weight=w).coef_
+    ours = (
+        MiniBatchRidgeSGD(alpha=alpha, tol=1e-10, random_state=0).fit(X, y, sample_weight=w).coef_
+    )
     Z, _, sigma = standardized(X, w, ddof=1 if "`std(X)`" in library else 0)
     s_y = np.sqrt(np.average((y - np.average(y, weights=w)) ** 2, weights=w))
     given = eval(value, {"alpha": alpha, "W": w.sum(), "n": n, "s_y": s_y})
@@ -229,6 +274,8 @@ def test_glum_scales_like_us():
 
     rng = np.random.RandomState(0)
     X, y = rng.standard_normal((60, 3)) * [1, 10, 0.1], rng.standard_normal(60)
-    theirs = glum.GeneralizedLinearRegressor(family="normal", l1_ratio=0, alpha=0.3, scale_predictors=True, gradient_tol=1e-10)
+    theirs = glum.GeneralizedLinearRegressor(
+        family="normal", l1_ratio=0, alpha=0.3, scale_predictors=True, gradient_tol=1e-10
+    )
     ours = MiniBatchRidgeSGD(alpha=0.3, tol=1e-10, random_state=0).fit(X, y)
     np.testing.assert_allclose(theirs.fit(X, y).coef_, ours.coef_, rtol=1e-6)

@@ -8,8 +8,8 @@ from .test_types import PUBLIC, functions_of
 
 validate = pytest.importorskip("numpydoc.validate", reason="numpydoc is not installed").validate
 
-# Not asked for, in scikit-learn neither: an extended summary, examples and a section "See Also" everywhere (ES01, EX01, SA01);
-# nor may what is returned go without its name (RT02).
+# Not asked for, in scikit-learn neither: an extended summary, examples and a section "See Also"
+# everywhere (ES01, EX01, SA01); nor may what is returned go without its name (RT02).
 EVERYWHERE = {"ES01", "EX01", "RT02", "SA01"}
 NAMES = [f"sklearn_minibatch.{thing.__qualname__}" for thing in PUBLIC] + [
     f"sklearn_minibatch.{function.__qualname__}"

@@ -83,7 +83,9 @@ def test_scores_are_those_of_grid_search(name, scoring):
     X, y = DATASETS[name]()
     alphas = [1e-6, 1e-2, 1.0] if name == "ames" else ALPHAS
     model = MiniBatchRidgeSGDCV(alphas, cv=KFold(5), scoring=scoring).fit(X, y)
-    search = GridSearchCV(MiniBatchRidgeSGD(), {"alpha": alphas}, cv=KFold(5), scoring=scoring).fit(X, y)
+    search = GridSearchCV(MiniBatchRidgeSGD(), {"alpha": alphas}, cv=KFold(5), scoring=scoring).fit(
+        X, y
+    )
     assert model.alpha_ == search.best_params_["alpha"]
     np.testing.assert_allclose(model.best_score_, search.best_score_, rtol=1e-8)
     np.testing.assert_allclose(model.coef_, search.best_estimator_.coef_, rtol=1e-6)
@@ -98,8 +100,12 @@ def test_scores_are_those_of_a_pipeline():
     model = MiniBatchRidgeSGDCV(ALPHAS).fit(X, y)
     for k, (training, test) in enumerate(KFold(5).split(X)):
         for alpha, error in zip(ALPHAS, model.mse_path_[:, k], strict=True):
-            pipeline = make_pipeline(StandardScaler(), Ridge(alpha * len(training))).fit(X[training], y[training])
-            np.testing.assert_allclose(error, np.mean((pipeline.predict(X[test]) - y[test]) ** 2), rtol=1e-8)
+            pipeline = make_pipeline(StandardScaler(), Ridge(alpha * len(training))).fit(
+                X[training], y[training]
+            )
+            np.testing.assert_allclose(
+                error, np.mean((pipeline.predict(X[test]) - y[test]) ** 2), rtol=1e-8
+            )
 
 
 GROUPS = np.random.default_rng(5).integers(7, size=120)
@@ -124,8 +130,12 @@ def test_splitters(cv, weighted):
     w = np.random.default_rng(1).uniform(0.1, 3, 120) if weighted else None
     splits = cv if isinstance(cv, list) else list(cv.split(X))
     model = MiniBatchRidgeSGDCV([1e-3, 0.1], cv=cv).fit(X, y, sample_weight=w)
-    np.testing.assert_allclose(model.mse_path_, naive_path(X, y, [1e-3, 0.1], splits, w), rtol=1e-10)
-    np.testing.assert_allclose(model.coef_, MiniBatchRidgeSGD(model.alpha_).fit(X, y, sample_weight=w).coef_, rtol=1e-10)
+    np.testing.assert_allclose(
+        model.mse_path_, naive_path(X, y, [1e-3, 0.1], splits, w), rtol=1e-10
+    )
+    np.testing.assert_allclose(
+        model.coef_, MiniBatchRidgeSGD(model.alpha_).fit(X, y, sample_weight=w).coef_, rtol=1e-10
+    )
 
 
 @settings(deadline=None, max_examples=30)
@@ -144,15 +154,24 @@ def test_errors_are_those_of_the_rows(data, fit_intercept, standardize, kind):
     y = X[:, [0, 1]].astype(float) + rng.standard_normal((n, 2)) + 2
     w = rng.uniform(0.5, 2, n)
     splits = list(KFold(3).split(X))
-    model = MiniBatchRidgeSGDCV([1e-4, 1e-1], cv=3, fit_intercept=fit_intercept, standardize=standardize)
+    model = MiniBatchRidgeSGDCV(
+        [1e-4, 1e-1], cv=3, fit_intercept=fit_intercept, standardize=standardize
+    )
     rows = sparse.csr_array(X) if kind == "sparse" else X
     model.fit(rows, y, sample_weight=w)
-    expected = naive_path(dense(X), y, [1e-4, 1e-1], splits, w, fit_intercept=fit_intercept, standardize=standardize)
+    expected = naive_path(
+        dense(X), y, [1e-4, 1e-1], splits, w, fit_intercept=fit_intercept, standardize=standardize
+    )
     np.testing.assert_allclose(model.mse_path_, expected, rtol=1e-7)
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.integers(0, 500), st.lists(st.integers(0, 40), max_size=8), st.integers(2, 9), st.integers(0, 2**31 - 1))
+@given(
+    st.integers(0, 500),
+    st.lists(st.integers(0, 40), max_size=8),
+    st.integers(2, 9),
+    st.integers(0, 2**31 - 1),
+)
 def test_dealing_does_not_see_chunks(first, sizes, n_folds, seed):
     whole = dealt(first, sum(sizes), n_folds, seed)
     starts = first + np.cumsum([0, *sizes])
@@ -178,7 +197,10 @@ def test_dealing_is_random():
 
 @settings(deadline=None, max_examples=20)
 @given(
-    st.lists(st.integers(1, 60), max_size=6), st.booleans(), st.integers(0, 100), st.sampled_from(["source", "partial_fit"])
+    st.lists(st.integers(1, 60), max_size=6),
+    st.booleans(),
+    st.integers(0, 100),
+    st.sampled_from(["source", "partial_fit"]),
 )
 def test_chunks_give_what_the_same_folds_give_in_memory(sizes, weighted, random_state, how):
     X, y = regression(150, 4, t=2, seed=random_state)
@@ -225,7 +247,9 @@ def test_a_large_mapped_array_is_dealt_like_chunks(tmp_path, monkeypatch):
     np.save(tmp_path / "X.npy", X)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
     model = MiniBatchRidgeSGDCV(ALPHAS, random_state=0).fit(mapped, y)
-    np.testing.assert_allclose(model.mse_path_[:, :, None], naive_path(X, y, ALPHAS, dealt_splits(400, 5, 0)), rtol=1e-9)
+    np.testing.assert_allclose(
+        model.mse_path_[:, :, None], naive_path(X, y, ALPHAS, dealt_splits(400, 5, 0)), rtol=1e-9
+    )
 
 
 def test_dask_in_one_round():
@@ -238,8 +262,12 @@ def test_dask_in_one_round():
     folds = np.concatenate([dealt(0, size, 3, seed, deck) for deck, size in enumerate(sizes, 1)])
     splits = list(PredefinedSplit(folds).split())
     assert model.n_passes_ == 1
-    np.testing.assert_allclose(model.mse_path_[:, :, None], naive_path(X, y, ALPHAS, splits), rtol=1e-9)
-    np.testing.assert_allclose(model.predict(da.from_array(X, chunks=(sizes, 3))).compute(), model.predict(X))
+    np.testing.assert_allclose(
+        model.mse_path_[:, :, None], naive_path(X, y, ALPHAS, splits), rtol=1e-9
+    )
+    np.testing.assert_allclose(
+        model.predict(da.from_array(X, chunks=(sizes, 3))).compute(), model.predict(X)
+    )
 
 
 def test_partial_fit_goes_on_from_fit_and_from_a_pickle():
@@ -257,7 +285,11 @@ def test_partial_fit_goes_on_from_fit_and_from_a_pickle():
 
 def test_a_pickle_names_no_class_but_the_estimator():
     model = MiniBatchRidgeSGDCV().fit(*regression(90, 3))
-    ours = {line for line in pickletools_globals(pickle.dumps(model)) if line.startswith("sklearn_minibatch")}
+    ours = {
+        line
+        for line in pickletools_globals(pickle.dumps(model))
+        if line.startswith("sklearn_minibatch")
+    }
     assert ours == {"sklearn_minibatch._estimator_cv MiniBatchRidgeSGDCV"}
 
 
@@ -305,7 +337,9 @@ def test_a_fold_without_weight_has_no_score():
     w = np.repeat([1.0, 0.0], 20)
     model = MiniBatchRidgeSGDCV(ALPHAS, cv=4).fit(X, y, sample_weight=w)
     assert np.isnan(model.mse_path_[:, 2:]).all()
-    np.testing.assert_allclose(model.mse_path_[:, :2], MiniBatchRidgeSGDCV(ALPHAS, cv=2).fit(X[:20], y[:20]).mse_path_)
+    np.testing.assert_allclose(
+        model.mse_path_[:, :2], MiniBatchRidgeSGDCV(ALPHAS, cv=2).fit(X[:20], y[:20]).mse_path_
+    )
 
 
 def test_weights_repeat_rows_within_a_fold():
@@ -320,7 +354,9 @@ def test_weights_repeat_rows_within_a_fold():
 
 def test_one_standard_error():
     X, y = regression(100, 30, noise=5)
-    best, cautious = (MiniBatchRidgeSGDCV(one_standard_error=one).fit(X, y) for one in (False, True))
+    best, cautious = (
+        MiniBatchRidgeSGDCV(one_standard_error=one).fit(X, y) for one in (False, True)
+    )
     mean = best.mse_path_.mean(axis=1)
     error = best.mse_path_.std(axis=1, ddof=1) / np.sqrt(5)
     assert best.alpha_ == best.alphas_[mean.argmin()]
@@ -374,7 +410,9 @@ def test_threads_change_no_bit():
 
 def test_verbose_prints_a_line_per_alpha(capsys):
     MiniBatchRidgeSGDCV(ALPHAS, verbose=1).fit(*regression(100, 2))
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["alpha"] * len(ALPHAS)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["alpha"] * len(
+        ALPHAS
+    )
 
 
 def test_frames_names_and_routing():
@@ -382,7 +420,10 @@ def test_frames_names_and_routing():
     frame = pd.DataFrame(X, columns=["a", "b"])
     with sklearn.config_context(enable_metadata_routing=True):
         model = MiniBatchRidgeSGDCV(ALPHAS).set_fit_request(sample_weight=True)
-        pipeline = make_pipeline(StandardScaler().set_output(transform="pandas").set_fit_request(sample_weight=False), model)
+        pipeline = make_pipeline(
+            StandardScaler().set_output(transform="pandas").set_fit_request(sample_weight=False),
+            model,
+        )
         pipeline.fit(frame, y, sample_weight=np.linspace(0.1, 1, 60))
     assert pipeline[-1].scaler_.feature_names_in_.tolist() == ["a", "b"]
     assert not hasattr(clone(pipeline[-1]), "alpha_")
@@ -403,11 +444,23 @@ REFUSED = {
     "leak": ({"cv": [([0, 1, 2], [2])]}, None, "both"),
     "few rows": ({"cv": 5}, (np.ones((3, 1)), np.ones(3)), "n_samples=3"),
     "one row": ({}, ([(np.ones((1, 1)), np.ones(1))], None), "fewer folds"),
-    "splitter of chunks": ({"cv": KFold(3)}, ([(np.ones((9, 1)), np.ones(9))], None), "number of folds"),
+    "splitter of chunks": (
+        {"cv": KFold(3)},
+        ([(np.ones((9, 1)), np.ones(9))], None),
+        "number of folds",
+    ),
     "nothing weighs": ({}, (np.ones((9, 1)), np.ones(9), np.zeros(9)), "at least one"),
     "nan": ({}, (np.full((9, 1), np.nan), np.ones(9)), "contains NaN"),
-    "nan in a chunk": ({}, ([(np.full((9, 1), np.nan), np.ones(9))], None), "Chunk 1 of pass 1: .*contains NaN"),
-    "nan without weight": ({}, ([[np.nan]] + [[1.0]] * 9, np.ones(10), [0] + [1] * 9), "contains NaN"),
+    "nan in a chunk": (
+        {},
+        ([(np.full((9, 1), np.nan), np.ones(9))], None),
+        "Chunk 1 of pass 1: .*contains NaN",
+    ),
+    "nan without weight": (
+        {},
+        ([[np.nan]] + [[1.0]] * 9, np.ones(10), [0] + [1] * 9),
+        "contains NaN",
+    ),
     "r2 of single rows": ({"scoring": "r2", "cv": LeaveOneOut()}, None, "fewer folds"),
 }
 

@@ -19,11 +19,15 @@ def cases(numbers, seed=0):
     return fuzz
 
 
-@pytest.mark.parametrize("first", [0, 200, *(pytest.param(first, marks=pytest.mark.slow) for first in (400, 600))])
+@pytest.mark.parametrize(
+    "first", [0, 200, *(pytest.param(first, marks=pytest.mark.slow) for first in (400, 600))]
+)
 def test_nothing_but_results_and_documented_exceptions(first):
     fuzz = cases(range(first, first + 200))
     assert fuzz.faults == []
-    assert sum(fuzz.calls.values()) == sum(fuzz.results.values()) + sum(fuzz.exceptions.values()) > 300
+    assert (
+        sum(fuzz.calls.values()) == sum(fuzz.results.values()) + sum(fuzz.exceptions.values()) > 300
+    )
     assert min(fuzz.results[name] for name in ("fit", "partial_fit", "fit a source")) > 10
 
 
@@ -99,6 +103,8 @@ def test_faults_are_seen(monkeypatch, fault, words):
 @pytest.mark.slow
 def test_the_command_runs_one_case_and_prints_a_table():
     command = [sys.executable, "-m", "tests.fuzz", "--only", "7"]
-    said = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True
+    ).stdout
     assert "| faults | 0 |" in said
     assert "fit: " in said

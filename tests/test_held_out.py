@@ -41,7 +41,12 @@ def rows(draw, n=N):
 
 
 @BOUNDED
-@given(rows(), FRACTIONS, SEEDS, st.sampled_from(["1 ulp up", "1 ulp down", "1 ulp either way", "times 1 + 1e-15"]))
+@given(
+    rows(),
+    FRACTIONS,
+    SEEDS,
+    st.sampled_from(["1 ulp up", "1 ulp down", "1 ulp either way", "times 1 + 1e-15"]),
+)
 def test_rounding_errors_move_next_to_no_row(data, fraction, seed, by):
     X, y = data
     either = np.random.default_rng(seed).choice([-np.inf, np.inf], X.shape)
@@ -71,9 +76,16 @@ def test_rounding_errors_of_zero_move_next_to_no_row(data, fraction, seed):
 def test_a_copy_in_float32_and_a_sparse_copy_have_the_same_rows_held_out(data, fraction, seed):
     X, y = data
     expected = mask(X, y, fraction, seed)
-    for other in (X.astype(np.float32), sparse.csr_array(X), np.asfortranarray(X), np.where(X == 0, -0.0, X)):
+    for other in (
+        X.astype(np.float32),
+        sparse.csr_array(X),
+        np.asfortranarray(X),
+        np.where(X == 0, -0.0, X),
+    ):
         np.testing.assert_array_equal(mask(other, y, fraction, seed), expected)
-    np.testing.assert_array_equal(mask(X, y.astype(np.float32).astype(float), fraction, seed), expected)
+    np.testing.assert_array_equal(
+        mask(X, y.astype(np.float32).astype(float), fraction, seed), expected
+    )
 
 
 @BOUNDED
@@ -91,7 +103,9 @@ def test_equal_rows_stay_together_and_are_counted_once(data, fraction, seed):
         sparse.csr_array(copies),
         sparse.csr_array(np.where(copies, copies, -0.0)),
     ):
-        np.testing.assert_array_equal(mask(other, targets, fraction, seed), mask(X, y, fraction, seed)[which])
+        np.testing.assert_array_equal(
+            mask(other, targets, fraction, seed), mask(X, y, fraction, seed)[which]
+        )
 
 
 @BOUNDED
@@ -125,10 +139,18 @@ def test_every_row_is_as_likely_as_any_other_and_pairs_are_independent(kind):
 @pytest.mark.parametrize("solver", ["svrg", "sgd"])
 def test_a_fit_does_not_hang_on_the_last_bits(solver):
     X, y = load_diabetes(return_X_y=True, scaled=False)
-    model = MiniBatchRidgeSGD(solver=solver, early_stopping=True, max_iter=20, tol=None, random_state=0)
+    model = MiniBatchRidgeSGD(
+        solver=solver, early_stopping=True, max_iter=20, tol=None, random_state=0
+    )
     scores = [
         model.fit(rows, y).score(X, y)
-        for rows in (X, X * (1 + 1e-15), np.nextafter(X, np.inf), sparse.csr_array(X), X.astype(np.float32))
+        for rows in (
+            X,
+            X * (1 + 1e-15),
+            np.nextafter(X, np.inf),
+            sparse.csr_array(X),
+            X.astype(np.float32),
+        )
     ]
     np.testing.assert_allclose(scores[1:4], scores[0], rtol=1e-9)
     np.testing.assert_allclose(scores[4], scores[0], rtol=1e-4)

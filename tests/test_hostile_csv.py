@@ -43,30 +43,73 @@ def utf(kind):
 
 REFUSED = {
     **{
-        f"command {text}": (f'a,price\n1,2\n"{text}",2\n'.encode(), "line 3, column 'a': .* is not a number")
+        f"command {text}": (
+            f'a,price\n1,2\n"{text}",2\n'.encode(),
+            "line 3, column 'a': .* is not a number",
+        )
         for text in COMMANDS
     },
     **{
-        f"name {text}": (f'"{text}",price\n1,2\nx,2\n'.encode(), "line 3, column .*: 'x' is not a number") for text in COMMANDS
-    },
-    **{
-        f"nothing but {text}": (f'"{text}",price\n"{text}",2\n'.encode(), "no column left to .*a level per row")
+        f"name {text}": (
+            f'"{text}",price\n1,2\nx,2\n'.encode(),
+            "line 3, column .*: 'x' is not a number",
+        )
         for text in COMMANDS
     },
-    "nothing but text, huge": (b"a,price\n" + b"x" * 130_000 + b",2\n", "no column left to predict 'price' from: 'a'"),
-    "nothing but empty cells": (b"a,b,price\n,?,2\nNA,-,3\n", "no column left to predict 'price' from: 'a', 'b' .empty."),
-    "many columns, all text": (b"n" * 100_000 + b",n" * 9000 + b",price\n" + b"x," * 9001 + b"2\n", "and 8,996 more"),
-    "huge field": (b"a,price\n" + b"x" * 3_000_000 + b",2\n", "line 2: field larger than field limit"),
-    "huge number": (b"a,price\n" + b"9" * 130_000 + b",2\n", r"'9{37}\.\.\.' is larger than 1e\+100"),
-    "huge decimals": (b"a,price\n1,2\n0." + b"1" * 130_000 + b"x,2\n", r"'0\.1{35}\.\.\.' is not a number"),
+    **{
+        f"nothing but {text}": (
+            f'"{text}",price\n"{text}",2\n'.encode(),
+            "no column left to .*a level per row",
+        )
+        for text in COMMANDS
+    },
+    "nothing but text, huge": (
+        b"a,price\n" + b"x" * 130_000 + b",2\n",
+        "no column left to predict 'price' from: 'a'",
+    ),
+    "nothing but empty cells": (
+        b"a,b,price\n,?,2\nNA,-,3\n",
+        "no column left to predict 'price' from: 'a', 'b' .empty.",
+    ),
+    "many columns, all text": (
+        b"n" * 100_000 + b",n" * 9000 + b",price\n" + b"x," * 9001 + b"2\n",
+        "and 8,996 more",
+    ),
+    "huge field": (
+        b"a,price\n" + b"x" * 3_000_000 + b",2\n",
+        "line 2: field larger than field limit",
+    ),
+    "huge number": (
+        b"a,price\n" + b"9" * 130_000 + b",2\n",
+        r"'9{37}\.\.\.' is larger than 1e\+100",
+    ),
+    "huge decimals": (
+        b"a,price\n1,2\n0." + b"1" * 130_000 + b"x,2\n",
+        r"'0\.1{35}\.\.\.' is not a number",
+    ),
     "huge name": (b"n" * 3_000_000 + b",price\n1,2\n", "line 1: field larger than field limit"),
-    "long names": (b",".join([b"n" * 130_000] * 30) + b"\n", r"no column 'price'; columns: 'n{37}\.\.\.', .*and 10 more"),
-    "long name": (b"n" * 130_000 + b",price\n1,2\nx,2\n", r"line 3, column 'n{37}\.\.\.': 'x' is not a number"),
-    "quotation mark open to the end": (b'a,price\n"' + b"1,2\n" * 300_000, "is a quotation mark left open"),
+    "long names": (
+        b",".join([b"n" * 130_000] * 30) + b"\n",
+        r"no column 'price'; columns: 'n{37}\.\.\.', .*and 10 more",
+    ),
+    "long name": (
+        b"n" * 130_000 + b",price\n1,2\nx,2\n",
+        r"line 3, column 'n{37}\.\.\.': 'x' is not a number",
+    ),
+    "quotation mark open to the end": (
+        b'a,price\n"' + b"1,2\n" * 300_000,
+        "is a quotation mark left open",
+    ),
     "quotation marks inside": (b'a,price\n1,2\n1"2,3\n', "'1\"2' is not a number"),
     "quotation marks astray": (b'a,price\n"1"2,3\n', "line 2: ',' expected after '\"'"),
-    "a million columns": (b",".join(b"c%d" % j for j in range(10**6)) + b"\n", "no column 'price'; .*'c19', and 999,980 more"),
-    "a million columns, no rows": (b"c," * 10**6 + b"price\n", "has 1,000,001 columns; it may have 100,000"),
+    "a million columns": (
+        b",".join(b"c%d" % j for j in range(10**6)) + b"\n",
+        "no column 'price'; .*'c19', and 999,980 more",
+    ),
+    "a million columns, no rows": (
+        b"c," * 10**6 + b"price\n",
+        "has 1,000,001 columns; it may have 100,000",
+    ),
     "a million commas": (b"a,price\n" + b"," * 10**6 + b"\n", "line 2: 1000001 instead of 2 cells"),
     "UTF-16 without a mark": (utf("utf-16-le"), "line 1: NUL byte"),
     "UTF-16, big end first": (utf("utf-16-be"), "line 1: NUL byte"),
@@ -86,7 +129,10 @@ REFUSED = {
     ),
     "a line in a cell": (b'a,price\n1,2\n"x\ny",2\n', r"'x\\ny' is not a number"),
     "a line in a name": (b'"x\ny",cost\n1,2\n', r"columns: 'x\\ny', 'cost'"),
-    "other line ends": ("a,price\n1,2\nx\u2028y\u0085,2\n".encode(), r"'x\\u2028y\\x85' is not a number"),
+    "other line ends": (
+        "a,price\n1,2\nx\u2028y\u0085,2\n".encode(),
+        r"'x\\u2028y\\x85' is not a number",
+    ),
     "hexadecimal": (b"a,price\n1,2\n0x10,2\n", "'0x10' is not a number"),
     "infinity": (b"a,price\n1,Infinity\n", "'Infinity' is larger than"),
 }
@@ -137,12 +183,16 @@ def test_a_file_that_may_not_be_read(here, capsys, monkeypatch):
 
 
 ACCEPTED = {
-    "commands for names": (",".join(f'"{text}"' for text in COMMANDS) + ",price\n1,2,3,4,5,6,7\n2,2,3,5,5,6,9\n").encode(),
+    "commands for names": (
+        ",".join(f'"{text}"' for text in COMMANDS) + ",price\n1,2,3,4,5,6,7\n2,2,3,5,5,6,9\n"
+    ).encode(),
     "names twice": b"a,a,price\n1,2,3\n2,2,4\n3,5,6\n",
     "names of nothing": b",,price\n1,2,3\n2,2,4\n3,5,6\n",
     "names that are numbers": b"1,2,price\n1,2,3\n2,2,4\n3,5,6\n",
     "escape sequences": b"\x1b]0;harm\x07,\x1b[2J,price\n1,2,3\n2,2,4\n3,5,6\n",
-    "commands for levels": ("a,b,price\n" + "".join(f'"{text}",1,{j}\n' * 2 for j, text in enumerate(COMMANDS))).encode(),
+    "commands for levels": (
+        "a,b,price\n" + "".join(f'"{text}",1,{j}\n' * 2 for j, text in enumerate(COMMANDS))
+    ).encode(),
     "escape sequences for levels": b"a,price\n" + b"\x1b[31m,1\n" * 3 + b"\x1b]0;harm\x07,2\n" * 3,
     "empty cells": b"a,b,price\n1,,2\n,x,4\n3,x,6\n4,y,\n5,y,8\n?,y,9\n",
     "a level of two lines": b'a,price\n"x\ny",2\n"x\ny",2\nz,3\nz,4\n',
@@ -173,12 +223,23 @@ def test_printed_code_holds_what_is_in_the_file_as_strings(here, capsys, name):
     assert all(line.isprintable() for line in code.splitlines())
     tree = ast.parse(code)
     called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    ours = {"pd.read_csv", "dict.fromkeys", "table.dropna", "make_column_transformer", "SimpleImputer", "OneHotEncoder"}
+    ours = {
+        "pd.read_csv",
+        "dict.fromkeys",
+        "table.dropna",
+        "make_column_transformer",
+        "SimpleImputer",
+        "OneHotEncoder",
+    }
     rest = {"make_pipeline", "MiniBatchRidgeSGD", "model.score", "print", "joblib.dump"}
     assert {call for call in called if not call.endswith(".fit")} <= ours | rest
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {module.split(".")[0] for module in modules} == {"sklearn", "sklearn_minibatch"}
-    assigned = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    assigned = {
+        node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
     assert assigned <= {"numbers", "text", "table", "X", "y", "columns", "model"}
 
 
@@ -213,12 +274,21 @@ eval("1")
 @pytest.mark.slow
 def test_nothing_in_a_file_is_run(here):
     """No code is compiled, run, imported, unpickled, and no program is started."""
-    accepted = [ACCEPTED[name] for name in ("commands for names", "commands for levels", "escape sequences for levels")]
-    contents = [*(content for content, _ in REFUSED.values()), *accepted, npy_with_a_pickle("good.npy")]
+    accepted = [
+        ACCEPTED[name]
+        for name in ("commands for names", "commands for levels", "escape sequences for levels")
+    ]
+    contents = [
+        *(content for content, _ in REFUSED.values()),
+        *accepted,
+        npy_with_a_pickle("good.npy"),
+    ]
     for k, content in enumerate(contents):
         (here / f"hostile{k:03}.csv").write_bytes(content)
     env = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
-    done = subprocess.run([sys.executable, "-c", WATCHED], env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED], env=env, capture_output=True, text=True, check=True
+    )
     assert len(re.findall(r"^STATUS .* 2$", done.stdout, re.MULTILINE)) == len(REFUSED) + 1
     assert len(re.findall(r"^STATUS .* 0$", done.stdout, re.MULTILINE)) == len(accepted)
     # The last lines are those of the alarm's own trial.
@@ -241,12 +311,23 @@ sys.exit(main(sys.argv[2:]))
 
 
 def with_little_memory(n_bytes, *args):
-    command = [sys.executable, "-c", LITTLE_MEMORY, str(n_bytes), "data.csv", "--target", "price", *args]
+    command = [
+        sys.executable,
+        "-c",
+        LITTLE_MEMORY,
+        str(n_bytes),
+        "data.csv",
+        "--target",
+        "price",
+        *args,
+    ]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
-needs_size = pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs the size of the process")
+needs_size = pytest.mark.skipif(
+    not os.path.exists("/proc/self/statm"), reason="needs the size of the process"
+)
 
 
 @pytest.mark.slow
@@ -261,7 +342,10 @@ def test_a_file_larger_than_the_memory_goes_in_chunks(here):
     n_bytes = 8 * 59 * 50_000  # of the rows in memory
     done = with_little_memory(n_bytes)
     assert done.returncode == 2
-    assert done.stderr == "python -m sklearn_minibatch: error: not enough memory for data.csv; --chunks takes less\n"
+    assert (
+        done.stderr
+        == "python -m sklearn_minibatch: error: not enough memory for data.csv; --chunks takes less\n"
+    )
     done = with_little_memory(n_bytes, "--chunks", "--solver", "svrg")
     assert done.returncode == 0, done.stderr
     assert "50,000 rows, 59 columns" in done.stdout
@@ -279,13 +363,42 @@ def test_a_line_larger_than_the_memory(here):
 
 
 def test_the_package_has_no_means_to_run_what_it_reads():
-    calls = {"eval", "exec", "compile", "__import__", "load", "loads", "loadtxt", "genfromtxt", "fromfile", "system", "popen"}
-    modules = {"pickle", "marshal", "shelve", "subprocess", "ctypes", "socket", "urllib", "http", "yaml", "importlib"}
+    calls = {
+        "eval",
+        "exec",
+        "compile",
+        "__import__",
+        "load",
+        "loads",
+        "loadtxt",
+        "genfromtxt",
+        "fromfile",
+        "system",
+        "popen",
+    }
+    modules = {
+        "pickle",
+        "marshal",
+        "shelve",
+        "subprocess",
+        "ctypes",
+        "socket",
+        "urllib",
+        "http",
+        "yaml",
+        "importlib",
+    }
     for path in Path(sklearn_minibatch.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
-                called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                called = (
+                    node.func.attr
+                    if isinstance(node.func, ast.Attribute)
+                    else getattr(node.func, "id", "")
+                )
                 assert called not in calls, f"{path.name}, line {node.lineno}"
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
-            assert not {name for name in names if name.split(".")[0] in modules} - {"importlib.util"}, path.name
+            assert not {name for name in names if name.split(".")[0] in modules} - {
+                "importlib.util"
+            }, path.name

@@ -108,7 +108,12 @@ BAD = {
     "text": (np.full((60, 3), "a"), Y, None, "Column 0, 1, 2 of X: text, such as 'a'"),
     "complex": (X + 1j, Y, None, "Complex data not supported"),
     "no y": (X, None, None, "requires y to be passed"),
-    "negative weight": (X, Y, spoilt(np.ones(60), -1), "Negative values in data passed to `sample_weight`"),
+    "negative weight": (
+        X,
+        Y,
+        spoilt(np.ones(60), -1),
+        "Negative values in data passed to `sample_weight`",
+    ),
     "weights all zero": (X, Y, np.zeros(60), "zero"),
     "NaN weight": (X, Y, spoilt(np.ones(60), np.nan), "sample_weight contains NaN"),
     "too few weights": (X, Y, np.ones(59), "sample_weight"),
@@ -151,8 +156,14 @@ def test_a_changed_parameter_is_checked_again(value):
 @pytest.mark.parametrize("shape", [(60, 2), (60, 4)])
 def test_wrong_number_of_columns(shape):
     model = fitted()
-    for call in (model.predict, lambda rows: model.score(rows, Y), lambda rows: model.partial_fit(rows, Y)):
-        with pytest.raises(ValueError, match=f"X has {shape[1]} features, but MiniBatchRidgeSGD is expecting 3"):
+    for call in (
+        model.predict,
+        lambda rows: model.score(rows, Y),
+        lambda rows: model.partial_fit(rows, Y),
+    ):
+        with pytest.raises(
+            ValueError, match=f"X has {shape[1]} features, but MiniBatchRidgeSGD is expecting 3"
+        ):
             call(np.ones(shape))
 
 
@@ -262,8 +273,12 @@ class TestExtremes:
 
     @SOLVERS
     def test_only_constant_columns(self, solver):
-        model = MiniBatchRidgeSGD(solver=solver, random_state=0, lr=0.1, tol=None).fit(np.ones((60, 3)), Y)
-        np.testing.assert_allclose(model.predict(np.ones((60, 3))), Y.mean(), rtol=1e-2 if solver == "sgd" else 1e-9)
+        model = MiniBatchRidgeSGD(solver=solver, random_state=0, lr=0.1, tol=None).fit(
+            np.ones((60, 3)), Y
+        )
+        np.testing.assert_allclose(
+            model.predict(np.ones((60, 3))), Y.mean(), rtol=1e-2 if solver == "sgd" else 1e-9
+        )
 
     def test_integers_and_lists(self):
         rows, target = [[1, 2], [3, 4], [5, 7], [0, 1]], [1, 2, 4, 0]
@@ -286,8 +301,14 @@ class TestExtremes:
 
     @pytest.mark.parametrize("scale", [1e-100, 1e-30, 1e30, 1e100])
     def test_extreme_units(self, scale):
-        assert distance_to_ridge(MiniBatchRidgeSGD(random_state=0).fit(scale * X, Y), scale * X, Y) <= 1e-6
-        assert distance_to_ridge(MiniBatchRidgeSGD(random_state=0).fit(X, scale * Y), X, scale * Y) <= 1e-6
+        assert (
+            distance_to_ridge(MiniBatchRidgeSGD(random_state=0).fit(scale * X, Y), scale * X, Y)
+            <= 1e-6
+        )
+        assert (
+            distance_to_ridge(MiniBatchRidgeSGD(random_state=0).fit(X, scale * Y), X, scale * Y)
+            <= 1e-6
+        )
 
 
 class TestMagnitudes:
@@ -322,7 +343,10 @@ class TestMagnitudes:
     def test_small_weights_of_small_numbers_are_weights(self, solver):
         """Sums of their products would be 0."""
         weights = np.linspace(1, 2, 60)
-        one, two = (MiniBatchRidgeSGD(solver=solver, random_state=0, tol=None, max_iter=20) for _ in range(2))
+        one, two = (
+            MiniBatchRidgeSGD(solver=solver, random_state=0, tol=None, max_iter=20)
+            for _ in range(2)
+        )
         one.fit(2.0**-400 * X, Y, sample_weight=2.0**-320 * weights)
         two.fit(X, Y, sample_weight=weights)
         np.testing.assert_array_equal(2.0**-400 * one.coef_, two.coef_)
@@ -332,7 +356,9 @@ class TestMagnitudes:
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     @pytest.mark.parametrize("exponent", [-400, 160, 400])
     def test_units_of_the_target_change_no_digit_of_textbook_steps(self, exponent, dtype, method):
-        one, two = (MiniBatchRidgeSGD(solver="sgd", random_state=0, max_iter=10, tol=None) for _ in range(2))
+        one, two = (
+            MiniBatchRidgeSGD(solver="sgd", random_state=0, max_iter=10, tol=None) for _ in range(2)
+        )
         getattr(one, method)(X.astype(dtype), 2.0**exponent * Y)
         getattr(two, method)(X.astype(dtype), Y)
         np.testing.assert_array_equal(one.coef_, 2.0**exponent * two.coef_)
@@ -359,22 +385,30 @@ class TestMagnitudes:
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_nystrom_of_collinear_columns(self, rank, dtype):
         for seed in range(30):
-            rows = np.outer(regression(7, 1, seed=seed)[0], [1.0, -2.0, 3.0, 1.0, 1.0]).astype(dtype)
+            rows = np.outer(regression(7, 1, seed=seed)[0], [1.0, -2.0, 3.0, 1.0, 1.0]).astype(
+                dtype
+            )
             model = MiniBatchRidgeSGD(preconditioner=rank, random_state=seed).fit(rows, rows[:, 0])
             assert model.converged_
 
     def test_nystrom_of_numbers_that_cannot_be_squared_twice(self):
-        model = MiniBatchRidgeSGD(preconditioner=1, fit_intercept=False).fit([[1e-100, 1e130, 1e40]], [2.0])
+        model = MiniBatchRidgeSGD(preconditioner=1, fit_intercept=False).fit(
+            [[1e-100, 1e130, 1e40]], [2.0]
+        )
         np.testing.assert_allclose(model.predict([[1e-100, 1e130, 1e40]]), 2)
 
     @pytest.mark.parametrize("lr", [5e-324, 1e-300, 1e300])
     def test_no_learning_rate_is_too_small_or_too_large(self, lr):
-        model = MiniBatchRidgeSGD(lr=lr, batch_size=1, tol=None, max_iter=40, random_state=0).fit(X, Y)
+        model = MiniBatchRidgeSGD(lr=lr, batch_size=1, tol=None, max_iter=40, random_state=0).fit(
+            X, Y
+        )
         assert model.score(X, Y) >= 0
         assert model.lr_ > 0
 
     def test_columns_without_curvature(self):
-        model = MiniBatchRidgeSGD(alpha=0, preconditioner=None, batch_size=2).fit(np.ones((5, 2)), np.arange(5.0))
+        model = MiniBatchRidgeSGD(alpha=0, preconditioner=None, batch_size=2).fit(
+            np.ones((5, 2)), np.arange(5.0)
+        )
         np.testing.assert_allclose(model.predict(np.ones((5, 2))), 2)
 
 
@@ -390,7 +424,9 @@ def test_a_failure_puts_random_numbers_back(method):
     assert state(model) == before
 
 
-@pytest.mark.parametrize("params", [{}, {"batch_size": 16}, {"solver": "sgd", "tol": None, "max_iter": 20}], ids=str)
+@pytest.mark.parametrize(
+    "params", [{}, {"batch_size": 16}, {"solver": "sgd", "tol": None, "max_iter": 20}], ids=str
+)
 @pytest.mark.parametrize("chunked", [True, False])
 def test_sparse_columns_without_zeros_lose_no_digits(params, chunked):
     """A constant, and one far away: their products are larger than what they are to tell."""
@@ -452,10 +488,14 @@ class TestDates:
             assert "np.timedelta64(1, 'D')" in str(caught.value)
             assert state(model) == before
 
-    @pytest.mark.parametrize("name", ["datetime64", "timedelta64", "dates in objects", "times of day"])
+    @pytest.mark.parametrize(
+        "name", ["datetime64", "timedelta64", "dates in objects", "times of day"]
+    )
     def test_refused_in_frames_of_polars(self, name):
         values = OF_DATES[name]
-        frame = polars.DataFrame({"a": X[:, 0], "when": values if values.dtype.kind in "mM" else values.tolist()})
+        frame = polars.DataFrame(
+            {"a": X[:, 0], "when": values if values.dtype.kind in "mM" else values.tolist()}
+        )
         with pytest.raises(ValueError, match="Column 'when' of X: dates or times"):
             MiniBatchRidgeSGD().fit(frame, Y)
         with pytest.raises(ValueError, match="y: dates or times"):
@@ -463,7 +503,11 @@ class TestDates:
 
     def test_refused_in_types_of_pandas(self):
         when = pd.Series(DATES)
-        for values in (when.dt.tz_localize("Europe/Paris"), when.astype("category"), [pd.NaT, *when[1:]]):
+        for values in (
+            when.dt.tz_localize("Europe/Paris"),
+            when.astype("category"),
+            [pd.NaT, *when[1:]],
+        ):
             with pytest.raises(ValueError, match="Column 'when' of X: dates or times"):
                 MiniBatchRidgeSGD().fit(pd.DataFrame({"a": X[:, 0], "when": values}), Y)
 
@@ -488,8 +532,15 @@ class TestMaskedArrays:
         masks = [np.zeros(shape, dtype=bool) for shape in (X.shape, Y.shape, Y.shape)]
         for mask in masks:
             mask.flat[rng.integers(mask.size)] = True
-        masked = [np.ma.array(values, mask=mask) for values, mask in zip((X, Y, np.ones(60)), masks, strict=True)]
-        for name, args in (("X", (masked[0], Y)), ("y", (X, masked[1])), ("sample_weight", (X, Y, masked[2]))):
+        masked = [
+            np.ma.array(values, mask=mask)
+            for values, mask in zip((X, Y, np.ones(60)), masks, strict=True)
+        ]
+        for name, args in (
+            ("X", (masked[0], Y)),
+            ("y", (X, masked[1])),
+            ("sample_weight", (X, Y, masked[2])),
+        ):
             model = fitted()
             before = state(model)
             match = rf"{name} is a masked array, and 1 of its values .* {name}\.filled\(value\), or drop"
@@ -504,7 +555,9 @@ class TestMaskedArrays:
 
     def test_without_masked_values_they_are_arrays(self):
         model = fitted()
-        np.testing.assert_array_equal(MiniBatchRidgeSGD(random_state=0).fit(np.ma.array(X), np.ma.array(Y)).coef_, model.coef_)
+        np.testing.assert_array_equal(
+            MiniBatchRidgeSGD(random_state=0).fit(np.ma.array(X), np.ma.array(Y)).coef_, model.coef_
+        )
         np.testing.assert_array_equal(model.predict(np.ma.array(X)), model.predict(X))
 
 
@@ -528,23 +581,34 @@ class TestText:
     def test_the_lines_of_the_message_fit(self, kind, place):
         frame = pd.DataFrame({"a": X[:, 0], "b": X[:, 1]})
         frame.insert(place, "tree", kind(WORDS))
-        with pytest.raises(ValueError, match=r"Column 'tree' of X: text, such as '(oak|elm)'") as caught:
+        with pytest.raises(
+            ValueError, match=r"Column 'tree' of X: text, such as '(oak|elm)'"
+        ) as caught:
             MiniBatchRidgeSGD().fit(frame, Y)
         lines = [line.strip() for line in str(caught.value).splitlines() if line.startswith("    ")]
         assert len(lines) == 3
-        known = {each.__name__: each for each in (make_column_transformer, OneHotEncoder, make_pipeline, MiniBatchRidgeSGD)}
+        known = {
+            each.__name__: each
+            for each in (make_column_transformer, OneHotEncoder, make_pipeline, MiniBatchRidgeSGD)
+        }
         known.update(X=frame.astype({"tree": str}), y=Y)
         exec("\n".join(lines), known)
         trees = known["X"]["tree"].to_numpy()
         encoded = np.column_stack([trees[:, None] == np.unique(trees), X[:, :2]]).astype(float)
-        assert distance(known["model"].predict(known["X"]), closed_form(encoded, Y, 1e-4), encoded, Y) <= 1e-6
+        assert (
+            distance(known["model"].predict(known["X"]), closed_form(encoded, Y, 1e-4), encoded, Y)
+            <= 1e-6
+        )
 
     def test_several_columns_and_those_of_arrays(self):
         frame = pd.DataFrame({"tree": WORDS, "a": X[:, 0], "wood": WORDS[::-1]})
         for rows, match in (
             (frame, r"Column 'tree', 'wood' of X: text, such as 'oak'.*\['tree', 'wood'\]"),
             (polars.DataFrame(frame.to_dict("list")), r"Column 'tree', 'wood' of X"),
-            (pd.concat([frame, frame], axis=1).set_axis(range(6), axis=1), "Column 0, 2, 3, 5 of X"),
+            (
+                pd.concat([frame, frame], axis=1).set_axis(range(6), axis=1),
+                "Column 0, 2, 3, 5 of X",
+            ),
             (frame.to_numpy(), r"Column 0, 2 of X: text.*\[0, 2\]"),
             (frame.astype(str).to_numpy(dtype=str), r"Column 0, 2 of X: text"),
         ):
@@ -561,6 +625,8 @@ class TestText:
 
     def test_numbers_as_text_are_numbers_and_other_errors_stay(self):
         frame = pd.DataFrame({"a": X[:, 0], "b": [str(value) for value in X[:, 1]]})
-        np.testing.assert_allclose(MiniBatchRidgeSGD().fit(frame, Y).coef_, MiniBatchRidgeSGD().fit(X[:, :2], Y).coef_)
+        np.testing.assert_allclose(
+            MiniBatchRidgeSGD().fit(frame, Y).coef_, MiniBatchRidgeSGD().fit(X[:, :2], Y).coef_
+        )
         with pytest.raises(ValueError, match="Input X contains NaN"):
             MiniBatchRidgeSGD().fit(frame.assign(a=np.nan), Y)

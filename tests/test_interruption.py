@@ -20,7 +20,9 @@ from .interruptions import FITS, OWN, STREAMS, check_fits, check_streams, state
 from .oracles import distance_to_ridge, regression
 
 ROOT = Path(__file__).parents[1]
-SOLVERS = pytest.mark.parametrize("params", [{"batch_size": 8}, {"solver": "sgd", "lr": 0.01}], ids=["svrg", "sgd"])
+SOLVERS = pytest.mark.parametrize(
+    "params", [{"batch_size": 8}, {"solver": "sgd", "lr": 0.01}], ids=["svrg", "sgd"]
+)
 
 
 @pytest.mark.slow
@@ -74,7 +76,9 @@ def test_an_interrupted_model_goes_on(rows, params):
     model = interrupted_in_pass(9, {"max_iter": 100, "tol": 1e-9, **params}, in_chunks(X, y))
     assert 0 < model.n_iter_ == len(model.loss_history_) < 100
     assert not model.converged_
-    shorter = MiniBatchRidgeSGD(random_state=0, max_iter=model.n_iter_, tol=None, **params).fit(in_chunks(X, y))
+    shorter = MiniBatchRidgeSGD(random_state=0, max_iter=model.n_iter_, tol=None, **params).fit(
+        in_chunks(X, y)
+    )
     assert state(model, {*OWN, "tol"}) == state(shorter, {*OWN, "tol"})
     assert np.array_equal(model.predict(X), X @ model.coef_ + model.intercept_)
     loaded, far = pickle.loads(pickle.dumps(model)), distance_to_ridge(model, X, y)
@@ -89,7 +93,10 @@ def test_an_interrupted_model_goes_on(rows, params):
 @SOLVERS
 def test_a_fit_interrupted_before_the_end_of_an_epoch_is_as_it_was(rows, params):
     X, y = rows
-    assert vars(interrupted_in_pass(0, params, in_chunks(X, y))).keys() == MiniBatchRidgeSGD().get_params().keys()
+    assert (
+        vars(interrupted_in_pass(0, params, in_chunks(X, y))).keys()
+        == MiniBatchRidgeSGD().get_params().keys()
+    )
     model = MiniBatchRidgeSGD(random_state=0, max_iter=2, tol=None, **params).fit(X, y)
     before = state(model)
 
@@ -126,7 +133,9 @@ def test_a_second_interrupt_undoes_the_fit(rows, params, monkeypatch):
 
 @SOLVERS
 @pytest.mark.parametrize("n_epochs", [1, 2, 5])
-def test_a_callback_that_raises_keyboard_interrupt_keeps_the_epoch_that_has_ended(rows, params, n_epochs):
+def test_a_callback_that_raises_keyboard_interrupt_keeps_the_epoch_that_has_ended(
+    rows, params, n_epochs
+):
     pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
 
     class StopButton:
@@ -184,7 +193,9 @@ def test_a_signal_at_any_moment(rows, params, copies, seconds, keyboard_interrup
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            shorter = MiniBatchRidgeSGD(tol=None, max_iter=model.n_iter_, random_state=0, **params).fit(X, y)
+            shorter = MiniBatchRidgeSGD(
+                tol=None, max_iter=model.n_iter_, random_state=0, **params
+            ).fit(X, y)
         assert state(model, OWN) == state(shorter, OWN)
 
 
@@ -200,7 +211,9 @@ def test_a_checkpointed_stream_that_is_killed_ends_as_one_that_is_not():
     """The recipe of docs/streams.md."""
     command = [sys.executable, "-m", "tests.killed", "--kills", "8"]
     env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    table = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
+    table = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, check=True
+    ).stdout
     rows = re.findall(r"^\| ([a-z ]+) \| (\d+) \| (\d+) \| (\d+) \| (\w+) \|$", table, re.MULTILINE)
     assert [row[0] for row in rows] == ["at any moment", "in save", "half a file"]
     for _, kills, streams, lost, identical in rows:

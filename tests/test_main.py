@@ -38,7 +38,13 @@ def run(*args, cwd, start=("-m", "sklearn_minibatch"), **environment):
 def run_each(arguments, cwd):
     """Several runs at a time, most of which is waiting for imports: name -> what `run` returns."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(zip(arguments, pool.map(lambda args: run(*args, cwd=cwd), arguments.values()), strict=True))
+        return dict(
+            zip(
+                arguments,
+                pool.map(lambda args: run(*args, cwd=cwd), arguments.values()),
+                strict=True,
+            )
+        )
 
 
 def write_csv(path, names, rows, **options):
@@ -75,14 +81,18 @@ def closed_form(X, y, alpha):
     """Coefficients, then the intercept, in original units: by the normal equations of the standardised columns."""
     mean, scale = scaled(X)
     Z = (X - mean) / scale
-    beta = np.linalg.solve(Z.T @ Z / len(y) + alpha * np.eye(Z.shape[1]), Z.T @ (y - y.mean()) / len(y))
+    beta = np.linalg.solve(
+        Z.T @ Z / len(y) + alpha * np.eye(Z.shape[1]), Z.T @ (y - y.mean()) / len(y)
+    )
     return np.append(beta / scale, y.mean() - mean @ (beta / scale))
 
 
 def by_sgd_regressor(X, y, alpha):
     mean, scale = scaled(X)
     model = SGDRegressor(alpha=alpha, random_state=0).fit((X - mean) / scale, y)
-    return np.append(model.coef_ / scale, model.intercept_ - mean @ (model.coef_ / scale)), model.n_iter_
+    return np.append(
+        model.coef_ / scale, model.intercept_ - mean @ (model.coef_ / scale)
+    ), model.n_iter_
 
 
 def predicted(line):
@@ -125,7 +135,12 @@ def test_quality_and_cost(main_job):
 def test_grid_of_svrg_is_flat_at_the_closed_form_and_that_of_sgd_is_not(main_job):
     svrg, sgd = main_job[0].split('solver="svrg"')[1].split('solver="sgd"')
     folds = KFold(5, shuffle=True, random_state=0).split(X)
-    expected = np.mean([r2_score(Y[out], predicted(closed_form(X[rows], Y[rows], 1e-4))[out]) for rows, out in folds])
+    expected = np.mean(
+        [
+            r2_score(Y[out], predicted(closed_form(X[rows], Y[rows], 1e-4))[out])
+            for rows, out in folds
+        ]
+    )
 
     def grid(text):
         return np.array([cells(text)[f"batch_size={size}"] for size in (1, 16, 128)], float)
@@ -154,7 +169,10 @@ def test_readme_shows_what_is_printed(main_job):
 
 @pytest.mark.parametrize(
     "options",
-    [{"lineterminator": "\n"}, {"encoding": "utf-8-sig", "lineterminator": "\r\n\r\n", "quoting": csv.QUOTE_ALL}],
+    [
+        {"lineterminator": "\n"},
+        {"encoding": "utf-8-sig", "lineterminator": "\r\n\r\n", "quoting": csv.QUOTE_ALL},
+    ],
     ids=["plain", "with byte order mark, blank lines and quotation marks"],
 )
 def test_csv_gives_what_the_arrays_give(tmp_path, options):
@@ -168,7 +186,17 @@ def test_csv_gives_what_the_arrays_give(tmp_path, options):
 def test_options(tmp_path):
     """Another target than the last column, small batches, a strong penalty, another place for the picture."""
     path = diabetes_csv(tmp_path / "diabetes.csv")
-    options = ["--target", "bp", "--alpha", 0.5, "--batch-size", 16, "--plot", "curve.png", "--no-grid"]
+    options = [
+        "--target",
+        "bp",
+        "--alpha",
+        0.5,
+        "--batch-size",
+        16,
+        "--plot",
+        "curve.png",
+        "--no-grid",
+    ]
     done = run(path, *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     everything = np.column_stack([X, Y])
@@ -189,7 +217,9 @@ def test_textbook_solver_stays_away_from_the_closed_form(tmp_path):
     assert 1e-4 < float(cells(done.stdout)["distance to Ridge, std(y)"][0]) < 1
 
 
-@pytest.mark.parametrize("rows", [["1,2,7"], [f"{i},{i * i},7" for i in range(12)]], ids=["one row", "constant"])
+@pytest.mark.parametrize(
+    "rows", [["1,2,7"], [f"{i},{i * i},7" for i in range(12)]], ids=["one row", "constant"]
+)
 def test_target_that_does_not_vary(tmp_path, rows):
     path = tmp_path / "flat.csv"
     path.write_text("\n".join(["a,b,price", *rows]))
@@ -204,18 +234,42 @@ HOSTILE = {
     "blank lines only": (b"\n\n", "{path} is empty"),
     "header only": (b"a,price\n", "{path} has a header but no rows"),
     "no such column": (b"a,cost\n1,2\n", "{path} has no column 'price'; columns: 'a', 'cost'"),
-    "semicolons": (b"a;price\n1;2\n", "no column 'price'; columns: 'a;price'; is it separated by ';'? Then add --sep ';'"),
-    "column twice": (b"price,a,price\n1,2,3\n", "{path} has 2 columns 'price'; columns: 'price', 'a', 'price'"),
+    "semicolons": (
+        b"a;price\n1;2\n",
+        "no column 'price'; columns: 'a;price'; is it separated by ';'? Then add --sep ';'",
+    ),
+    "column twice": (
+        b"price,a,price\n1,2,3\n",
+        "{path} has 2 columns 'price'; columns: 'price', 'a', 'price'",
+    ),
     "nothing but the target": (b"price\n1\n", "{path} has no column besides the target"),
     "text": (b"a,price\n1,2\nfive,3\n", "{path}, line 3, column 'a': 'five' is not a number"),
-    "text after a blank line": (b"a,price\n\n1,2\n\n2,3 EUR\n", "{path}, line 5, column 'price': '3 EUR' is not a number"),
-    "underscore": (b"a,price\n1,2\n1_000,2\n", "{path}, line 3, column 'a': '1_000' is not a number"),
-    "too large, and nothing to take as text": (b"a,price\n1,2\ninf,2\n", "1e+100; --drop 'a' leaves it out"),
-    "text in the target": (b"a,price\n1,?\n2,x\n3,4\n", "{path}, line 3, column 'price': 'x' is not a number; the target"),
+    "text after a blank line": (
+        b"a,price\n\n1,2\n\n2,3 EUR\n",
+        "{path}, line 5, column 'price': '3 EUR' is not a number",
+    ),
+    "underscore": (
+        b"a,price\n1,2\n1_000,2\n",
+        "{path}, line 3, column 'a': '1_000' is not a number",
+    ),
+    "too large, and nothing to take as text": (
+        b"a,price\n1,2\ninf,2\n",
+        "1e+100; --drop 'a' leaves it out",
+    ),
+    "text in the target": (
+        b"a,price\n1,?\n2,x\n3,4\n",
+        "{path}, line 3, column 'price': 'x' is not a number; the target",
+    ),
     "no target": (b"a,price\n1,\n2,NA\n3,-\n", "{path} has no row with a number for 'price'"),
-    "no number": (b"a,price\nnan,2\n", "{path} has no column left to predict 'price' from: 'a' (empty)"),
+    "no number": (
+        b"a,price\nnan,2\n",
+        "{path} has no column left to predict 'price' from: 'a' (empty)",
+    ),
     "inf": (b"a,price\n1,-inf\n", "{path}, line 2, column 'price': '-inf' is larger than 1e+100"),
-    "overflow": (b"a,price\n1e200,2\n", "{path}, line 2, column 'a': '1e200' is larger than 1e+100"),
+    "overflow": (
+        b"a,price\n1e200,2\n",
+        "{path}, line 2, column 'a': '1e200' is larger than 1e+100",
+    ),
     "short row": (b"a,price\n1,2\n3\n", "{path}, line 3: 1 instead of 2 cells"),
     "long row": (b"a,price\n1,2,3\n", "{path}, line 2: 3 instead of 2 cells"),
     "latin-1": ("a,price\n1,2\n2,3 €\n".encode("cp1252"), "{path}, line 3: byte 0x80 is not UTF-8"),
@@ -249,8 +303,13 @@ def assert_refused(done, message):
 
 
 def test_file_that_cannot_be_read(tmp_path):
-    assert_refused(run("nowhere.csv", "--target", "price", cwd=tmp_path), "cannot read nowhere.csv: No such file")
-    assert_refused(run(tmp_path, "--target", "price", cwd=tmp_path), f"cannot read {tmp_path}: Is a directory")
+    assert_refused(
+        run("nowhere.csv", "--target", "price", cwd=tmp_path),
+        "cannot read nowhere.csv: No such file",
+    )
+    assert_refused(
+        run(tmp_path, "--target", "price", cwd=tmp_path), f"cannot read {tmp_path}: Is a directory"
+    )
 
 
 def test_target_not_named(tmp_path):
@@ -259,14 +318,26 @@ def test_target_not_named(tmp_path):
 
 
 def test_picture_that_cannot_be_written(tmp_path):
-    faults = {"no/such/folder.png": "No such file", "curve.xyz": "Format 'xyz' is not supported", ".": "Is a directory"}
+    faults = {
+        "no/such/folder.png": "No such file",
+        "curve.xyz": "Format 'xyz' is not supported",
+        ".": "Is a directory",
+    }
     runs = run_each({plot: ["--no-grid", "--plot", plot] for plot in faults}, tmp_path)
     for plot, message in faults.items():
         assert_refused(runs[plot], f"cannot write {plot}: {message}")
 
 
 def test_options_that_make_no_sense(tmp_path):
-    options = ["--alpha=-1", "--alpha=nan", "--batch-size=0", "--solver=adam", "--target=price", "--depth", "--sep=ab"]
+    options = [
+        "--alpha=-1",
+        "--alpha=nan",
+        "--batch-size=0",
+        "--solver=adam",
+        "--target=price",
+        "--depth",
+        "--sep=ab",
+    ]
     options += ["--sep=\n", "--drop=a", "--text=a", "--numbers=a", "--no-header", "--chunks"]
     runs = run_each({option: [option] for option in options}, tmp_path)
     for option, done in runs.items():
@@ -298,7 +369,9 @@ def test_names_beyond_the_encoding_of_the_terminal(tmp_path):
 def test_reader_that_leaves_early(tmp_path):
     command = [sys.executable, "-m", "sklearn_minibatch", "--no-grid"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         process.stdout.close()
         assert b"Traceback" not in process.stderr.read()
     assert process.returncode == 0
@@ -307,6 +380,19 @@ def test_reader_that_leaves_early(tmp_path):
 def test_help(tmp_path):
     done = run("--help", cwd=tmp_path)
     assert done.returncode == 0
-    options = [*("--target", "--drop", "--text", "--numbers", "--sep", "--no-header", "--chunks"), "--alpha", "--solver"]
-    for option in ("csv", *options, "--batch-size", "--all", "--save", "--code", "--plot", "--grid"):
+    options = [
+        *("--target", "--drop", "--text", "--numbers", "--sep", "--no-header", "--chunks"),
+        "--alpha",
+        "--solver",
+    ]
+    for option in (
+        "csv",
+        *options,
+        "--batch-size",
+        "--all",
+        "--save",
+        "--code",
+        "--plot",
+        "--grid",
+    ):
         assert re.search(rf"^  {option}\b", done.stdout, re.MULTILINE)

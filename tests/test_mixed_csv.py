@@ -105,7 +105,9 @@ def test_coefficients_are_those_of_what_pandas_encodes(here, capsys, name):
     assert f"{path}: {len(y):,} rows, " in output
     for label, expected in ridge_coefficients(X, y).items():
         ours, ridge, _ = map(float, coefficients[label.strip()])
-        np.testing.assert_allclose([ours, ridge], expected, rtol=1e-4 if name == "ames" else SIX_DIGITS, atol=1e-9)
+        np.testing.assert_allclose(
+            [ours, ridge], expected, rtol=1e-4 if name == "ames" else SIX_DIGITS, atol=1e-9
+        )
 
 
 def test_start_here_shows_what_is_printed(here, capsys):
@@ -139,7 +141,9 @@ def test_the_largest_coefficients_come_first_where_there_are_many(here, capsys):
     coefficients = ridge_coefficients(X, y)
     effects = {name: abs(coef) * X[name].std() for name, coef in coefficients.items()}
     output = printed(capsys, path, "--target", target)
-    labels = [line.split("  ")[0].strip() for line in output.split("SGDRegressor\n")[1].splitlines()[:40]]
+    labels = [
+        line.split("  ")[0].strip() for line in output.split("SGDRegressor\n")[1].splitlines()[:40]
+    ]
     assert labels == [name.strip() for name in sorted(effects, key=effects.get, reverse=True)[:40]]
     assert f"... and {len(effects) - 40} more" in output
     assert max(map(len, output.splitlines())) <= 100
@@ -153,7 +157,9 @@ def test_printed_code_gives_the_same_model(here, capsys, name):
     assert main([path, "--target", target, "--code", "--save", "theirs.joblib"]) == 0
     Path("fit.py").write_text(capsys.readouterr().out)
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-W", "error", "fit.py"], env=env, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-W", "error", "fit.py"], env=env, check=True, capture_output=True
+    )
     ours, theirs = joblib.load("ours.joblib"), joblib.load("theirs.joblib")
     scale = ours[-1].scaler_.scale_
     spread = pd.read_csv(path)[target].std()
@@ -189,7 +195,9 @@ def test_saved_pipeline_learns_on(here, capsys):
     model = joblib.load("model.joblib")
     table = pd.read_csv(path).dropna(subset=target)
     again = model.fit(table, table[target])
-    np.testing.assert_allclose(again.predict(table), ridge_predictions(*by_pandas(path, target, ["rownames"])), rtol=1e-5)
+    np.testing.assert_allclose(
+        again.predict(table), ridge_predictions(*by_pandas(path, target, ["rownames"])), rtol=1e-5
+    )
     assert capsys.readouterr().err == ""
 
 
@@ -206,7 +214,9 @@ def test_chunks_land_where_all_rows_do(here, capsys, monkeypatch, name):
     memory, chunks = (joblib.load(f"{each}.joblib").predict(table) for each in ("memory", "chunks"))
     np.testing.assert_allclose(chunks, memory, atol=1e-5 * table[target].std())
     kept = table[target].notna()
-    score = 1 - np.sum((table[target] - chunks)[kept] ** 2) / np.sum((table[target] - table[target].mean())[kept] ** 2)
+    score = 1 - np.sum((table[target] - chunks)[kept] ** 2) / np.sum(
+        (table[target] - table[target].mean())[kept] ** 2
+    )
     assert float(cells(output)["R2"][0]) == pytest.approx(score, abs=2e-6)
 
 
@@ -251,7 +261,11 @@ COLUMNS = {
         [str(j**2) for j in range(30)],
         "identifiers",
     ),
-    "different whole numbers of no name": (["x", "paid"], [str(j**2) for j in range(30)], "numbers"),
+    "different whole numbers of no name": (
+        ["x", "paid"],
+        [str(j**2) for j in range(30)],
+        "numbers",
+    ),
     "whole numbers again": (["shop_id"], [str(j % 7) for j in range(30)], "numbers"),
     "few levels": (["x"], [f"level {j % 15}" for j in range(30)], "text"),
     "many levels": (["x"], [f"level {j % 16}" for j in range(30)], "a level per row, or nearly"),
@@ -268,7 +282,11 @@ COLUMNS = {
     "nothing": (["x"], ["", "NA", "?"] * 10, "empty"),
     "marks": (["x"], ["1.5", "?", "-", "n/a", "2"] * 6, "numbers"),
     "marks for text": (["x"], ["a", "?", "-"] * 10, "text"),
-    "numbers and as many words": (["x"], ["1", "two"] * 15, "line 3, column 'x': 'two' is not a number"),
+    "numbers and as many words": (
+        ["x"],
+        ["1", "two"] * 15,
+        "line 3, column 'x': 'two' is not a number",
+    ),
     "numbers and more words": (["x"], ["1", "two", "three"] * 10, "text"),
 }
 
@@ -280,7 +298,9 @@ def test_what_is_done_with_a_column(here, kind):
     target, other = rng.permutation(30) + 0.5, rng.normal(size=30)
     for name in names:
         with open("data.csv", "w", newline="") as file:
-            csv.writer(file).writerows([["y", name, "other"], *zip(target, column, other, strict=True)])
+            csv.writer(file).writerows(
+                [["y", name, "other"], *zip(target, column, other, strict=True)]
+            )
         if "line" in expected:
             with pytest.raises(BadInput, match=re.escape(expected)):
                 plan_for(CsvFile("data.csv"), "y", Wishes())
@@ -299,29 +319,48 @@ def test_row_numbers_are_found_where_rows_without_target_lie_between(here):
 
 def test_wishes_go_before_what_the_cells_look_like(here, capsys):
     path, target = write("penguins")
-    names = ["--drop", "sex,island", "--drop", "bill_depth_mm", "--text", "year", "--numbers", "rownames"]
+    names = [
+        "--drop",
+        "sex,island",
+        "--drop",
+        "bill_depth_mm",
+        "--text",
+        "year",
+        "--numbers",
+        "rownames",
+    ]
     output = printed(capsys, path, "--target", target, *names, "--save", "model.joblib")
     dropped = ["sex", "island", "bill_depth_mm"]
     X, y = by_pandas(path, target, dropped, dtype={"year": str})
     coefficients = cells(output)
     for label, expected in ridge_coefficients(X, y).items():
         np.testing.assert_allclose(float(coefficients[label][0]), expected, rtol=SIX_DIGITS)
-    assert "Left out: island, bill_depth_mm, sex (--drop), 2 rows without body_mass_g" in " ".join(output.split())
+    assert "Left out: island, bill_depth_mm, sex (--drop), 2 rows without body_mass_g" in " ".join(
+        output.split()
+    )
     assert main([path, "--target", target, *names, "--code", "--save", "theirs.joblib"]) == 0
     with contextlib.redirect_stdout(io.StringIO()):
         exec(capsys.readouterr().out, {})
-    np.testing.assert_allclose(joblib.load("theirs.joblib")[-1].coef_, joblib.load("model.joblib")[-1].coef_, rtol=1e-5)
+    np.testing.assert_allclose(
+        joblib.load("theirs.joblib")[-1].coef_, joblib.load("model.joblib")[-1].coef_, rtol=1e-5
+    )
 
 
 def test_wishes_that_make_no_sense(here, capsys):
     path, target = write("penguins")
     to = (path, "--target", target)
     assert f"--drop names '{target}', which is the target" in refused(capsys, *to, "--drop", target)
-    assert "has no column 'colour'; columns: 'rownames', 'species'" in refused(capsys, *to, "--text", "colour")
-    assert "--text names 'sex', and so does another option" in refused(capsys, *to, "--drop", "sex", "--text", "sex")
+    assert "has no column 'colour'; columns: 'rownames', 'species'" in refused(
+        capsys, *to, "--text", "colour"
+    )
+    assert "--text names 'sex', and so does another option" in refused(
+        capsys, *to, "--drop", "sex", "--text", "sex"
+    )
     assert "'Adelie' is not a number; --text" in refused(capsys, *to, "--numbers", "species")
     assert "would overwrite the data" in refused(capsys, *to, "--save", path)
-    assert "cannot write no/such.joblib: No such file" in main_error(capsys, *to, "--save", "no/such.joblib")
+    assert "cannot write no/such.joblib: No such file" in main_error(
+        capsys, *to, "--save", "no/such.joblib"
+    )
 
 
 def main_error(capsys, *args):
@@ -330,19 +369,27 @@ def main_error(capsys, *args):
 
 
 def test_a_name_with_a_comma_can_be_dropped(here, capsys):
-    Path("data.csv").write_text('"a,b",c,y\n' + "".join(f"{j * 7 % 11}.5,{j * 3 % 7}.5,{j}\n" for j in range(12)))
-    assert "Left out: a,b (--drop)" in printed(capsys, "data.csv", "--target", "y", "--drop", '"a,b"')
+    Path("data.csv").write_text(
+        '"a,b",c,y\n' + "".join(f"{j * 7 % 11}.5,{j * 3 % 7}.5,{j}\n" for j in range(12))
+    )
+    assert "Left out: a,b (--drop)" in printed(
+        capsys, "data.csv", "--target", "y", "--drop", '"a,b"'
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("separator", "option"), [(";", ";"), ("\t", "tab"), ("|", "|"), (" ", " ")])
+@pytest.mark.parametrize(
+    ("separator", "option"), [(";", ";"), ("\t", "tab"), ("|", "|"), (" ", " ")]
+)
 def test_other_separators(here, capsys, separator, option):
     path, target = write("penguins")
     expected = printed(capsys, path, "--target", target)
     pd.read_csv(path).to_csv("other.csv", sep=separator, index=False, na_rep="NA")
     if separator != " ":
         hint = "tab" if separator == "\t" else f"'{separator}'"
-        assert f"is it separated by {hint}? Then add --sep {hint}" in refused(capsys, "other.csv", "--target", target)
+        assert f"is it separated by {hint}? Then add --sep {hint}" in refused(
+            capsys, "other.csv", "--target", target
+        )
     output = printed(capsys, "other.csv", "--target", target, "--sep", option)
     assert coefficient_lines(output) == coefficient_lines(expected)
 
@@ -357,7 +404,9 @@ def test_without_a_header(here, capsys):
     expected = printed(capsys, path, "--target", target)
     table.to_csv("bare.csv", index=False, header=False)
     j = list(table.columns).index(target)
-    output = printed(capsys, "bare.csv", "--no-header", "--target", f"x{j}", "--save", "model.joblib")
+    output = printed(
+        capsys, "bare.csv", "--no-header", "--target", f"x{j}", "--save", "model.joblib"
+    )
     for k, name in enumerate(table.columns):
         output = re.sub(rf"^x{k}\b( *)(?==|  )", name, output, flags=re.MULTILINE)
     values = [line.split()[-3:] for line in coefficient_lines(output).splitlines()]
@@ -365,11 +414,18 @@ def test_without_a_header(here, capsys):
     # By position: all columns but the target.
     rows = pd.read_csv("bare.csv", header=None).dropna(subset=[j]).drop(columns=j)
     predictions = joblib.load("model.joblib").predict(rows)
-    np.testing.assert_allclose(predictions, ridge_predictions(*by_pandas(path, target, ["rownames"])), rtol=1e-6)
-    assert main(["bare.csv", "--no-header", "--target", f"x{j}", "--code", "--save", "theirs.joblib"]) == 0
+    np.testing.assert_allclose(
+        predictions, ridge_predictions(*by_pandas(path, target, ["rownames"])), rtol=1e-6
+    )
+    assert (
+        main(["bare.csv", "--no-header", "--target", f"x{j}", "--code", "--save", "theirs.joblib"])
+        == 0
+    )
     with contextlib.redirect_stdout(io.StringIO()):
         exec(capsys.readouterr().out, {})
-    np.testing.assert_allclose(joblib.load("theirs.joblib")[-1].coef_, joblib.load("model.joblib")[-1].coef_, rtol=1e-5)
+    np.testing.assert_allclose(
+        joblib.load("theirs.joblib")[-1].coef_, joblib.load("model.joblib")[-1].coef_, rtol=1e-5
+    )
 
 
 @pytest.mark.slow
@@ -377,9 +433,19 @@ def test_without_a_header(here, capsys):
 def test_a_file_that_can_be_read_only_once(here, capsys):
     path, target = write("penguins")
     expected = printed(capsys, path, "--target", target)
-    command = [sys.executable, "-m", "sklearn_minibatch", "/dev/stdin", "--target", target, "--no-grid"]
+    command = [
+        sys.executable,
+        "-m",
+        "sklearn_minibatch",
+        "/dev/stdin",
+        "--target",
+        target,
+        "--no-grid",
+    ]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=env, input=Path(path).read_bytes(), stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(
+        command, env=env, input=Path(path).read_bytes(), stdout=subprocess.PIPE, check=True
+    )
     assert coefficient_lines(done.stdout.decode()) == coefficient_lines(expected)
 
 
@@ -390,7 +456,10 @@ def test_an_interrupt_is_no_traceback(here):
     command = [sys.executable, "-m", "sklearn_minibatch", "data.csv", "--target", "price"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     # The second opens when the first has opened its end; it then waits for more.
-    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process, open("data.csv", "w") as file:
+    with (
+        subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process,
+        open("data.csv", "w") as file,
+    ):
         file.write("a,price\n")
         file.flush()
         process.send_signal(signal.SIGINT)
@@ -415,11 +484,17 @@ def test_a_file_that_changes_while_it_is_read(here, change):
         encoded.in_memory()
 
 
-NAMES = st.text(st.characters(categories=["L", "P", "S"], exclude_characters="\r\n\0"), min_size=1, max_size=5)
-NUMBERS = st.one_of(
-    st.floats(-1e6, 1e6).map(repr), st.integers(-9, 9).map(str), st.sampled_from(["", "NA", "?", "-", " 7", "nan"])
+NAMES = st.text(
+    st.characters(categories=["L", "P", "S"], exclude_characters="\r\n\0"), min_size=1, max_size=5
 )
-WORDS = st.one_of(st.sampled_from(["a", "b c", "", "NA", "None", "-", "5", "x,y", "'", '"', "größe"]), NAMES)
+NUMBERS = st.one_of(
+    st.floats(-1e6, 1e6).map(repr),
+    st.integers(-9, 9).map(str),
+    st.sampled_from(["", "NA", "?", "-", " 7", "nan"]),
+)
+WORDS = st.one_of(
+    st.sampled_from(["a", "b c", "", "NA", "None", "-", "5", "x,y", "'", '"', "größe"]), NAMES
+)
 TRUTHS = st.sampled_from(["True", "False", ""])
 LEVELS = st.lists(WORDS, min_size=1, max_size=4).map(st.sampled_from)
 
@@ -428,10 +503,18 @@ LEVELS = st.lists(WORDS, min_size=1, max_size=4).map(st.sampled_from)
 def tables(draw):
     """A header and rows, each column of cells of one kind, and some rows without a target."""
     n_rows = draw(st.integers(4, 25))
-    kinds = draw(st.lists(st.one_of(st.sampled_from([NUMBERS, WORDS, TRUTHS]), LEVELS), min_size=1, max_size=4))
+    kinds = draw(
+        st.lists(
+            st.one_of(st.sampled_from([NUMBERS, WORDS, TRUTHS]), LEVELS), min_size=1, max_size=4
+        )
+    )
     names = draw(st.lists(NAMES.filter(str.strip), min_size=len(kinds), max_size=len(kinds)))
     columns = [draw(st.lists(kind, min_size=n_rows, max_size=n_rows)) for kind in kinds]
-    y = draw(st.lists(st.one_of(st.integers(-99, 99).map(str), st.just("")), min_size=n_rows, max_size=n_rows))
+    y = draw(
+        st.lists(
+            st.one_of(st.integers(-99, 99).map(str), st.just("")), min_size=n_rows, max_size=n_rows
+        )
+    )
     where = draw(st.integers(0, len(kinds)))
     names.insert(where, "the target")
     columns.insert(where, y)
@@ -466,5 +549,7 @@ def test_encoded_rows_are_those_of_the_printed_code(tmp_path_factory, table, blo
         warnings.simplefilter("ignore")
         exec(code, theirs)
     assert list(theirs["y"]) == list(y)
-    np.testing.assert_allclose(theirs["columns"].fit_transform(theirs["X"]), X, rtol=1e-12, atol=1e-9)
+    np.testing.assert_allclose(
+        theirs["columns"].fit_transform(theirs["X"]), X, rtol=1e-12, atol=1e-9
+    )
     assert len(encoded.names) == X.shape[1]

@@ -1,7 +1,8 @@
 """Any sequence of calls, beside a plain list of the rows that were accepted.
 
-Three estimators get the same calls: the model, one whose columns are multiplied by powers of 2, and one whose columns are
-multiplied and shifted. Numbers are small multiples of 1/8, so that no digit is lost on the way into other units.
+Three estimators get the same calls: the model, one whose columns are multiplied by powers of 2, and
+one whose columns are multiplied and shifted. Numbers are small multiples of 1/8, so that no digit
+is lost on the way into other units.
 """
 
 import math
@@ -93,7 +94,9 @@ def chunks(draw, sizes=(1, 1, 2, 3, 8, 40)):
     n = draw(st.sampled_from(sizes))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     X = rng.integers(-40, 41, (n, 3)) / 8 + rng.integers(-3, 4, 3)
-    kind = draw(st.sampled_from(["full rank", "full rank", "constant column", "collinear", "far away"]))
+    kind = draw(
+        st.sampled_from(["full rank", "full rank", "constant column", "collinear", "far away"])
+    )
     if kind == "constant column":
         X[:, 1] = 2.0
     elif kind == "collinear":
@@ -116,11 +119,16 @@ class Training(RuleBasedStateMachine):
     """What may be done to an estimator, and what must then be so."""
 
     @initialize(
-        solver=st.sampled_from(VALID["solver"]), single=st.booleans(), named=st.booleans(), small_batches=st.booleans()
+        solver=st.sampled_from(VALID["solver"]),
+        single=st.booleans(),
+        named=st.booleans(),
+        small_batches=st.booleans(),
     )
     def start(self, solver, single, named, small_batches):
         self.single, self.named = single, named
-        self.model = MiniBatchRidgeSGD(solver=solver, batch_size=1 if small_batches else "auto", max_iter=20, random_state=0)
+        self.model = MiniBatchRidgeSGD(
+            solver=solver, batch_size=1 if small_batches else "auto", max_iter=20, random_state=0
+        )
         self.scaled, self.shifted = clone(self.model), clone(self.model)
         self.forget()
 
@@ -159,7 +167,9 @@ class Training(RuleBasedStateMachine):
             refused.append(error is not None)
         if not refused[0]:
             self.accepted(method, X, y, w)
-        assert refused == refused[:1] * 3 or not (self.any_scale and self.model.fit_intercept and self.model.standardize)
+        assert refused == refused[:1] * 3 or not (
+            self.any_scale and self.model.fit_intercept and self.model.standardize
+        )
         self.any_scale &= refused[1] == refused[0]
         self.any_shift &= refused[2] == refused[0]
 
@@ -168,9 +178,14 @@ class Training(RuleBasedStateMachine):
             self.forget()
         if method == "fit":
             self.rows = []
-        # A constant column keeps its units, which matter only where nothing is centred or its coefficient is not 0.
-        without_constants = self.model.fit_intercept and not (method == "fit" and self.model.warm_start)
-        self.any_scale &= self.model.standardize and (without_constants or self.model.scaler_.var_.all())
+        # A constant column keeps its units, which matter only where nothing is centred or its
+        # coefficient is not 0.
+        without_constants = self.model.fit_intercept and not (
+            method == "fit" and self.model.warm_start
+        )
+        self.any_scale &= self.model.standardize and (
+            without_constants or self.model.scaler_.var_.all()
+        )
         self.any_shift &= self.model.standardize and self.model.fit_intercept
         w = np.ones(len(y)) if w is None else w
         self.rows += [(x, weight) for x, weight in zip(X, w, strict=True) if weight > 0]
@@ -182,12 +197,16 @@ class Training(RuleBasedStateMachine):
     @precondition(lambda self: self.fitted)
     @rule(chunk=chunks((2, 8)), bad=st.sampled_from(list(UNLIKE_BEFORE)))
     def refuse_what_is_unlike_before(self, chunk, bad):
-        self.refuses("partial_fit", *UNLIKE_BEFORE[bad](chunk[0], self.as_target(chunk[1]), chunk[2]))
+        self.refuses(
+            "partial_fit", *UNLIKE_BEFORE[bad](chunk[0], self.as_target(chunk[1]), chunk[2])
+        )
 
     @precondition(lambda self: self.fitted and self.named)
     @rule(chunk=chunks((2, 8)), names=st.sampled_from([["a", "c", "b"], ["a", "b", "z"]]))
     def refuse_other_names(self, chunk, names):
-        self.refuses("partial_fit", self.framed(chunk[0], names), self.as_target(chunk[1]), chunk[2])
+        self.refuses(
+            "partial_fit", self.framed(chunk[0], names), self.as_target(chunk[1]), chunk[2]
+        )
 
     @rule(method=METHODS, chunk=chunks((2, 8)), name=st.sampled_from(list(INVALID)))
     def refuse_a_parameter(self, method, chunk, name):
@@ -280,7 +299,10 @@ class Training(RuleBasedStateMachine):
         coef, other = self.model.coef_ * sigma, self.shifted.coef_ * SCALE * sigma
         np.testing.assert_allclose(other, coef, rtol=0, atol=1e-4)
         X, _, X_shifted = self.in_units(np.array([row for row, _ in self.rows]))
-        here, there = self.model.predict(self.framed(X)), self.shifted.predict(self.framed(X_shifted))
+        here, there = (
+            self.model.predict(self.framed(X)),
+            self.shifted.predict(self.framed(X_shifted)),
+        )
         np.testing.assert_allclose(there, here, rtol=0, atol=1e-4)
 
 

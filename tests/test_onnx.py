@@ -10,7 +10,9 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from sklearn_minibatch import MiniBatchRidgeSGD, register_onnx_converter
 
-onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra [onnx])")
+onnxruntime = pytest.importorskip(
+    "onnxruntime", reason="onnxruntime is not installed (extra [onnx])"
+)
 skl2onnx = pytest.importorskip("skl2onnx", reason="skl2onnx is not installed (extra [onnx])")
 # skl2onnx and onnx call what numpy and others deprecate.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -26,8 +28,12 @@ def registered():
 def in_onnxruntime(model, X):
     """Predictions of `model`, converted for rows like X, by onnxruntime."""
     graph = skl2onnx.to_onnx(model, X[:1])
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-    columns = {name: X[[name]].to_numpy() for name in X} if isinstance(X, pd.DataFrame) else {"X": X}
+    session = onnxruntime.InferenceSession(
+        graph.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    columns = (
+        {name: X[[name]].to_numpy() for name in X} if isinstance(X, pd.DataFrame) else {"X": X}
+    )
     return session.run(None, columns)[0]
 
 
@@ -41,7 +47,9 @@ def assert_equal_to_float_precision(found, model, X, y):
 
 @DTYPES
 @pytest.mark.parametrize(
-    "params", [{}, {"solver": "sgd", "tol": None}, {"fit_intercept": False}, {"standardize": False}], ids=str
+    "params",
+    [{}, {"solver": "sgd", "tol": None}, {"fit_intercept": False}, {"standardize": False}],
+    ids=str,
 )
 def test_one_target(dtype, params):
     X, y = load_diabetes(return_X_y=True, scaled=False)
@@ -78,7 +86,8 @@ def test_columns_far_from_zero_keep_their_digits():
     model = MiniBatchRidgeSGD(random_state=0).fit(X, y)
     found = in_onnxruntime(model, X.astype(np.float32))
     assert_equal_to_float_precision(found, model, X, y)
-    # Without centring in the graph: coef' x alone loses all that float32 rounds off products of 1e5.
+    # Without centring in the graph: coef' x alone loses all that float32 rounds off products of
+    # 1e5.
     naive = X.astype(np.float32) @ model.coef_.astype(np.float32) + np.float32(model.intercept_)
     error = np.abs(found[:, 0] - model.predict(X)).max()
     assert error < np.abs(naive - model.predict(X)).max() / 2
@@ -103,9 +112,16 @@ def test_inside_a_pipeline(dtype):
 
 def test_behind_a_column_transformer_of_a_frame():
     rng = np.random.default_rng(0)
-    X = pd.DataFrame({"size": rng.uniform(20, 200, 300).astype(np.float32), "city": rng.choice(["A", "B", "C"], 300)})
+    X = pd.DataFrame(
+        {
+            "size": rng.uniform(20, 200, 300).astype(np.float32),
+            "city": rng.choice(["A", "B", "C"], 300),
+        }
+    )
     X["city"] = X["city"].astype(object)
     y = X["size"].to_numpy() * 3 + 50 * (X["city"] == "B").to_numpy() + rng.standard_normal(300)
-    columns = ColumnTransformer([("city", OneHotEncoder(), ["city"])], remainder="passthrough", sparse_threshold=0)
+    columns = ColumnTransformer(
+        [("city", OneHotEncoder(), ["city"])], remainder="passthrough", sparse_threshold=0
+    )
     model = make_pipeline(columns, MiniBatchRidgeSGD(random_state=0)).fit(X, y)
     assert_equal_to_float_precision(in_onnxruntime(model, X), model, X, y)

@@ -18,7 +18,9 @@ import sklearn_minibatch
 
 ROOT = Path(__file__).parent.parent
 pytest.importorskip("setuptools", minversion="77", reason="building needs setuptools >= 77")
-pytestmark = pytest.mark.skipif(not (ROOT / "sklearn_minibatch").is_dir(), reason="needs the checkout")
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "sklearn_minibatch").is_dir(), reason="needs the checkout"
+)
 
 BUILD = "from setuptools import build_meta; build_meta.build_sdist('dist'); build_meta.build_wheel('dist')"
 USE = """
@@ -31,7 +33,9 @@ print(m.__file__, m.__version__, m.MiniBatchRidgeSGD().fit(X, X[:, 0]).predict(X
 
 
 def run(*command, cwd):
-    return subprocess.run([sys.executable, *command], cwd=cwd, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        [sys.executable, *command], cwd=cwd, capture_output=True, text=True, check=True
+    ).stdout
 
 
 def tracked():
@@ -40,7 +44,9 @@ def tracked():
     found = set()
     for folder, folders, files in os.walk(ROOT):
         for names in (folders, files):
-            names[:] = [name for name in names if not any(fnmatch(name, pattern) for pattern in ignored)]
+            names[:] = [
+                name for name in names if not any(fnmatch(name, pattern) for pattern in ignored)
+            ]
         found.update((Path(folder) / name).relative_to(ROOT).as_posix() for name in files)
     return found
 
@@ -62,7 +68,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(dist):
     names = zipfile.ZipFile(wheel).namelist()
     info = f"sklearn_minibatch-{sklearn_minibatch.__version__}.dist-info/"
     assert {name for name in names if not name.startswith(info)} == {
-        name for name in tracked() if re.fullmatch(r"sklearn_minibatch/((\w+/)*\w+\.py|py\.typed)", name)
+        name
+        for name in tracked()
+        if re.fullmatch(r"sklearn_minibatch/((\w+/)*\w+\.py|py\.typed)", name)
     }
     assert f"{info}licenses/LICENSE" in names
 
@@ -70,7 +78,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(dist):
 def test_the_wheel_needs_three_packages(dist):
     (wheel,) = dist.glob("*.whl")
     archive = zipfile.ZipFile(wheel)
-    (metadata,) = [archive.read(name).decode() for name in archive.namelist() if name.endswith("METADATA")]
+    (metadata,) = [
+        archive.read(name).decode() for name in archive.namelist() if name.endswith("METADATA")
+    ]
     required = re.findall(r"^Requires-Dist: ([\w-]+)[^;\n]*$", metadata, re.MULTILINE)
     assert sorted(required) == ["numpy", "scikit-learn", "scipy"]
     assert "License-Expression: BSD-3-Clause" in metadata
@@ -88,7 +98,17 @@ def test_the_sdist_holds_all_that_is_tracked(dist):
 def test_an_installed_wheel_works(dist, tmp_path):
     pytest.importorskip("pip", reason="pip is not installed")
     (wheel,) = dist.glob("*.whl")
-    run("-m", "pip", "install", "--no-deps", "--no-index", "--target", tmp_path / "site", wheel, cwd=tmp_path)
+    run(
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        tmp_path / "site",
+        wheel,
+        cwd=tmp_path,
+    )
     file, version, *shape = run("-I", "-c", USE, str(tmp_path / "site"), cwd=tmp_path).split()
     assert Path(file).parent == tmp_path / "site" / "sklearn_minibatch"
     assert version == sklearn_minibatch.__version__
@@ -98,7 +118,10 @@ def test_an_installed_wheel_works(dist, tmp_path):
 def test_dependencies_have_lower_bounds_only():
     """An upper bound or a pin would keep users from the fixes of others."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    requirements = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
+    requirements = [
+        *project["dependencies"],
+        *(r for extra in project["optional-dependencies"].values() for r in extra),
+    ]
     assert len(requirements) > 10
     for text in requirements:
         requirement = Requirement(text)

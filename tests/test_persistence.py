@@ -16,7 +16,15 @@ import sklearn_minibatch
 from sklearn_minibatch import MiniBatchRidgeSGD
 
 MODELS = pytest.mark.parametrize(
-    "params", [{}, {"solver": "sgd"}, {"preconditioner": 3}, {"preconditioner": None}, {"early_stopping": True}], ids=str
+    "params",
+    [
+        {},
+        {"solver": "sgd"},
+        {"preconditioner": 3},
+        {"preconditioner": None},
+        {"early_stopping": True},
+    ],
+    ids=str,
 )
 HISTORIES = pytest.mark.parametrize("history", ["fit", "partial_fit", "both", "sparse"])
 ONLY_TYPE = "sklearn_minibatch._estimator.MiniBatchRidgeSGD"
@@ -124,7 +132,9 @@ def test_a_pickle_of_another_version_loads_with_a_warning(rows, history):
     model = trained({}, history, *rows)
     state = model.__getstate__()
     assert state["_version"] == sklearn_minibatch.__version__
-    with pytest.warns(UserWarning, match=r"written by sklearn_minibatch 0\.0\.7, this is .*load it with 0\.0\.7"):
+    with pytest.warns(
+        UserWarning, match=r"written by sklearn_minibatch 0\.0\.7, this is .*load it with 0\.0\.7"
+    ):
         loaded = load({**state, "_version": "0.0.7"})
     assert state["_version"] == sklearn_minibatch.__version__
     assert_same(loaded, model, *rows)
@@ -144,7 +154,9 @@ def test_a_pickle_that_lacks_what_this_version_needs_says_who_wrote_it(rows, his
             with pytest.raises(ValueError, match=message):
                 load(state)
     del (state := model.__getstate__())["_version"], state["_seed"]
-    with pytest.raises(ValueError, match=r"sklearn_minibatch before 0\.1\.0, this is .*_seed missing"):
+    with pytest.raises(
+        ValueError, match=r"sklearn_minibatch before 0\.1\.0, this is .*_seed missing"
+    ):
         load(state)
 
 
@@ -153,14 +165,17 @@ def test_a_pickle_that_lacks_what_this_version_needs_says_who_wrote_it(rows, his
 @pytest.mark.parametrize("solver", ["svrg", "sgd"])
 def test_models_of_version_0_1_load_and_learn_on(solver, history):
     """They were written by 0.1.0; without the names of today they predict what they did there, and go on."""
-    saved = pickle.loads((Path(__file__).parent / "data" / "models_0_1.pickle").read_bytes())[solver, history]
+    saved = pickle.loads((Path(__file__).parent / "data" / "models_0_1.pickle").read_bytes())[
+        solver, history
+    ]
     model = saved["model"]
     assert model.solver_ == solver
     np.testing.assert_allclose(model.predict(saved["X"]), saved["predictions"], rtol=1e-12)
     np.testing.assert_allclose(model.scaler_.mean_, saved["X"].mean(axis=0))
     model.partial_fit(saved["X"][:20] + 1, saved["y"][:20])
     gap = np.abs(model.predict(saved["X"]) - saved["later"]).max() / np.std(saved["y"])
-    # The steps of "svrg" are not those of 0.1.0: its stream now forgets what a column was before it changed.
+    # The steps of "svrg" are not those of 0.1.0: its stream now forgets what a column was before it
+    # changed.
     assert gap <= (0.5 if solver == "svrg" else 1e-9)
     with pytest.raises(ValueError, match="second moments of all rows so far"):
         model.set_params(solver="cholesky").partial_fit(saved["X"], saved["y"])
@@ -181,22 +196,41 @@ def test_a_pickle_whose_parts_are_others_says_who_wrote_it(rows, params, history
             part["shape"] = 1
         else:
             part["kind"] = "Other"
-        with pytest.raises(ValueError, match=rf"by sklearn_minibatch 0\.0\.7, .*a {part['kind']} of .*load it with 0\.0\.7"):
+        with pytest.raises(
+            ValueError,
+            match=rf"by sklearn_minibatch 0\.0\.7, .*a {part['kind']} of .*load it with 0\.0\.7",
+        ):
             load({**state, name: part, "_version": "0.0.7"})
 
 
 def test_html_links_to_our_documentation(rows):
     page = f"https://sklearn-minibatch.readthedocs.io/en/stable/api.html#sklearn_minibatch.{MiniBatchRidgeSGD.__name__}"
-    for model in (MiniBatchRidgeSGD(), make_pipeline(StandardScaler(), MiniBatchRidgeSGD()), MiniBatchRidgeSGD().fit(*rows)):
+    for model in (
+        MiniBatchRidgeSGD(),
+        make_pipeline(StandardScaler(), MiniBatchRidgeSGD()),
+        MiniBatchRidgeSGD().fit(*rows),
+    ):
         assert f'href="{page}"' in estimator_html_repr(model)
     assert hasattr(sklearn_minibatch, page.split(".")[-1])
 
 
 def test_html_shows_the_fitted_attributes(rows):
-    pytest.importorskip("sklearn.utils._repr_html.fitted_attributes", reason="scikit-learn shows them from 1.9 on")
+    pytest.importorskip(
+        "sklearn.utils._repr_html.fitted_attributes", reason="scikit-learn shows them from 1.9 on"
+    )
     html = estimator_html_repr(MiniBatchRidgeSGD(random_state=0).fit(*rows))
     table = html[html.index("Fitted attributes") :]
-    public = ["coef_", "intercept_", "scaler_", "loss_history_", "distance_history_", "n_iter_", "t_", "lr_", "batch_size_"]
+    public = [
+        "coef_",
+        "intercept_",
+        "scaler_",
+        "loss_history_",
+        "distance_history_",
+        "n_iter_",
+        "t_",
+        "lr_",
+        "batch_size_",
+    ]
     for name in [*public, "converged_", "n_features_in_"]:
         assert name in table
     assert "Fitted attributes" not in estimator_html_repr(MiniBatchRidgeSGD())

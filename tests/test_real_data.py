@@ -34,4 +34,8 @@ def test_the_table_prints_a_line_per_data_set(monkeypatch, capsys):
     for name in set(DATASETS) - {"diabetes", "linnerud"}:
         monkeypatch.delitem(DATASETS, name)
     main()
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["data", "diabetes", "linnerud"]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        "data",
+        "diabetes",
+        "linnerud",
+    ]

@@ -53,7 +53,11 @@ def parts(X, y, w, ends, to_rows):
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
-@given(chunked_rows(), st.randoms(use_true_random=False), st.sampled_from([np.asarray, sparse.csr_array]))
+@given(
+    chunked_rows(),
+    st.randoms(use_true_random=False),
+    st.sampled_from([np.asarray, sparse.csr_array]),
+)
 def test_any_chunks_in_any_order_of_merging(problem, random, to_rows):
     X, y, w, ends = problem
     heap = list(parts(X, y, w, ends, to_rows))
@@ -117,10 +121,15 @@ def drifting(n, d, seed=0):
 
 STREAMS = {
     "as drawn": lambda: regression(2000, 8),
-    "sorted": lambda: tuple(a[np.argsort(regression(2000, 8)[0][:, 3])] for a in regression(2000, 8)),
+    "sorted": lambda: tuple(
+        a[np.argsort(regression(2000, 8)[0][:, 3])] for a in regression(2000, 8)
+    ),
     "drifting": lambda: drifting(2000, 8),
     "several targets": lambda: regression(2000, 8, t=3),
-    "dependent columns": lambda: (regression(2000, 4)[0][:, [0, 1, 2, 3, 0]], regression(2000, 4)[1]),
+    "dependent columns": lambda: (
+        regression(2000, 4)[0][:, [0, 1, 2, 3, 0]],
+        regression(2000, 4)[1],
+    ),
 }
 
 
@@ -148,7 +157,9 @@ def test_a_stream_may_begin_with_fewer_rows_than_columns():
             model.partial_fit(X[stop - 1 : stop], y[stop - 1 : stop])
             closed = closed_form(X[:stop], y[:stop], alpha)
             # A single row has no spread to measure with.
-            assert np.abs(model.predict(X[:stop]) - closed.predict(X[:stop])[:, 0]).max() <= 1e-6 * np.std(y)
+            assert np.abs(
+                model.predict(X[:stop]) - closed.predict(X[:stop])[:, 0]
+            ).max() <= 1e-6 * np.std(y)
 
 
 def test_fit_then_partial_fit_and_a_pickle_elsewhere():
@@ -156,7 +167,9 @@ def test_fit_then_partial_fit_and_a_pickle_elsewhere():
     model = MiniBatchRidgeSGD().fit(X[:100], y[:100])
     model = pickle.loads(pickle.dumps(model)).partial_fit(X[100:180], y[100:180])
     source = [(X[180:200], y[180:200]), (X[200:], y[200:])]
-    model = pickle.loads(pickle.dumps(model)).merge(MiniBatchRidgeSGD().fit(ChunkSource(lambda: iter(source))))
+    model = pickle.loads(pickle.dumps(model)).merge(
+        MiniBatchRidgeSGD().fit(ChunkSource(lambda: iter(source)))
+    )
     np.testing.assert_allclose(model.coef_, MiniBatchRidgeSGD().fit(X, y).coef_, rtol=1e-12)
     assert model.scaler_.n_samples_seen_ == 300
 
@@ -169,7 +182,9 @@ def test_models_merge_in_any_order(problem, random, alpha):
     for start, stop in pairwise(ends):
         if stop > start:
             model = MiniBatchRidgeSGD(alpha, random_state=start)
-            models.append(model.fit(X[start:stop], y[start:stop], None if w is None else w[start:stop]))
+            models.append(
+                model.fit(X[start:stop], y[start:stop], None if w is None else w[start:stop])
+            )
     while len(models) > 1:
         a, b = (models.pop(random.randrange(len(models))) for _ in range(2))
         before = pickle.dumps(b)
@@ -189,8 +204,14 @@ X, Y = regression(60, 3)
 REFUSED = {
     "another alpha": (lambda: MiniBatchRidgeSGD(1.0).fit(X, Y), "alpha is 0.0001 and 1.0"),
     "other columns": (lambda: MiniBatchRidgeSGD().fit(X[:, :2], Y), "columns: 3 and 2"),
-    "more targets": (lambda: MiniBatchRidgeSGD().fit(X, np.c_[Y, Y]), r"coef_: \(3,\) and \(2, 3\)"),
-    "mini-batches": (lambda: MiniBatchRidgeSGD(solver="svrg").fit(X, Y), "which solver='svrg' does not keep"),
+    "more targets": (
+        lambda: MiniBatchRidgeSGD().fit(X, np.c_[Y, Y]),
+        r"coef_: \(3,\) and \(2, 3\)",
+    ),
+    "mini-batches": (
+        lambda: MiniBatchRidgeSGD(solver="svrg").fit(X, Y),
+        "which solver='svrg' does not keep",
+    ),
     "not fitted": (MiniBatchRidgeSGD, "not fitted"),
     "something else": (lambda: "a string", "string|str"),
 }

@@ -23,15 +23,39 @@ CASES = [
     ({"solver": "sgd", "lr_schedule": "inverse_time", "lr_decay": 0.1}, None),
     ({"solver": "sgd", "preconditioner": None}, None),
     ({"solver": "cholesky", "early_stopping": True}, None),
-    ({"solver": "svrg", "lr_schedule": "compound"}, "solver='svrg' does not use lr_schedule; solver='sgd' would"),
-    ({"solver": "svrg", "lr_decay": 0.1, "average": True}, "does not use lr_decay, average; solver='sgd' would"),
-    ({"batch_size": 8, "average": True}, "solver='svrg' (which solver='auto' has taken) does not use average"),
-    ({"lr_schedule": "compound", "lr_decay": 0.1}, "solver='cholesky' (which solver='auto' has taken) does not use lr_sched"),
-    ({"solver": "cholesky", "batch_size": 8}, "solver='cholesky' does not use batch_size; solver='svrg' and 'sgd' would"),
-    ({"solver": "cholesky", "preconditioner": 2}, "does not use preconditioner; solver='svrg' would"),
-    ({"solver": "sgd", "preconditioner": 2}, "solver='sgd' does not use preconditioner; solver='svrg' would"),
+    (
+        {"solver": "svrg", "lr_schedule": "compound"},
+        "solver='svrg' does not use lr_schedule; solver='sgd' would",
+    ),
+    (
+        {"solver": "svrg", "lr_decay": 0.1, "average": True},
+        "does not use lr_decay, average; solver='sgd' would",
+    ),
+    (
+        {"batch_size": 8, "average": True},
+        "solver='svrg' (which solver='auto' has taken) does not use average",
+    ),
+    (
+        {"lr_schedule": "compound", "lr_decay": 0.1},
+        "solver='cholesky' (which solver='auto' has taken) does not use lr_sched",
+    ),
+    (
+        {"solver": "cholesky", "batch_size": 8},
+        "solver='cholesky' does not use batch_size; solver='svrg' and 'sgd' would",
+    ),
+    (
+        {"solver": "cholesky", "preconditioner": 2},
+        "does not use preconditioner; solver='svrg' would",
+    ),
+    (
+        {"solver": "sgd", "preconditioner": 2},
+        "solver='sgd' does not use preconditioner; solver='svrg' would",
+    ),
     ({"solver": "sgd", "lr_decay": 0.1}, "lr_decay has no effect with lr_schedule='constant'"),
-    ({"solver": "sgd", "lr_schedule": "inverse_time"}, "lr_schedule='inverse_time' has no effect with lr_decay=0"),
+    (
+        {"solver": "sgd", "lr_schedule": "inverse_time"},
+        "lr_schedule='inverse_time' has no effect with lr_decay=0",
+    ),
 ]
 
 
@@ -40,7 +64,9 @@ def said(call):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         call()
-    return [str(each.message) for each in caught if not issubclass(each.category, ConvergenceWarning)]
+    return [
+        str(each.message) for each in caught if not issubclass(each.category, ConvergenceWarning)
+    ]
 
 
 @pytest.mark.parametrize(("params", "expected"), CASES, ids=str)
@@ -60,7 +86,10 @@ def test_they_have_no_effect(params):
         plain.pop("batch_size", None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        coefs = [MiniBatchRidgeSGD(random_state=0, max_iter=3, **each).fit(X, Y).coef_ for each in (params, plain)]
+        coefs = [
+            MiniBatchRidgeSGD(random_state=0, max_iter=3, **each).fit(X, Y).coef_
+            for each in (params, plain)
+        ]
     np.testing.assert_array_equal(*coefs)
 
 
@@ -74,7 +103,19 @@ def test_a_stream_says_it_once_and_again_for_new_settings():
 def test_a_search_over_grids_of_two_solvers_is_quiet():
     grids = [
         {"solver": ["svrg"], "batch_size": [8, 16]},
-        {"solver": ["sgd"], "batch_size": [8, 16], "lr_schedule": ["inverse_time"], "lr_decay": [0.1, 0.2]},
+        {
+            "solver": ["sgd"],
+            "batch_size": [8, 16],
+            "lr_schedule": ["inverse_time"],
+            "lr_decay": [0.1, 0.2],
+        },
         {"solver": ["cholesky"]},
     ]
-    assert said(lambda: GridSearchCV(MiniBatchRidgeSGD(random_state=0, max_iter=3), grids, cv=2).fit(X, Y)) == []
+    assert (
+        said(
+            lambda: GridSearchCV(MiniBatchRidgeSGD(random_state=0, max_iter=3), grids, cv=2).fit(
+                X, Y
+            )
+        )
+        == []
+    )

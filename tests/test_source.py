@@ -36,7 +36,9 @@ ALPHA = 1e-3
 def table(n=6000, d=8, targets=None, seed=0):
     """Correlated columns far from 0 and of unlike scales, one of them constant."""
     rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) * np.logspace(-3, 3, d) + 50 * np.arange(d)
+    X = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) * np.logspace(-3, 3, d) + 50 * np.arange(
+        d
+    )
     X[:, 2] = 7.0
     y = (X - X.mean(axis=0)) / np.maximum(X.std(axis=0), 1e-9) @ rng.normal(size=(d, targets or 1))
     y += rng.normal(size=y.shape) + 3
@@ -68,7 +70,9 @@ def distance(model, X, y, w=None, **options):
 
 @pytest.mark.parametrize("solver", ["auto", "svrg"])
 @pytest.mark.parametrize("order", ["shuffled", "by y", "by column"])
-@pytest.mark.parametrize("sizes", [(6000,), (700,), pytest.param((13,), marks=pytest.mark.slow), (5000, 1, 250)])
+@pytest.mark.parametrize(
+    "sizes", [(6000,), (700,), pytest.param((13,), marks=pytest.mark.slow), (5000, 1, 250)]
+)
 def test_chunks_give_the_closed_form_of_all_rows(order, sizes, solver):
     X, y = table()
     if order != "shuffled":
@@ -114,21 +118,30 @@ def test_weights_targets_and_sparse_rows(kind):
     np.testing.assert_allclose(twice.predict(X), model.predict(X), atol=1e-6)
 
 
-@pytest.mark.parametrize("params", [{}, {"batch_size": 64}, {"solver": "sgd", "tol": None, "max_iter": 3}], ids=str)
+@pytest.mark.parametrize(
+    "params", [{}, {"batch_size": 64}, {"solver": "sgd", "tol": None, "max_iter": 3}], ids=str
+)
 @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
 def test_a_chunk_without_weights_has_weights_of_one(params, kind):
     X, y = table()
     w = np.r_[np.random.default_rng(1).uniform(5, 15, 3000), np.ones(3000)]
     parts = [slice(start, start + 500) for start in range(0, 6000, 500)]
-    some = [(kind(X[rows]), y[rows], w[rows]) if rows.start < 3000 else (kind(X[rows]), y[rows]) for rows in parts]
+    some = [
+        (kind(X[rows]), y[rows], w[rows]) if rows.start < 3000 else (kind(X[rows]), y[rows])
+        for rows in parts
+    ]
     every = [(kind(X[rows]), y[rows], w[rows]) for rows in parts]
-    model, same = [MiniBatchRidgeSGD(ALPHA, random_state=0, **params).fit(chunks) for chunks in (some, every)]
+    model, same = [
+        MiniBatchRidgeSGD(ALPHA, random_state=0, **params).fit(chunks) for chunks in (some, every)
+    ]
     np.testing.assert_allclose(model.predict(X), same.predict(X), rtol=1e-9, atol=1e-9 * y.std())
     if "solver" not in params:
         assert distance(model, X, y, w) <= model.tol
 
 
-@pytest.mark.parametrize("params", [{}, {"batch_size": 64}, {"solver": "sgd", "batch_size": 64}], ids=str)
+@pytest.mark.parametrize(
+    "params", [{}, {"batch_size": 64}, {"solver": "sgd", "batch_size": 64}], ids=str
+)
 def test_a_source_may_use_its_buffer_again(params):
     X, y = table(n=1000)
 
@@ -146,9 +159,14 @@ def test_a_source_may_use_its_buffer_again(params):
 @pytest.mark.parametrize("kinds", [(np.asarray, sparse.csr_array), (sparse.csr_array, np.asarray)])
 def test_dense_and_sparse_chunks_together(kinds):
     X, y = table(n=1000)
-    chunks = [(kind(X[rows]), y[rows]) for kind, rows in zip(kinds, (slice(510), slice(510, 1000)), strict=True)]
+    chunks = [
+        (kind(X[rows]), y[rows])
+        for kind, rows in zip(kinds, (slice(510), slice(510, 1000)), strict=True)
+    ]
     assert distance(MiniBatchRidgeSGD(ALPHA, random_state=0).fit(chunks), X, y) <= 1e-6
-    model = MiniBatchRidgeSGD(ALPHA, solver="sgd", lr=0.01, max_iter=3, tol=None, shuffle=False).fit(chunks)
+    model = MiniBatchRidgeSGD(
+        ALPHA, solver="sgd", lr=0.01, max_iter=3, tol=None, shuffle=False
+    ).fit(chunks)
     same = clone(model).fit(cut(X, y, sizes=(510, 490)))
     np.testing.assert_allclose(model.predict(X), same.predict(X), rtol=1e-9)
 
@@ -161,12 +179,18 @@ KINDS = {
     "csc": sparse.csc_array,
     "list": lambda X: X.tolist(),
 }
-CHUNK = st.tuples(st.integers(0, 60), st.sampled_from(sorted(KINDS)), st.sampled_from(["none", "ones", "some"]))
+CHUNK = st.tuples(
+    st.integers(0, 60), st.sampled_from(sorted(KINDS)), st.sampled_from(["none", "ones", "some"])
+)
 
 
 @pytest.mark.slow
 @settings(deadline=None)
-@given(chunks=st.lists(CHUNK, min_size=1, max_size=8), prefetch=st.booleans(), seed=st.integers(0, 2**16))
+@given(
+    chunks=st.lists(CHUNK, min_size=1, max_size=8),
+    prefetch=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
 def test_any_mixture_of_chunks(chunks, prefetch, seed):
     rng = np.random.default_rng(seed)
     sizes = [size for size, _, _ in chunks] + [30]
@@ -183,15 +207,23 @@ def test_any_mixture_of_chunks(chunks, prefetch, seed):
     exact = closed_form(X, y, 0.1, w).predict(X)
     model = MiniBatchRidgeSGD(0.1, tol=1e-9, random_state=0).fit(source)
     np.testing.assert_allclose(columns(model.predict(X)), exact, atol=1e-7 * y.std())
-    textbook = MiniBatchRidgeSGD(0.1, solver="sgd", lr=1e-3, batch_size=7, shuffle=False, max_iter=2, tol=None)
+    textbook = MiniBatchRidgeSGD(
+        0.1, solver="sgd", lr=1e-3, batch_size=7, shuffle=False, max_iter=2, tol=None
+    )
     same = clone(textbook).fit(X, y, w).predict(X)
-    np.testing.assert_allclose(textbook.fit(source).predict(X), same, rtol=1e-5, atol=1e-5 * y.std())
+    np.testing.assert_allclose(
+        textbook.fit(source).predict(X), same, rtol=1e-5, atol=1e-5 * y.std()
+    )
 
 
 def distance_to_ridge_of_scikit_learn(model, X, y):
     """The same for more columns than rows, where `Ridge` solves a system as large as the rows."""
     X = X.toarray() if sparse.issparse(X) else X
-    exact = make_pipeline(StandardScaler(), Ridge(model.alpha * len(y), solver="cholesky")).fit(X, y).predict(X)
+    exact = (
+        make_pipeline(StandardScaler(), Ridge(model.alpha * len(y), solver="cholesky"))
+        .fit(X, y)
+        .predict(X)
+    )
     return np.sqrt(np.mean((model.predict(X) - exact) ** 2)) / y.std()
 
 
@@ -203,7 +235,9 @@ def test_a_rank_beyond_the_columns_that_a_sketch_is_made_for():
 
 
 class TestReadingAhead:
-    @pytest.mark.parametrize("params", [{}, {"batch_size": 64}, {"solver": "sgd", "tol": None}], ids=str)
+    @pytest.mark.parametrize(
+        "params", [{}, {"batch_size": 64}, {"solver": "sgd", "tol": None}], ids=str
+    )
     def test_changes_no_bit(self, params):
         X, y = table()
         model = MiniBatchRidgeSGD(ALPHA, max_iter=5, random_state=0, **params)
@@ -306,10 +340,14 @@ def test_a_stream_goes_on_where_the_file_ended():
 
 
 @pytest.mark.parametrize("sizes", [(512,), (100, 33, 250)])
-@pytest.mark.parametrize("params", [{}, {"average": True}, {"lr_schedule": "compound", "lr_decay": 1e-4}], ids=str)
+@pytest.mark.parametrize(
+    "params", [{}, {"average": True}, {"lr_schedule": "compound", "lr_decay": 1e-4}], ids=str
+)
 def test_textbook_steps_in_file_order_are_those_of_the_rows_in_memory(sizes, params):
     X, y = table(n=1500)
-    model = MiniBatchRidgeSGD(ALPHA, solver="sgd", lr=0.01, batch_size=32, max_iter=5, tol=None, shuffle=False, **params)
+    model = MiniBatchRidgeSGD(
+        ALPHA, solver="sgd", lr=0.01, batch_size=32, max_iter=5, tol=None, shuffle=False, **params
+    )
     chunks = MiniBatchRidgeSGD(**model.get_params()).fit(cut(X, y, sizes=sizes))
     model.fit(X, y)
     np.testing.assert_allclose(chunks.coef_, model.coef_, rtol=1e-9)
@@ -318,7 +356,15 @@ def test_textbook_steps_in_file_order_are_those_of_the_rows_in_memory(sizes, par
 
 def test_textbook_steps_shuffled_within_chunks_approach_the_closed_form():
     X, y = table()
-    model = MiniBatchRidgeSGD(ALPHA, solver="sgd", lr=0.01, lr_schedule="inverse_time", lr_decay=1.0, max_iter=20, tol=None)
+    model = MiniBatchRidgeSGD(
+        ALPHA,
+        solver="sgd",
+        lr=0.01,
+        lr_schedule="inverse_time",
+        lr_decay=1.0,
+        max_iter=20,
+        tol=None,
+    )
     assert distance(model.fit(cut(X, y)), X, y) < 0.1
 
 
@@ -327,10 +373,16 @@ def frame_of(X, y):
 
 
 def parquet(path, X, y):
-    pa, ds, pq = (pytest.importorskip(name) for name in ("pyarrow", "pyarrow.dataset", "pyarrow.parquet"))
+    pa, ds, pq = (
+        pytest.importorskip(name) for name in ("pyarrow", "pyarrow.dataset", "pyarrow.parquet")
+    )
     frame = frame_of(X, y)
     for k, start in enumerate(range(0, len(frame), 2500)):
-        pq.write_table(pa.Table.from_pandas(frame[start : start + 2500]), path / f"part-{k}.parquet", row_group_size=600)
+        pq.write_table(
+            pa.Table.from_pandas(frame[start : start + 2500]),
+            path / f"part-{k}.parquet",
+            row_group_size=600,
+        )
     data = ds.dataset(path, format=ds.ParquetFileFormat(pre_buffer=False))
 
     def chunks():
@@ -359,7 +411,9 @@ def zarr_arrays(path, X, y):
     zarr = pytest.importorskip("zarr")
     root = zarr.open_group(path / "rows.zarr", mode="w")
     for name, values in (("X", X), ("y", y)):
-        root.create_array(name, shape=values.shape, dtype=values.dtype, chunks=(500, *values.shape[1:]))[...] = values
+        root.create_array(
+            name, shape=values.shape, dtype=values.dtype, chunks=(500, *values.shape[1:])
+        )[...] = values
 
     def chunks():
         rows = zarr.open_group(path / "rows.zarr", mode="r")
@@ -443,15 +497,21 @@ def test_a_small_mapped_array_is_loaded(tmp_path):
     X, y = table()
     model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(*map_to_file(tmp_path, X, y))
     assert not hasattr(model, "n_passes_")
-    np.testing.assert_array_equal(model.coef_, MiniBatchRidgeSGD(ALPHA, random_state=0).fit(X, y).coef_)
+    np.testing.assert_array_equal(
+        model.coef_, MiniBatchRidgeSGD(ALPHA, random_state=0).fit(X, y).coef_
+    )
 
 
 def test_mapped_rows_with_other_targets_and_weights(tmp_path):
     rows = np.random.default_rng(0).normal(size=(CHUNK_ELEMENTS + 1, 5))
     rows.tofile(tmp_path / "rows")
     mapped = np.memmap(tmp_path / "rows", mode="r", dtype=float).reshape(-1, 5)
-    model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(mapped[:, :4], np.asarray(mapped[:, 4]), 2.0)
-    same = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(mapped[:, :4], mapped[:, 4], np.full(len(rows), 2.0))
+    model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(
+        mapped[:, :4], np.asarray(mapped[:, 4]), 2.0
+    )
+    same = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(
+        mapped[:, :4], mapped[:, 4], np.full(len(rows), 2.0)
+    )
     assert model.n_passes_ == same.n_passes_
     np.testing.assert_array_equal(model.coef_, same.coef_)
 
@@ -525,7 +585,9 @@ def test_peak_memory_does_not_grow_with_the_file(tmp_path, how):
     for n in (600_000, 1_800_000):  # 82 and 245 MB
         write_parts(path, how, (rows + k for k in range(n // len(rows))))
         script = [sys.executable, "-c", textwrap.dedent(PEAK), str(path), str(n), how]
-        out = subprocess.run(script, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+        out = subprocess.run(
+            script, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+        )
         report = json.loads(out.stdout)
         assert report["passes"] >= 4
         grown.append(report["grown"])
@@ -565,8 +627,14 @@ def refuses(source, match, solver="auto"):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda chunks: chunks[:-1], r"Pass 2 ended after chunk 8 with 5600 rows, but the first pass had 6000"),
-        (lambda chunks: [*chunks, chunks[0]], r"Pass 2 had 6700 rows after chunk 10, but the first pass had 6000"),
+        (
+            lambda chunks: chunks[:-1],
+            r"Pass 2 ended after chunk 8 with 5600 rows, but the first pass had 6000",
+        ),
+        (
+            lambda chunks: [*chunks, chunks[0]],
+            r"Pass 2 had 6700 rows after chunk 10, but the first pass had 6000",
+        ),
         (lambda chunks: [], r"Pass 2 ended after chunk 0 with 0 rows"),
         (
             lambda chunks: [*chunks[:4], (chunks[4][0][:, 1:], chunks[4][1]), *chunks[5:]],
@@ -584,11 +652,26 @@ def test_a_source_that_changes_between_passes(change, match):
     ("change", "match"),
     [
         (lambda chunks: spoilt(chunks, 6, np.nan), "Chunk 7 of pass 1: Input X contains NaN"),
-        (lambda chunks: [*chunks[:2], (chunks[2][0][:, 1:], chunks[2][1])], "Chunk 3 of pass 1: X has 7 features"),
-        (lambda chunks: [*chunks[:2], (chunks[2][0], chunks[2][1][1:])], "Chunk 3 of pass 1: .*inconsistent numbers"),
-        (lambda chunks: [*chunks[:2], (chunks[2][0], np.ones((700, 2)))], r"Chunk 3 of pass 1: y has 2 target\(s\)"),
-        (lambda chunks: [*chunks[:2], chunks[2][0]], r"Chunk 3 of pass 1: expected a tuple \(X, y\)"),
-        (lambda chunks: [*chunks[:2], (*chunks[2], -np.ones(700))], "Chunk 3 of pass 1: Negative values"),
+        (
+            lambda chunks: [*chunks[:2], (chunks[2][0][:, 1:], chunks[2][1])],
+            "Chunk 3 of pass 1: X has 7 features",
+        ),
+        (
+            lambda chunks: [*chunks[:2], (chunks[2][0], chunks[2][1][1:])],
+            "Chunk 3 of pass 1: .*inconsistent numbers",
+        ),
+        (
+            lambda chunks: [*chunks[:2], (chunks[2][0], np.ones((700, 2)))],
+            r"Chunk 3 of pass 1: y has 2 target\(s\)",
+        ),
+        (
+            lambda chunks: [*chunks[:2], chunks[2][0]],
+            r"Chunk 3 of pass 1: expected a tuple \(X, y\)",
+        ),
+        (
+            lambda chunks: [*chunks[:2], (*chunks[2], -np.ones(700))],
+            "Chunk 3 of pass 1: Negative values",
+        ),
         (lambda chunks: [(X, y, 0 * y) for X, y in chunks], "All sample weights are zero"),
         (lambda chunks: [], "The source has no rows"),
         (lambda chunks: [(np.empty((0, 8)), np.empty(0))], "The source has no rows"),
@@ -622,7 +705,10 @@ def test_empty_chunks_are_passed_over():
     assert distance(model, X, y) <= model.tol
 
 
-@pytest.mark.parametrize(("chunk", "message"), [((None, None), "None"), ((3.0, 1.0), "float"), (({"a": 1}, [1.0]), "dict")])
+@pytest.mark.parametrize(
+    ("chunk", "message"),
+    [((None, None), "None"), ((3.0, 1.0), "float"), (({"a": 1}, [1.0]), "dict")],
+)
 def test_a_chunk_that_is_no_table_is_named(chunk, message):
     X, y = table()
     with pytest.raises((TypeError, ValueError), match=rf"Chunk 2 of pass 1: .*{message}"):
@@ -649,14 +735,25 @@ class TestScore:
         rng = np.random.default_rng(seed)
         chunks = [*chunks, (30, "array", "some")]
         n = sum(size for size, _, _ in chunks)
-        X = np.round(rng.normal(size=(n, 3)) * [1, 5, 20]) / 2 + [0, 3, 100]  # halves, which float32 holds
-        y, w = offset + X @ rng.normal(size=(3, targets)) + rng.normal(size=(n, targets)) * [1, 5, 0.2][:targets], np.ones(n)
+        X = np.round(rng.normal(size=(n, 3)) * [1, 5, 20]) / 2 + [
+            0,
+            3,
+            100,
+        ]  # halves, which float32 holds
+        y, w = (
+            offset
+            + X @ rng.normal(size=(3, targets))
+            + rng.normal(size=(n, targets)) * [1, 5, 0.2][:targets],
+            np.ones(n),
+        )
         parts, start = [], 0
         for size, kind, weights in chunks:
             rows = slice(start, start + size)
             w[rows] = np.maximum(0, rng.uniform(-5, 20, size)) if weights == "some" else 1.0
             if size:
-                parts.append((KINDS[kind](X[rows]), y[rows], *([] if weights == "none" else [w[rows]])))
+                parts.append(
+                    (KINDS[kind](X[rows]), y[rows], *([] if weights == "none" else [w[rows]]))
+                )
             start = rows.stop
         model = MiniBatchRidgeSGD(ALPHA).fit(X, y)
         expected = r2_score(y, model.predict(X), sample_weight=w)
@@ -724,9 +821,18 @@ class TestScore:
             (lambda X, y: (cut(X, y), None, y), "put the weights into the chunks"),
             (lambda X, y: (X,), "requires y to be passed"),
             (lambda X, y: (cut(X[:, 1:], y),), "Chunk 1 of pass 1: X has 7 features"),
-            (lambda X, y: (spoilt(list(cut(X, y)), 4, np.nan),), "Chunk 5 of pass 1: Input X contains NaN"),
-            (lambda X, y: (cut(X, np.where(np.arange(6000) == 1500, np.inf, y)),), "Chunk 3 of pass 1: Input y contains inf"),
-            (lambda X, y: (cut(X, np.c_[y, y]),), r"Chunk 1 of pass 1: y has 2 target\(s\), the model was fitted to 1"),
+            (
+                lambda X, y: (spoilt(list(cut(X, y)), 4, np.nan),),
+                "Chunk 5 of pass 1: Input X contains NaN",
+            ),
+            (
+                lambda X, y: (cut(X, np.where(np.arange(6000) == 1500, np.inf, y)),),
+                "Chunk 3 of pass 1: Input y contains inf",
+            ),
+            (
+                lambda X, y: (cut(X, np.c_[y, y]),),
+                r"Chunk 1 of pass 1: y has 2 target\(s\), the model was fitted to 1",
+            ),
             (lambda X, y: (cut(X, y, 0 * y),), "All sample weights are zero"),
             (lambda X, y: ([],), "The source has no rows"),
             (lambda X, y: (cut(X, 1e200 * y),), r"R\^2: .* overflow\. Divide y by a constant"),
@@ -744,8 +850,12 @@ class TestScore:
     def test_of_a_model_that_chose_its_alpha(self):
         X, y = table(targets=2)
         model = MiniBatchRidgeSGDCV(random_state=0).fit(cut(X, y))
-        np.testing.assert_allclose(model.score(cut(X, y)), r2_score(y, model.predict(X)), rtol=1e-12)
-        np.testing.assert_allclose(np.concatenate(list(model.predict(cut(X, y)))), model.predict(X), rtol=1e-12)
+        np.testing.assert_allclose(
+            model.score(cut(X, y)), r2_score(y, model.predict(X)), rtol=1e-12
+        )
+        np.testing.assert_allclose(
+            np.concatenate(list(model.predict(cut(X, y)))), model.predict(X), rtol=1e-12
+        )
         with pytest.raises(ValueError, match=r"carries its own y\. Leave y out: fit\(source\)"):
             model.fit(cut(X, y), y)
 
@@ -764,14 +874,28 @@ class TestPredict:
     """Predictions of a source: an iterator over those of its chunks."""
 
     @pytest.mark.parametrize("targets", [None, 2])
-    @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array, lambda X: pd.DataFrame(X).rename(columns=str)])
+    @pytest.mark.parametrize(
+        "kind", [np.asarray, sparse.csr_array, lambda X: pd.DataFrame(X).rename(columns=str)]
+    )
     def test_is_that_of_all_rows(self, targets, kind):
         X, y = table(targets=targets)
         model = MiniBatchRidgeSGD(ALPHA).fit(kind(X), y)
-        chunks = [(kind(X[rows]), y[rows]) for rows in (slice(0, 3000), slice(3000, 3000), slice(3000, 6000))]
+        chunks = [
+            (kind(X[rows]), y[rows])
+            for rows in (slice(0, 3000), slice(3000, 3000), slice(3000, 6000))
+        ]
         expected = [model.predict(part) if part.shape[0] else y[:0] for part, _ in chunks]
-        sources = [chunks, ChunkSource(lambda: iter(chunks)), ChunkSource(lambda: iter(chunks), prefetch=True)]
-        for source in (*sources, iter(chunks), (part for part, _ in chunks), ([*chunk] for chunk in chunks)):
+        sources = [
+            chunks,
+            ChunkSource(lambda: iter(chunks)),
+            ChunkSource(lambda: iter(chunks), prefetch=True),
+        ]
+        for source in (
+            *sources,
+            iter(chunks),
+            (part for part, _ in chunks),
+            ([*chunk] for chunk in chunks),
+        ):
             found = model.predict(source)
             for part, of_chunk in zip(found, expected, strict=True):
                 np.testing.assert_array_equal(part, of_chunk)
@@ -801,7 +925,9 @@ class TestPredict:
         with pytest.raises(NotFittedError):
             MiniBatchRidgeSGD().predict(cut(X, y))
 
-    @pytest.mark.parametrize("rows", [[[1.0] * 8], [np.ones(8)], ([1.0] * 8, [2.0] * 8), [[1.0] * 8] * 2])
+    @pytest.mark.parametrize(
+        "rows", [[[1.0] * 8], [np.ones(8)], ([1.0] * 8, [2.0] * 8), [[1.0] * 8] * 2]
+    )
     def test_lists_of_rows_are_rows(self, rows):
         model = MiniBatchRidgeSGD(ALPHA).fit(*table())
         np.testing.assert_array_equal(model.predict(rows), model.predict(np.array(rows)))
@@ -828,13 +954,18 @@ class TestWhereRowsAreNeededAtOnce:
         ],
     )
     def test_a_source_is_no_array(self, call):
-        with pytest.raises(TypeError, match=r"cannot be indexed.*fit\(source\).*keep chunks out for validation"):
+        with pytest.raises(
+            TypeError, match=r"cannot be indexed.*fit\(source\).*keep chunks out for validation"
+        ):
             call(cut(*table()))
 
     def test_the_way_that_the_message_shows(self):
         X, y = table()
         validation = cut(X[4000:], y[4000:])
-        models = [MiniBatchRidgeSGD(alpha, random_state=0).fit(cut(X[:4000], y[:4000])) for alpha in (1e-4, 10.0)]
+        models = [
+            MiniBatchRidgeSGD(alpha, random_state=0).fit(cut(X[:4000], y[:4000]))
+            for alpha in (1e-4, 10.0)
+        ]
         assert models[0].score(validation) > models[1].score(validation)
 
 

@@ -37,7 +37,10 @@ def assert_moments(model, X, w=None):
     rounding = 16 * np.finfo(float).eps * np.abs(X).max(axis=0)
     assert np.all(np.abs(model.scaler_.mean_ - scaler.mean_) <= rounding)
     assert np.all(np.abs(model.scaler_.scale_ - scaler.scale_) <= rounding + 1e-13 * scaler.scale_)
-    assert np.all(np.abs(model.scaler_.var_ - scaler.var_) <= 2 * (rounding + 1e-13 * scaler.scale_) * scaler.scale_)
+    assert np.all(
+        np.abs(model.scaler_.var_ - scaler.var_)
+        <= 2 * (rounding + 1e-13 * scaler.scale_) * scaler.scale_
+    )
     np.testing.assert_allclose(model.scaler_.n_samples_seen_, scaler.n_samples_seen_)
 
 
@@ -71,7 +74,8 @@ class TestMoments:
         model = learn(MiniBatchRidgeSGD(solver=solver, lr=1e-12), X + offset, y, chunk=chunk)
         assert_moments(model, X + offset)
         assert_moments(
-            learn(MiniBatchRidgeSGD(solver=solver, lr=1e-12), X[:30] + offset, y[:30], chunk=chunk), X[:30] + offset
+            learn(MiniBatchRidgeSGD(solver=solver, lr=1e-12), X[:30] + offset, y[:30], chunk=chunk),
+            X[:30] + offset,
         )
 
     @SOLVERS
@@ -103,8 +107,12 @@ class TestMoments:
         for start in range(0, 90, 30):
             model.partial_fit(to_rows(X[start : start + 30]), y[start : start + 30])
         scaler = StandardScaler().fit(X.astype(float))
-        np.testing.assert_allclose(model.scaler_.mean_, scaler.mean_, rtol=1e-6 if dtype == np.float32 else 1e-13)
-        np.testing.assert_allclose(model.scaler_.var_, scaler.var_, rtol=1e-6 if dtype == np.float32 else 1e-13)
+        np.testing.assert_allclose(
+            model.scaler_.mean_, scaler.mean_, rtol=1e-6 if dtype == np.float32 else 1e-13
+        )
+        np.testing.assert_allclose(
+            model.scaler_.var_, scaler.var_, rtol=1e-6 if dtype == np.float32 else 1e-13
+        )
 
     @SOLVERS
     def test_after_fit(self, solver):
@@ -112,7 +120,9 @@ class TestMoments:
         X[:, 1] += 1e6
         X[100:] += 5
         w = np.linspace(0.1, 1, 200)
-        model = MiniBatchRidgeSGD(solver=solver, lr=1e-4, tol=None, max_iter=3).fit(X[:100], y[:100], w[:100])
+        model = MiniBatchRidgeSGD(solver=solver, lr=1e-4, tol=None, max_iter=3).fit(
+            X[:100], y[:100], w[:100]
+        )
         learn(model, X[100:], y[100:], w[100:])
         assert_moments(model, X, w)
 
@@ -140,12 +150,16 @@ class TestThePredictorStays:
             model.partial_fit(rows, rows @ coef + intercept)
         assert not np.allclose(model.scaler_.scale_, X.std(axis=0), rtol=0.5)
         np.testing.assert_allclose(model.coef_, coef, rtol=1e-9)
-        np.testing.assert_allclose(model.intercept_, intercept, atol=1e-9 if solver == "sgd" else 1e-1)
+        np.testing.assert_allclose(
+            model.intercept_, intercept, atol=1e-9 if solver == "sgd" else 1e-1
+        )
 
     def test_a_scaler_that_moves_by_itself(self):
         """A first chunk of rows all alike gives scale 1; the true scale comes later, and beta must follow."""
         X, y = regression(100, 3)
-        model = MiniBatchRidgeSGD(solver="sgd", lr=0.1, shuffle=False, batch_size=10).partial_fit(X[:50], y[:50])
+        model = MiniBatchRidgeSGD(solver="sgd", lr=0.1, shuffle=False, batch_size=10).partial_fit(
+            X[:50], y[:50]
+        )
         coef = model.coef_.copy()
         model.set_params(lr=1e-300).partial_fit(1e4 * X + 1e6, y)
         np.testing.assert_allclose(model.coef_, coef, rtol=1e-12)
@@ -157,7 +171,9 @@ class TestThePredictorStays:
         X = X * [1, 10, 100] + [0, 5, 1e3]
         X[60:] *= 3
         lr, alpha = 0.05, 0.1
-        model = MiniBatchRidgeSGD(alpha, solver="sgd", lr=lr, batch_size=8, shuffle=False, average=average)
+        model = MiniBatchRidgeSGD(
+            alpha, solver="sgd", lr=lr, batch_size=8, shuffle=False, average=average
+        )
         coef, intercept, mean_coef, mean_intercept, t = np.zeros(3), 0.0, np.zeros(3), 0.0, 0
         for start in range(0, 90, 30):
             seen = X[: start + 30]
@@ -172,7 +188,9 @@ class TestThePredictorStays:
                 mean_intercept = mean_intercept + (intercept - mean_intercept) * 2 / (t + 1)
             model.partial_fit(X[start : start + 30], y[start : start + 30])
             np.testing.assert_allclose(model.coef_, mean_coef if average else coef, rtol=1e-9)
-            np.testing.assert_allclose(model.intercept_, mean_intercept if average else intercept, rtol=1e-9)
+            np.testing.assert_allclose(
+                model.intercept_, mean_intercept if average else intercept, rtol=1e-9
+            )
         assert model.t_ == t
         assert model.n_iter_ == 3
 
@@ -186,13 +204,17 @@ class TestOnePass:
     def ratio(self, d, condition, batch_size, seed, **params):
         rng = np.random.default_rng(seed)
         basis = np.linalg.qr(rng.standard_normal((d, d)))[0]
-        X = rng.standard_normal((self.n, d)) * np.geomspace(1, condition**-0.5, d) @ basis + rng.standard_normal(d)
+        X = rng.standard_normal((self.n, d)) * np.geomspace(
+            1, condition**-0.5, d
+        ) @ basis + rng.standard_normal(d)
         truth = basis.T @ (rng.standard_normal(d) / np.geomspace(1, condition**-0.5, d))
         y = X @ truth + rng.standard_normal(self.n) * np.sqrt(d) + 3
         model = MiniBatchRidgeSGD(1e-6, batch_size=batch_size, random_state=seed, **params)
         learn(model, X, y, chunk=self.chunk)
         closed = closed_form(X, y, 1e-6)
-        held_out = rng.standard_normal((5000, d)) * np.geomspace(1, condition**-0.5, d) @ basis + X.mean(axis=0)
+        held_out = rng.standard_normal((5000, d)) * np.geomspace(
+            1, condition**-0.5, d
+        ) @ basis + X.mean(axis=0)
 
         def excess(predictions):
             return np.mean((predictions - held_out @ truth - 3) ** 2)
@@ -220,7 +242,12 @@ class TestAColumnChanges:
         X, _ = regression(self.n, self.d, condition=condition, seed=seed)
         X /= X.std(axis=0)
         rng = np.random.default_rng(seed)
-        truth, noise, j, half = rng.normal(size=self.d), 2 * rng.normal(size=self.n), rng.integers(self.d), self.n // 2
+        truth, noise, j, half = (
+            rng.normal(size=self.d),
+            2 * rng.normal(size=self.n),
+            rng.integers(self.d),
+            self.n // 2,
+        )
         if kind == "scale, the same coefficients":
             X[half:] *= 1000
             return X, X @ truth + noise
@@ -233,30 +260,47 @@ class TestAColumnChanges:
             return X, X @ truth + noise
         truth[j] = 0.0
         y = X @ truth + noise
-        X[half + 17 : half + 18 if kind == "an outlier" else None, j] += {"offset": 100, "large offset": 1e6}.get(kind, 1e6)
+        X[half + 17 : half + 18 if kind == "an outlier" else None, j] += {
+            "offset": 100,
+            "large offset": 1e6,
+        }.get(kind, 1e6)
         return X, y
 
     KINDS = pytest.mark.parametrize(
         "kind",
-        ["scale, the same coefficients", "scale, the same targets", "awake", "offset", "large offset", "an outlier"],
+        [
+            "scale, the same coefficients",
+            "scale, the same targets",
+            "awake",
+            "offset",
+            "large offset",
+            "an outlier",
+        ],
     )
 
     def lost(self, kind, seed, chunk, to_rows=np.asarray, **params):
         """What one pass loses against the closed form of the same rows, in units of what n rows leave open."""
         X, y = self.rows(kind, seed)
-        model = learn(MiniBatchRidgeSGD(1e-6, random_state=seed, **params), to_rows(X), y, chunk=chunk)
+        model = learn(
+            MiniBatchRidgeSGD(1e-6, random_state=seed, **params), to_rows(X), y, chunk=chunk
+        )
         least = np.mean((y - closed_form(X, y, 1e-6).predict(X)[:, 0]) ** 2)
         return (np.mean((y - model.predict(X)) ** 2) / least - 1) * self.n / self.d
 
     @KINDS
     @pytest.mark.parametrize("chunk", [50, 1500])
     def test_the_loss_of_one_pass(self, kind, chunk):
-        """A steady stream loses about 0.2, and the last iterate 0.8. Here the rows count that tell: those since the change."""
+        """A steady stream loses about 0.2, and the last iterate 0.8.
+
+        Here the rows count that tell: those since the change.
+        """
         assert np.median([self.lost(kind, seed, chunk) for seed in range(5)]) <= 2
         assert max(self.lost(kind, seed, chunk) for seed in range(5)) <= 6
 
     @KINDS
-    @pytest.mark.parametrize("params", [{"batch_size": 8}, {"standardize": False}, {"fit_intercept": False}], ids=str)
+    @pytest.mark.parametrize(
+        "params", [{"batch_size": 8}, {"standardize": False}, {"fit_intercept": False}], ids=str
+    )
     def test_with_other_parameters(self, kind, params):
         if params == {"fit_intercept": False}:
             X, y = self.rows(kind, 0)
@@ -268,10 +312,17 @@ class TestAColumnChanges:
     @KINDS
     @pytest.mark.parametrize("to_rows", [np.asarray, sparse.csr_array])
     @pytest.mark.parametrize(("choice", "condition"), [("auto", 100), (None, 1)])
-    def test_no_worse_than_a_running_scaler_before_sgdregressor(self, kind, choice, condition, to_rows):
+    def test_no_worse_than_a_running_scaler_before_sgdregressor(
+        self, kind, choice, condition, to_rows
+    ):
         for seed in range(3):
             X, y = self.rows(kind, seed, condition)
-            ours = learn(MiniBatchRidgeSGD(preconditioner=choice, random_state=seed), to_rows(X), y, chunk=200)
+            ours = learn(
+                MiniBatchRidgeSGD(preconditioner=choice, random_state=seed),
+                to_rows(X),
+                y,
+                chunk=200,
+            )
             scaler, theirs = StandardScaler(), SGDRegressor(random_state=seed)
             for start in range(0, self.n, 200):
                 rows = slice(start, start + 200)
@@ -283,7 +334,9 @@ class TestAColumnChanges:
         X, y = self.rows(kind, 3)
         model = MiniBatchRidgeSGD(1e-6, random_state=0).fit(X[:2000], y[:2000])
         learn(model, X[2000:], y[2000:], chunk=200)
-        assert model.score(X, y) >= MiniBatchRidgeSGD(1e-6).fit(X, y).score(X, y) - 6 * self.d / self.n
+        assert (
+            model.score(X, y) >= MiniBatchRidgeSGD(1e-6).fit(X, y).score(X, y) - 6 * self.d / self.n
+        )
 
 
 def test_a_column_wakes_up_after_the_textbook_solver():
@@ -307,7 +360,10 @@ def test_one_pass_in_any_chunking():
 
 
 @pytest.mark.parametrize("to_rows", [np.asarray, sparse.csr_array])
-@pytest.mark.parametrize("params", [{}, {"standardize": False}, {"fit_intercept": False}, {"preconditioner": None, "lr": 0.3}])
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"standardize": False}, {"fit_intercept": False}, {"preconditioner": None, "lr": 0.3}],
+)
 def test_one_pass_comes_near_the_closed_form_of_its_parameters(params, to_rows):
     X, y = regression(5000, 5, t=2)
     X = np.where(X > 0, X, 0) + 0.1
@@ -318,8 +374,18 @@ def test_one_pass_comes_near_the_closed_form_of_its_parameters(params, to_rows):
 
 def test_weights_stay_with_their_rows_when_a_chunk_is_shuffled():
     """Every first chunk of three rows is one of the six orders of single-row steps, averaged by weight."""
-    X, y, w = np.array([[1.0, 0.5], [0.2, -1.0], [2.0, 1.0]]), np.array([1.0, 2.0, -1.0]), np.array([0.1, 1.0, 8.0])
-    params = {"batch_size": 1, "lr": 0.05, "preconditioner": None, "standardize": False, "fit_intercept": False}
+    X, y, w = (
+        np.array([[1.0, 0.5], [0.2, -1.0], [2.0, 1.0]]),
+        np.array([1.0, 2.0, -1.0]),
+        np.array([0.1, 1.0, 8.0]),
+    )
+    params = {
+        "batch_size": 1,
+        "lr": 0.05,
+        "preconditioner": None,
+        "standardize": False,
+        "fit_intercept": False,
+    }
     possible = []
     for order in permutations(range(3)):
         beta, mean, seen = np.zeros(2), np.zeros(2), 0.0
@@ -329,7 +395,11 @@ def test_weights_stay_with_their_rows_when_a_chunk_is_shuffled():
             mean = mean + (beta - mean) * 2 * w[i] / (seen + w[i])
         possible.append(mean)
     for seed in range(10):
-        coef = MiniBatchRidgeSGD(0.1, random_state=seed, **params).partial_fit(X, y, sample_weight=w).coef_
+        coef = (
+            MiniBatchRidgeSGD(0.1, random_state=seed, **params)
+            .partial_fit(X, y, sample_weight=w)
+            .coef_
+        )
         assert min(np.abs(coef - mean).max() for mean in possible) < 1e-12
 
 
@@ -337,7 +407,12 @@ def test_weights_stay_with_their_rows_when_a_chunk_is_shuffled():
 @pytest.mark.parametrize("rows", [1, 40, 700])
 def test_chunks_of_several_kinds(solver, rows):
     X, y = regression(4 * rows, 3)
-    kinds = [np.asarray, sparse.csr_array, lambda X: X.astype(np.float32).astype(float), sparse.csc_matrix]
+    kinds = [
+        np.asarray,
+        sparse.csr_array,
+        lambda X: X.astype(np.float32).astype(float),
+        sparse.csc_matrix,
+    ]
     mixed, plain = (MiniBatchRidgeSGD(solver=solver, lr=0.01, random_state=0) for _ in range(2))
     for kind, chunk in zip(kinds, np.split(np.arange(4 * rows), 4), strict=True):
         mixed.partial_fit(kind(X[chunk]), y[chunk])
@@ -427,7 +502,9 @@ class TestAFailureChangesNothing:
 
     @SOLVERS
     def test_targets_must_keep_their_dimensions(self, solver):
-        model = MiniBatchRidgeSGD(solver=solver, lr=1e-3).partial_fit(self.X, np.column_stack([self.y, self.y]))
+        model = MiniBatchRidgeSGD(solver=solver, lr=1e-3).partial_fit(
+            self.X, np.column_stack([self.y, self.y])
+        )
         with pytest.raises(ValueError, match="target"):
             model.partial_fit(self.X, self.y)
 
@@ -443,10 +520,15 @@ def test_the_buffer_of_a_chunk_may_be_used_again(solver, to_rows, shuffle):
     buffers = to_rows(X[:40].copy()), y[:40].copy(), w[:40].copy()
     for start in range(0, 400, 40):
         rows = slice(start, start + 40)
-        (buffers[0].data if sparse.issparse(buffers[0]) else buffers[0].ravel())[:] = X[rows].ravel()
+        (buffers[0].data if sparse.issparse(buffers[0]) else buffers[0].ravel())[:] = X[
+            rows
+        ].ravel()
         buffers[1][:], buffers[2][:] = y[rows], w[rows]
         reused.partial_fit(*buffers)
-        for buffer in (buffers[0].data if sparse.issparse(buffers[0]) else buffers[0], *buffers[1:]):
+        for buffer in (
+            buffers[0].data if sparse.issparse(buffers[0]) else buffers[0],
+            *buffers[1:],
+        ):
             buffer[:] = -99
         fresh.partial_fit(to_rows(X[rows].copy()), y[rows].copy(), w[rows].copy())
     np.testing.assert_array_equal(reused.coef_, fresh.coef_)
@@ -476,14 +558,23 @@ class TestMemory:
             tracemalloc.stop()
 
     @pytest.mark.parametrize(
-        "layout", [np.asfortranarray, lambda X: np.hstack([X, X])[:, :20], lambda X: np.repeat(X, 2, axis=0)[::2]]
+        "layout",
+        [
+            np.asfortranarray,
+            lambda X: np.hstack([X, X])[:, :20],
+            lambda X: np.repeat(X, 2, axis=0)[::2],
+        ],
     )
     @pytest.mark.parametrize("how", ["fit", "chunks", "partial_fit"])
     @SOLVERS
     def test_of_dense_rows(self, layout, how, solver):
-        # A stream with a sketch keeps a copy of the chunk, besides which one more would not be noticed.
+        # A stream with a sketch keeps a copy of the chunk, besides which one more would not be
+        # noticed.
         params = {"solver": solver, "preconditioner": None if how == "partial_fit" else "auto"}
-        assert self.peak(layout(self.X), how, **params) <= self.peak(self.X, how, **params) + self.X.nbytes / 4
+        assert (
+            self.peak(layout(self.X), how, **params)
+            <= self.peak(self.X, how, **params) + self.X.nbytes / 4
+        )
 
     @pytest.mark.parametrize("how", ["fit", "chunks", "partial_fit"])
     @SOLVERS
@@ -492,7 +583,10 @@ class TestMemory:
         size = rows.data.nbytes + rows.indices.nbytes
         params = {"solver": solver, "preconditioner": None if how == "partial_fit" else "auto"}
         # One conversion to rows.
-        assert self.peak(sparse.csc_array(rows), how, **params) <= self.peak(rows, how, **params) + 1.5 * size
+        assert (
+            self.peak(sparse.csc_array(rows), how, **params)
+            <= self.peak(rows, how, **params) + 1.5 * size
+        )
 
 
 @SOLVERS
@@ -509,7 +603,10 @@ def test_attributes_handed_out_earlier_do_not_change(solver):
 @SOLVERS
 def test_writing_to_the_published_attributes_does_no_harm(solver):
     X, y = regression(100, 3)
-    models = [MiniBatchRidgeSGD(solver=solver, lr=1e-2, random_state=0).partial_fit(X[:50], y[:50]) for _ in range(2)]
+    models = [
+        MiniBatchRidgeSGD(solver=solver, lr=1e-2, random_state=0).partial_fit(X[:50], y[:50])
+        for _ in range(2)
+    ]
     models[0].coef_[:] = 0
     for model in models:
         model.partial_fit(X[50:], y[50:])
@@ -545,7 +642,12 @@ def test_the_rate_for_sparse_rows_with_a_constant_column(exponent):
 def test_a_chunk_without_weights_has_weights_of_one(solver):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(200, 3)) + 5, rng.normal(size=200)
-    models = [MiniBatchRidgeSGD(solver=solver, random_state=0).partial_fit(X[:100], y[:100], np.full(100, 10.0)) for _ in "ab"]
+    models = [
+        MiniBatchRidgeSGD(solver=solver, random_state=0).partial_fit(
+            X[:100], y[:100], np.full(100, 10.0)
+        )
+        for _ in "ab"
+    ]
     models[0].partial_fit(X[100:], y[100:])
     models[1].partial_fit(X[100:], y[100:], np.ones(100))
     np.testing.assert_allclose(models[0].coef_, models[1].coef_, rtol=1e-12)

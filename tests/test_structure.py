@@ -38,7 +38,9 @@ def test_imports_run_one_way(path):
     if path.name == "__main__.py":
         return  # It is where Python begins, and imports whatever it shows.
     ours = [
-        name for name in imported(path) if name.split(".")[0] == "sklearn_minibatch" and name != "sklearn_minibatch._version"
+        name
+        for name in imported(path)
+        if name.split(".")[0] == "sklearn_minibatch" and name != "sklearn_minibatch._version"
     ]
     for name in ours:
         assert FOLDERS.index(folder(name)) >= FOLDERS.index(here), f"{path} imports {name}"

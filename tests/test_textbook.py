@@ -16,7 +16,9 @@ from sklearn_minibatch._rows.kernels import svrg_epoch, textbook_steps
 
 from .oracles import distance_to_ridge, regression, textbook
 
-SCHEDULES = pytest.mark.parametrize(("schedule", "decay"), [("constant", 0.3), ("inverse_time", 0.3), ("compound", 0.003)])
+SCHEDULES = pytest.mark.parametrize(
+    ("schedule", "decay"), [("constant", 0.3), ("inverse_time", 0.3), ("compound", 0.003)]
+)
 
 
 def sgd(batch_size, lr, schedule="constant", decay=0.0, epochs=4, alpha=0.01, **params):
@@ -45,7 +47,14 @@ def unscaled(n=203, d=5, seed=0):
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_fit_is_the_loop(batch_size, schedule, decay, fit_intercept):
     X, y = unscaled()
-    plan = {"batch_size": batch_size, "lr": 0.02, "schedule": schedule, "decay": decay, "epochs": 4, "alpha": 0.01}
+    plan = {
+        "batch_size": batch_size,
+        "lr": 0.02,
+        "schedule": schedule,
+        "decay": decay,
+        "epochs": 4,
+        "alpha": 0.01,
+    }
     expected, averaged = textbook(X, y, fit_intercept=fit_intercept, **plan)
     for average, seed in ((False, expected), (True, averaged)):
         model = sgd(fit_intercept=fit_intercept, average=average, **plan).fit(X, y)
@@ -76,7 +85,14 @@ def test_unstandardised(schedule, decay):
 @pytest.mark.parametrize("batch_size", [1, 4, 50])
 def test_more_rows_than_are_fetched_at_once(batch_size):
     X, y = unscaled(9001)
-    plan = {"batch_size": batch_size, "lr": 1e-3, "schedule": "compound", "decay": 1e-5, "epochs": 1, "alpha": 0.01}
+    plan = {
+        "batch_size": batch_size,
+        "lr": 1e-3,
+        "schedule": "compound",
+        "decay": 1e-5,
+        "epochs": 1,
+        "alpha": 0.01,
+    }
     seed, averaged = textbook(X, y, **plan)
     np.testing.assert_allclose(sgd(**plan).fit(X, y).coef_, seed.coef, rtol=1e-10)
     np.testing.assert_allclose(sgd(**plan, average=True).fit(X, y).coef_, averaged.coef, rtol=1e-10)
@@ -110,7 +126,11 @@ def test_sparse_rows_take_the_same_steps(batch_size, weighted):
     X *= np.random.default_rng(0).random(X.shape) < 0.5
     w = np.linspace(0.1, 2, len(y)) if weighted else None
     expected = sgd(batch_size, 0.02).fit(X, y, sample_weight=w).partial_fit(X[:60], y[:60])
-    model = sgd(batch_size, 0.02).fit(sparse.csr_array(X), y, sample_weight=w).partial_fit(sparse.csr_array(X[:60]), y[:60])
+    model = (
+        sgd(batch_size, 0.02)
+        .fit(sparse.csr_array(X), y, sample_weight=w)
+        .partial_fit(sparse.csr_array(X[:60]), y[:60])
+    )
     np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-10)
     np.testing.assert_allclose(model.intercept_, expected.intercept_, rtol=1e-10)
 
@@ -130,7 +150,9 @@ def test_shuffling_long_data_takes_every_row_once_an_epoch(n, batch_size):
     """Tiny steps add up to the gradient at 0, to which every row adds a ten-thousandth."""
     X, y = regression(n, 3)
     params = {"standardize": False, "alpha": 0.0, "epochs": 1}
-    ordered, shuffled = (sgd(batch_size, 1e-13, shuffle=shuffle, **params).fit(X, y) for shuffle in (False, True))
+    ordered, shuffled = (
+        sgd(batch_size, 1e-13, shuffle=shuffle, **params).fit(X, y) for shuffle in (False, True)
+    )
     np.testing.assert_allclose(shuffled.coef_, ordered.coef_, rtol=1e-7)
     np.testing.assert_allclose(shuffled.intercept_, ordered.intercept_, rtol=1e-7)
 
@@ -139,11 +161,18 @@ def test_shuffling_draws_a_new_order_in_every_epoch():
     """Two rows, two epochs: four orders of single-row steps, and all four come up."""
     X, y = np.array([[1.0, 2.0], [2.0, -0.5]]), np.array([1.0, 3.0])
     found = {
-        tuple(sgd(1, 0.1, epochs=2, standardize=False, shuffle=True, random_state=s).fit(X, y).coef_.round(9))
+        tuple(
+            sgd(1, 0.1, epochs=2, standardize=False, shuffle=True, random_state=s)
+            .fit(X, y)
+            .coef_.round(9)
+        )
         for s in range(40)
     }
     orders = [[a, 1 - a, b, 1 - b] for a in (0, 1) for b in (0, 1)]
-    loops = [textbook(X[o], y[o], 1, 0.1, "constant", 0, 1, 0.01, standardize=False)[0].coef for o in orders]
+    loops = [
+        textbook(X[o], y[o], 1, 0.1, "constant", 0, 1, 0.01, standardize=False)[0].coef
+        for o in orders
+    ]
     assert found == {tuple(coef.round(9)) for coef in loops}
 
 
@@ -177,7 +206,9 @@ class TestConvergence:
     def test_steps_that_do_not_move(self, params, offset):
         X, y = regression(500, 5)
         with pytest.warns(ConvergenceWarning, match="learning rates cannot go more than"):
-            model = MiniBatchRidgeSGD(solver="sgd", random_state=0, max_iter=20, **params).fit(X, y + offset)
+            model = MiniBatchRidgeSGD(solver="sgd", random_state=0, max_iter=20, **params).fit(
+                X, y + offset
+            )
         assert not model.converged_
         assert distance_to_ridge(model, X, y + offset) > 0.2
         assert model.n_iter_ == 20
@@ -185,12 +216,19 @@ class TestConvergence:
     @pytest.mark.filterwarnings("ignore:lr_decay has no effect:UserWarning")
     @settings(max_examples=30, deadline=None, derandomize=True)
     @given(
-        exponent=st.floats(-13, 0), schedule=st.sampled_from(["constant", "inverse_time", "compound"]), seed=st.integers(0, 99)
+        exponent=st.floats(-13, 0),
+        schedule=st.sampled_from(["constant", "inverse_time", "compound"]),
+        seed=st.integers(0, 99),
     )
     def test_what_has_converged_is_near_at_any_rate(self, exponent, schedule, seed):
         """Well-conditioned rows: with a plateau of F reached by moving, what is left is the noise of the steps."""
         X, y = regression(300, 3, seed=seed)
-        params = {"lr": 0.1 * 10**exponent, "lr_schedule": schedule, "lr_decay": 1e-3, "random_state": 0}
+        params = {
+            "lr": 0.1 * 10**exponent,
+            "lr_schedule": schedule,
+            "lr_decay": 1e-3,
+            "random_state": 0,
+        }
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Not converged")
             model = MiniBatchRidgeSGD(solver="sgd", max_iter=50, **params).fit(X, y)
@@ -200,7 +238,13 @@ class TestConvergence:
     def test_columns_of_any_size_without_an_intercept(self, scale):
         """What the rates are measured by goes with the columns."""
         X, y = regression(2000, 5)
-        params = {"standardize": False, "fit_intercept": False, "alpha": 0.0, "tol": 1e-3, "random_state": 0}
+        params = {
+            "standardize": False,
+            "fit_intercept": False,
+            "alpha": 0.0,
+            "tol": 1e-3,
+            "random_state": 0,
+        }
         model = MiniBatchRidgeSGD(solver="sgd", **params).fit(scale * X, y - 3)
         assert model.converged_
         assert model.score(scale * X, y - 3) > 0.9
@@ -215,7 +259,9 @@ class TestConvergence:
         """The fit ends when `n_iter_no_change` epochs in a row have lowered the least F by no more than `tol`."""
         X, y = regression(500, 5)
         for patience in (2, 3, 7):
-            model = MiniBatchRidgeSGD(solver="sgd", lr=0.1, tol=1e-3, n_iter_no_change=patience, random_state=0).fit(X, y)
+            model = MiniBatchRidgeSGD(
+                solver="sgd", lr=0.1, tol=1e-3, n_iter_no_change=patience, random_state=0
+            ).fit(X, y)
             least, idle, ends = np.inf, 0, None
             start = np.mean(y**2) / 2
             for epoch, value in enumerate(model.loss_history_, 1):
@@ -236,7 +282,9 @@ class TestSGDRegressor:
 
     def theirs(self, epochs, fit_intercept=True):
         fixed = {"penalty": "l2", "learning_rate": "constant", "shuffle": False, "tol": None}
-        return SGDRegressor(eta0=self.lr, alpha=self.alpha, max_iter=epochs, fit_intercept=fit_intercept, **fixed)
+        return SGDRegressor(
+            eta0=self.lr, alpha=self.alpha, max_iter=epochs, fit_intercept=fit_intercept, **fixed
+        )
 
     @pytest.mark.parametrize("fit_intercept", [True, False])
     @pytest.mark.parametrize("epochs", [1, 5])
@@ -245,7 +293,9 @@ class TestSGDRegressor:
         theirs = self.theirs(epochs, fit_intercept).fit(X, y)
         ours = self.ours(epochs=epochs, fit_intercept=fit_intercept).fit(X, y)
         np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-9)
-        np.testing.assert_allclose(ours.intercept_, theirs.intercept_[0] if fit_intercept else 0, rtol=1e-9)
+        np.testing.assert_allclose(
+            ours.intercept_, theirs.intercept_[0] if fit_intercept else 0, rtol=1e-9
+        )
         assert ours.t_ == theirs.t_ - 1
 
     @pytest.mark.parametrize("fit_intercept", [True, False])
@@ -258,14 +308,18 @@ class TestSGDRegressor:
             ours.partial_fit(X[rows], y[rows])
             theirs.partial_fit(X[rows], y[rows])
             np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-9)
-            np.testing.assert_allclose(ours.intercept_, theirs.intercept_[0] if fit_intercept else 0, rtol=1e-9)
+            np.testing.assert_allclose(
+                ours.intercept_, theirs.intercept_[0] if fit_intercept else 0, rtol=1e-9
+            )
 
     def test_partial_fit_after_fit(self):
         X, y = regression(500, 6)
         theirs = self.theirs(3).fit(X[:400], y[:400])
         ours = self.ours(epochs=3).fit(X[:400], y[:400])
         np.testing.assert_allclose(
-            ours.partial_fit(X[400:], y[400:]).coef_, theirs.partial_fit(X[400:], y[400:]).coef_, rtol=1e-9
+            ours.partial_fit(X[400:], y[400:]).coef_,
+            theirs.partial_fit(X[400:], y[400:]).coef_,
+            rtol=1e-9,
         )
 
     def test_an_outlier_of_a_chunk_is_no_divergence(self):
@@ -275,7 +329,9 @@ class TestSGDRegressor:
         for start in range(0, 60, 10):
             rows = slice(start, start + 10)
             np.testing.assert_allclose(
-                ours.partial_fit(X[rows], y[rows]).coef_, theirs.partial_fit(X[rows], y[rows]).coef_, rtol=1e-9
+                ours.partial_fit(X[rows], y[rows]).coef_,
+                theirs.partial_fit(X[rows], y[rows]).coef_,
+                rtol=1e-9,
             )
 
 
@@ -342,7 +398,12 @@ class TestDivergence:
         _, message = self.diverging(X, y, lr=1e3, batch_size=batch_size, standardize=standardize)
         lr = self.named_rate(message) / 2
         model = MiniBatchRidgeSGD(
-            solver="sgd", lr=lr, batch_size=batch_size, standardize=standardize, tol=None, random_state=0
+            solver="sgd",
+            lr=lr,
+            batch_size=batch_size,
+            standardize=standardize,
+            tol=None,
+            random_state=0,
         )
         model.fit(X, y)
         assert model.loss_history_[-1] < min(1.5 * model.loss_history_[0], y @ y / len(y) / 2)
@@ -359,7 +420,11 @@ class TestDivergence:
     def test_partial_fit_raises_and_keeps_its_state(self, batch_size, lr):
         X, y = unscaled()
         model = sgd(batch_size, 0.01).partial_fit(X, y)
-        before = {name: np.copy(value) for name, value in vars(model).items() if name in ("coef_", "intercept_", "t_")}
+        before = {
+            name: np.copy(value)
+            for name, value in vars(model).items()
+            if name in ("coef_", "intercept_", "t_")
+        }
         model.set_params(lr=lr)
         with pytest.raises(ValueError, match="diverged") as caught:
             model.partial_fit(X, y)
@@ -396,15 +461,31 @@ def heavy_tailed(n, d, seed=0):
 @st.composite
 def epochs(draw):
     """Stacked rows [Z, s, -y], parameters [beta; b; I] and their average, and rates for one pass of textbook steps."""
-    n, d, t = draw(st.integers(1, 150)), draw(st.sampled_from([1, 2, 5, 80])), draw(st.integers(1, 3))
+    n, d, t = (
+        draw(st.integers(1, 150)),
+        draw(st.sampled_from([1, 2, 5, 80])),
+        draw(st.integers(1, 3)),
+    )
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
     s = np.sqrt(rng.exponential(size=(n, 1)))
     # Without an intercept the column s is 0.
-    A = np.hstack([s * rng.standard_normal((n, d)) / d, s * draw(st.booleans()), rng.standard_normal((n, t))])
+    A = np.hstack(
+        [s * rng.standard_normal((n, d)) / d, s * draw(st.booleans()), rng.standard_normal((n, t))]
+    )
     batch_size = draw(st.integers(1, 40))
-    lr = draw(st.floats(1e-4, 0.05)) * np.linspace(1, draw(st.sampled_from([1.0, 0.3])), -(-n // batch_size))
+    lr = draw(st.floats(1e-4, 0.05)) * np.linspace(
+        1, draw(st.sampled_from([1.0, 0.3])), -(-n // batch_size)
+    )
     theta, mean = (np.vstack([rng.standard_normal((d + 1, t)), np.eye(t)]) for _ in range(2))
-    return A, theta, mean, batch_size, lr, draw(st.sampled_from([0.0, 1e-4, 1.0, 9.0])), draw(st.integers(0, 50))
+    return (
+        A,
+        theta,
+        mean,
+        batch_size,
+        lr,
+        draw(st.sampled_from([0.0, 1e-4, 1.0, 9.0])),
+        draw(st.integers(0, 50)),
+    )
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -438,7 +519,11 @@ def test_variance_reduced_kernel_is_a_plain_loop(n, d, t, batch_size, lr, alpha)
     """Small batches take the penalty at the start of a block of steps, so there only alpha = 0 is exact."""
     alpha *= batch_size > 16
     rng = np.random.default_rng(n)
-    Z, g, P = rng.standard_normal((n, d)), rng.standard_normal((d, t)), np.cov(rng.standard_normal((d, 99))) + np.eye(d)
+    Z, g, P = (
+        rng.standard_normal((n, d)),
+        rng.standard_normal((d, t)),
+        np.cov(rng.standard_normal((d, 99))) + np.eye(d),
+    )
     v = np.zeros((d, t))
     for start in range(0, n, batch_size):
         batch = Z[start : start + batch_size]

@@ -1,7 +1,8 @@
 """Numbers at the edge of float64: a fit agrees with the exact minimiser to a stated bound, or says clearly why it cannot.
 
-The references have fifty digits and more. EPS is the rounding unit of float64: a bound of so many EPS is one on rounding.
-Errors of coefficients are those of the standardised ones, relative to the largest; of predictions, in deviations of y.
+The references have fifty digits and more. EPS is the rounding unit of float64: a bound of so many
+EPS is one on rounding. Errors of coefficients are those of the standardised ones, relative to the
+largest; of predictions, in deviations of y.
 """
 
 import pickle
@@ -63,7 +64,9 @@ def errors(model, X, y, w=None, exact=None):
         largest = np.abs(exact.coef * exact.x_scale[:, None]).max()
         of_coef = float(np.abs(by).max() / largest) if largest else float(np.abs(by).max())
     spread = np.std(columns(y), axis=0)
-    of_predictions = np.abs(columns(model.predict(X)) - exact.predict(X)) / np.where(spread > 0, spread, 1)
+    of_predictions = np.abs(columns(model.predict(X)) - exact.predict(X)) / np.where(
+        spread > 0, spread, 1
+    )
     return of_coef, of_predictions.max()
 
 
@@ -80,12 +83,19 @@ class TestUnitsOfTheColumns:
     def test_offsets_of_a_million_million_spreads(self, fit, tol):
         """The mean is the nearest float64 or so, off by up to EPS * 1e12 spreads: the Gram matrix errs by the square of that.
 
-        Predictions are sums of numbers of 1e12 spreads, which no float64 has more exactly than to EPS * 1e12 of them.
+        Predictions are sums of numbers of 1e12 spreads, which no float64 has more exactly than to
+        EPS * 1e12 of them.
         """
         off = EPS * 1e12
         for offset in ([1e12] * 4, [0.0, 1e12, 1e6, -1e12]):
             far = X + offset
-            assert_exact(fit(far, Y, None, tol=tol, alpha=1e-3), far, Y, coef=10 * off**2, predictions=10 * off)
+            assert_exact(
+                fit(far, Y, None, tol=tol, alpha=1e-3),
+                far,
+                Y,
+                coef=10 * off**2,
+                predictions=10 * off,
+            )
 
     def test_three_hundred_orders_of_magnitude_side_by_side(self, fit, tol):
         wide = X * [1e-150, 1e-50, 1e50, 1e150]
@@ -94,7 +104,10 @@ class TestUnitsOfTheColumns:
     def test_the_same_unscaled(self, fit, tol):
         """The penalty leaves only the large columns; coefficients of the others are not worth a digit of the predictions."""
         wide = X * [1e-150, 1e-50, 1e50, 1e150]
-        assert errors(fit(wide, Y, None, tol=tol, standardize=False, alpha=1e-3), wide, Y)[1] <= 100 * EPS
+        assert (
+            errors(fit(wide, Y, None, tol=tol, standardize=False, alpha=1e-3), wide, Y)[1]
+            <= 100 * EPS
+        )
 
     def test_some_subnormal_values(self, fit, tol):
         some = np.where(np.arange(40)[:, None] % 3 == 0, 5e-324, X)
@@ -114,10 +127,15 @@ SUBNORMAL = X * [1e-310, 1.0, 1.0, 5e-322]
 
 @WAYS
 def test_columns_too_narrow_for_a_variance_are_left_out_with_a_warning(fit):
-    with pytest.warns(UserWarning, match=r"Column 0, 3 of X: the variance underflows.*taken for constant. Multiply"):
+    with pytest.warns(
+        UserWarning,
+        match=r"Column 0, 3 of X: the variance underflows.*taken for constant. Multiply",
+    ):
         model = fit(SUBNORMAL, Y, None)
     exact = minimiser(X[:, 1:3], Y, model.alpha)
-    np.testing.assert_allclose(model.predict(SUBNORMAL), exact.predict(X[:, 1:3])[:, 0], rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(
+        model.predict(SUBNORMAL), exact.predict(X[:, 1:3])[:, 0], rtol=1e-13, atol=1e-13
+    )
 
 
 @SOLVERS
@@ -125,9 +143,15 @@ def test_columns_too_narrow_for_a_variance_are_left_out_with_a_warning(fit):
 def test_so_they_are_in_a_stream(solver, size):
     model, slices = MiniBatchRidgeSGD(solver=solver, random_state=0), range(0, 40, size)
     with pytest.warns(UserWarning, match="Column 0, 3 of X"):
-        reduce(lambda model, k: model.partial_fit(SUBNORMAL[k : k + size], Y[k : k + size]), slices, model)
+        reduce(
+            lambda model, k: model.partial_fit(SUBNORMAL[k : k + size], Y[k : k + size]),
+            slices,
+            model,
+        )
     assert np.all(model.scaler_.scale_[[0, 3]] == 1)
-    np.testing.assert_allclose(model.predict(SUBNORMAL), X[:, 1:3] @ model.coef_[1:3] + model.intercept_)
+    np.testing.assert_allclose(
+        model.predict(SUBNORMAL), X[:, 1:3] @ model.coef_[1:3] + model.intercept_
+    )
 
 
 @pytest.mark.parametrize("to_format", [sparse.csr_array, sparse.csc_matrix])
@@ -158,13 +182,17 @@ def test_columns_too_wide_for_a_variance_are_refused(value, to_rows, solver):
         with pytest.raises(ValueError, match=r"Column 0 of y: too large"):
             getattr(model, call)(to_rows(X), wide[:, 2])
     with pytest.raises(ValueError, match="Column 2 of X: too large"):
-        MiniBatchRidgeSGD(solver=solver).fit([(to_rows(wide[:20]), Y[:20]), (to_rows(wide[20:]), Y[20:])])
+        MiniBatchRidgeSGD(solver=solver).fit(
+            [(to_rows(wide[:20]), Y[:20]), (to_rows(wide[20:]), Y[20:])]
+        )
 
 
 def test_rows_whose_sum_overflows_are_predicted():
     model = in_memory(1e150 * X, Y, None)
     rows = np.where(X > 0, 1e308, -1e308)
-    np.testing.assert_allclose(model.predict(rows), np.sign(X) @ (1e308 * model.coef_) + model.intercept_)
+    np.testing.assert_allclose(
+        model.predict(rows), np.sign(X) @ (1e308 * model.coef_) + model.intercept_
+    )
 
 
 INTEGERS = np.round(100 * X)
@@ -177,7 +205,9 @@ SPECIAL_COLUMNS = {
     "constants": np.column_stack([X, np.zeros(40), np.full(40, -7.0)]),
     "constant and duplicate": np.column_stack([X, X[:, 1], np.full(40, 1e5)]),
     "constant but for one row": np.column_stack([X, np.eye(1, 40, 17)[0]]),
-    "one that is not constant": np.column_stack([X[:, 0], np.zeros(40), np.ones(40), np.full(40, 0.1)]),
+    "one that is not constant": np.column_stack(
+        [X[:, 0], np.zeros(40), np.ones(40), np.full(40, 0.1)]
+    ),
     "fewer rows than columns": regression(5, 9)[0],
 }
 
@@ -192,13 +222,22 @@ def in_random_order(rows, *seed):
 @pytest.mark.parametrize("kind", SPECIAL_COLUMNS)
 def test_special_columns_anywhere(kind, alpha):
     """Without a penalty the least standardised coefficients are found; with a small one they are what it leads to."""
-    bound = 1000 * EPS + (10 * EPS / alpha if alpha >= 1e-8 else 0)  # g is right to EPS, and H^-1 is 1/alpha there.
+    bound = 1000 * EPS + (
+        10 * EPS / alpha if alpha >= 1e-8 else 0
+    )  # g is right to EPS, and H^-1 is 1/alpha there.
     for seed in range(2):
         rows = in_random_order(SPECIAL_COLUMNS[kind], seed)
         y = Y[: len(rows)]
         exact = minimiser(rows, y, alpha)
         for fit, tol in product((in_memory, in_small_batches, in_chunks), (1e-6, 0.0)):
-            assert_exact(fit(rows, y, None, alpha=alpha, tol=tol), rows, y, coef=bound, predictions=1000 * EPS, exact=exact)
+            assert_exact(
+                fit(rows, y, None, alpha=alpha, tol=tol),
+                rows,
+                y,
+                coef=bound,
+                predictions=1000 * EPS,
+                exact=exact,
+            )
 
 
 @WAYS
@@ -221,7 +260,9 @@ def test_the_least_norm_where_the_preconditioner_is_a_sketch(batch_size, standar
     rows = in_random_order(rows * (1.0 if standardize else [1.0, 1.0, 1.0, 1024.0, 1.0]), 0)
     params = {"alpha": 0.0, "tol": 0.0, "standardize": standardize, "random_state": 0}
     if batch_size == "chunks":
-        model = MiniBatchRidgeSGD(**params).fit([(rows[i : i + 100], y[i : i + 100]) for i in range(0, 1200, 100)])
+        model = MiniBatchRidgeSGD(**params).fit(
+            [(rows[i : i + 100], y[i : i + 100]) for i in range(0, 1200, 100)]
+        )
     else:
         model = MiniBatchRidgeSGD(batch_size=batch_size, **params).fit(rows, y)
     assert_exact(model, rows, y, coef=1000 * EPS)
@@ -231,7 +272,9 @@ def test_a_long_file_of_collinear_columns():
     """Chunks whose sketch has been folded into a Gram matrix: half of the digits tell which columns are collinear."""
     rows, y = regression(60_000, 3)
     rows = np.column_stack([rows, rows[:, 0] - rows[:, 2]])
-    long = MiniBatchRidgeSGD(0.0, random_state=0).fit([(rows[i : i + 1000], y[i : i + 1000]) for i in range(0, 60_000, 1000)])
+    long = MiniBatchRidgeSGD(0.0, random_state=0).fit(
+        [(rows[i : i + 1000], y[i : i + 1000]) for i in range(0, 60_000, 1000)]
+    )
     scale = rows.std(axis=0)
     least = np.linalg.lstsq((rows - rows.mean(axis=0)) / scale, y - y.mean(), rcond=1e-8)[0]
     np.testing.assert_allclose(long.coef_ * scale, least, atol=1e-5)
@@ -260,7 +303,8 @@ def test_any_penalty(alpha, fit, tol):
 def test_the_smallest_problems(n, d, fit_intercept, fit, tol):
     for alpha in (0.0, 1e-4):
         model = fit(X[:n, :d], Y[:n], None, alpha=alpha, tol=tol, fit_intercept=fit_intercept)
-        # Where rows are fewer than columns, the products of columns leave H only as many digits as alpha is large.
+        # Where rows are fewer than columns, the products of columns leave H only as many digits as
+        # alpha is large.
         bound = 100 * EPS + (10 * EPS / alpha if alpha else 0)
         assert_exact(model, X[:n, :d], Y[:n], coef=bound)
 
@@ -277,8 +321,13 @@ class TestWeights:
     @TOLS
     @WAYS
     def test_twenty_orders_of_magnitude(self, fit, tol):
-        for w in (np.geomspace(1e-10, 1e10, 40), np.random.default_rng(0).permutation(np.geomspace(1, 1e20, 40))):
-            assert_exact(fit(X, Y, w, tol=tol, alpha=1e-3), X, Y, w, coef=1000 * EPS, predictions=1000 * EPS)
+        for w in (
+            np.geomspace(1e-10, 1e10, 40),
+            np.random.default_rng(0).permutation(np.geomspace(1, 1e20, 40)),
+        ):
+            assert_exact(
+                fit(X, Y, w, tol=tol, alpha=1e-3), X, Y, w, coef=1000 * EPS, predictions=1000 * EPS
+            )
 
     @TOLS
     @WAYS
@@ -291,7 +340,10 @@ class TestWeights:
     @WAYS
     @pytest.mark.parametrize(("by", "how_much"), [(1e-320, "little"), (1e308, "much")])
     def test_sums_that_float64_does_not_hold(self, by, how_much, fit):
-        with pytest.raises(ValueError, match=rf"weights sum to .* too {how_much} for float64. Multiply them by a constant"):
+        with pytest.raises(
+            ValueError,
+            match=rf"weights sum to .* too {how_much} for float64. Multiply them by a constant",
+        ):
             fit(X, Y, np.full(40, by))
 
 
@@ -350,7 +402,11 @@ LAYOUTS = {
     "reversed": lambda a: a[::-1, ::-1].copy()[::-1, ::-1],
     "read-only": read_only,
     "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
-    "unaligned": lambda a: np.frombuffer(b"x" + a.tobytes(), a.dtype, offset=1).reshape(a.shape) if a.itemsize > 1 else a,
+    "unaligned": lambda a: (
+        np.frombuffer(b"x" + a.tobytes(), a.dtype, offset=1).reshape(a.shape)
+        if a.itemsize > 1
+        else a
+    ),
     "list": lambda a: a.tolist(),
     "object": lambda a: a.astype(object),
 }
@@ -358,7 +414,9 @@ DTYPES = ["float64", "float32", "float16", "int8", "uint8", "int32", "int64", "u
 
 
 def small_integers(dtype):
-    rows = (np.random.default_rng(0).integers(0, 2 if dtype == "bool" else 9, (60, 3))).astype(dtype)
+    rows = (np.random.default_rng(0).integers(0, 2 if dtype == "bool" else 9, (60, 3))).astype(
+        dtype
+    )
     return rows, rows @ np.array([1.0, -2.0, 3.0]) + np.arange(60) % 7
 
 
@@ -368,14 +426,23 @@ def small_integers(dtype):
 def test_layouts_and_dtypes_of_the_same_numbers(dtype, layout, solver):
     """float32 is a way of computing too, unless a list has no type or the bytes have to be turned round anyway."""
     rows, y = small_integers(dtype)
-    same = rows if dtype == "float32" and layout not in ("list", "object", "big-endian") else rows.astype(float)
+    same = (
+        rows
+        if dtype == "float32" and layout not in ("list", "object", "big-endian")
+        else rows.astype(float)
+    )
     for call in ("fit", "partial_fit"):
-        plain, other = (MiniBatchRidgeSGD(solver=solver, lr=0.01, tol=None, max_iter=4, random_state=0) for _ in range(2))
+        plain, other = (
+            MiniBatchRidgeSGD(solver=solver, lr=0.01, tol=None, max_iter=4, random_state=0)
+            for _ in range(2)
+        )
         getattr(plain, call)(same, y)
         getattr(other, call)(LAYOUTS[layout](rows), y)
         rtol = 0 if layout != "Fortran order" else 1e-12 if same.dtype == float else 1e-5
         np.testing.assert_allclose(other.coef_, plain.coef_, rtol=rtol)
-        np.testing.assert_allclose(other.predict(LAYOUTS[layout](rows)), plain.predict(same), rtol=max(rtol, 1e-12))
+        np.testing.assert_allclose(
+            other.predict(LAYOUTS[layout](rows)), plain.predict(same), rtol=max(rtol, 1e-12)
+        )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -436,18 +503,30 @@ SPARSE = {
 @SOLVERS
 @pytest.mark.parametrize("kind", SPARSE)
 def test_sparse_formats_of_the_same_numbers(kind, solver):
-    rows = 4.0 * np.random.default_rng(1).integers(-3, 4, (60, 5)) * (np.random.default_rng(0).random((60, 5)) < 0.5)
+    rows = (
+        4.0
+        * np.random.default_rng(1).integers(-3, 4, (60, 5))
+        * (np.random.default_rng(0).random((60, 5)) < 0.5)
+    )
     y = rows @ np.arange(5.0) + np.arange(60) % 7
 
     def fresh():
-        return MiniBatchRidgeSGD(solver=solver, lr=0.01, tol=1e-6 if solver == "svrg" else None, max_iter=20, random_state=0)
+        return MiniBatchRidgeSGD(
+            solver=solver,
+            lr=0.01,
+            tol=1e-6 if solver == "svrg" else None,
+            max_iter=20,
+            random_state=0,
+        )
 
     for call in ("fit", "partial_fit"):
         expected = getattr(fresh(), call)(sparse.csr_array(rows), y)
         model = getattr(fresh(), call)(SPARSE[kind](rows), y)
         np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-12)
         assert model.t_ == expected.t_
-        np.testing.assert_allclose(model.predict(SPARSE[kind](rows)), expected.predict(rows), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(
+            model.predict(SPARSE[kind](rows)), expected.predict(rows), rtol=1e-12, atol=1e-12
+        )
     if solver == "svrg":
         assert_exact(fresh().fit(SPARSE[kind](rows), y), rows, y)
 
@@ -477,7 +556,9 @@ class TestWhenRoundingHidesTheRest:
         rows, y = regression(40, 4, condition=condition)
         model = fit(rows, y, None, tol=tol, alpha=0.0)
         assert model.n_iter_ <= 20
-        assert_exact(model, rows, y, coef=100 * EPS * condition, predictions=100 * EPS * condition**0.5)
+        assert_exact(
+            model, rows, y, coef=100 * EPS * condition, predictions=100 * EPS * condition**0.5
+        )
 
     @pytest.mark.slow
     @pytest.mark.parametrize("batch_size", [16, "auto"])
@@ -495,17 +576,24 @@ class TestWhenRoundingHidesTheRest:
     @pytest.mark.parametrize("preconditioner", [None, 3])
     def test_a_poor_preconditioner(self, preconditioner):
         rows, y = regression(500, 10, condition=100)
-        model = in_memory(rows, y, None, tol=0.0, alpha=1e-3, preconditioner=preconditioner, max_iter=300)
+        model = in_memory(
+            rows, y, None, tol=0.0, alpha=1e-3, preconditioner=preconditioner, max_iter=300
+        )
         assert model.n_iter_ < 300
         assert_exact(model, rows, y, coef=1000 * EPS, predictions=1000 * EPS)
 
     def test_noise_that_is_too_much_for_rounding_is_no_excuse(self):
         """Rows that are not the same each time, say, give a gradient that never settles."""
         rng = np.random.RandomState(0)
-        scaling = Scaling(X.mean(axis=0), X.std(axis=0), Y.mean(keepdims=True), Y.std(keepdims=True))
+        scaling = Scaling(
+            X.mean(axis=0), X.std(axis=0), Y.mean(keepdims=True), Y.std(keepdims=True)
+        )
         rows = rows_in_memory(X, Y[:, None], None, scaling, True)
         gradient = rows.residual_gradient
-        rows.residual_gradient = lambda beta: (gradient(beta)[0] + 1e-3 * rng.standard_normal((4, 1)), gradient(beta)[1])
+        rows.residual_gradient = lambda beta: (
+            gradient(beta)[0] + 1e-3 * rng.standard_normal((4, 1)),
+            gradient(beta)[1],
+        )
         P = preconditioner(rows, 0.0, "auto", rng)
         settings = MiniBatchRidgeSGD(alpha=0.0, tol=0.0, max_iter=30)._settings()
         found = minimise(rows, np.zeros((4, 1)), P, 40, 1.0, settings, rng, Watched())
@@ -532,7 +620,9 @@ def test_the_first_gradient_of_chunks(weighted, to_rows, sketched):
     with mpmath.workdps(60):
         share = numbers(np.ones(40) if w is None else w)
         exact = minimiser(rows, y, w=w)
-        covariance = (share / share.sum() * (numbers(y) - exact.y_mean[0])) @ (numbers(rows) - exact.x_mean)
+        covariance = (share / share.sum() * (numbers(y) - exact.y_mean[0])) @ (
+            numbers(rows) - exact.x_mean
+        )
     np.testing.assert_allclose(found.xy[:, 0], as_floats(covariance), rtol=1e-7, atol=1e-7)
 
 
@@ -550,7 +640,10 @@ class TestMomentsOfAStream:
     @SOLVERS
     @pytest.mark.parametrize("size", [1, 3, 40])
     @pytest.mark.parametrize("weighted", [False, True])
-    @pytest.mark.parametrize(("scale", "offset"), [(1.0, 1e12), (1e-150, 0.0), (1e150, 0.0), (1e-150, 1e-140), (1.0, -1e8)])
+    @pytest.mark.parametrize(
+        ("scale", "offset"),
+        [(1.0, 1e12), (1e-150, 0.0), (1e150, 0.0), (1e-150, 1e-140), (1.0, -1e8)],
+    )
     def test_means_and_variances(self, scale, offset, weighted, size, solver):
         """Each merge rounds the mean by EPS of it, and a variance feels that as (EPS * offset / spread) of itself."""
         rows = scale * X + offset
@@ -568,8 +661,12 @@ class TestMomentsOfAStream:
     def test_rows_of_no_weight_first(self, solver):
         model = MiniBatchRidgeSGD(solver=solver, random_state=0)
         model.partial_fit(1e9 * (1 + X[:20]), Y[:20], np.full(20, 1e-24)).partial_fit(X, Y)
-        np.testing.assert_allclose(model.scaler_.mean_, X.mean(axis=0), rtol=100 * EPS, atol=10 * EPS)
-        np.testing.assert_allclose(model.scaler_.scale_, X.std(axis=0), rtol=1e-5)  # 1e-24 * (1e9)^2 = 1e-6 more variance.
+        np.testing.assert_allclose(
+            model.scaler_.mean_, X.mean(axis=0), rtol=100 * EPS, atol=10 * EPS
+        )
+        np.testing.assert_allclose(
+            model.scaler_.scale_, X.std(axis=0), rtol=1e-5
+        )  # 1e-24 * (1e9)^2 = 1e-6 more variance.
 
     @SOLVERS
     def test_the_predictor_of_extreme_units_is_that_of_plain_ones(self, solver):
@@ -577,7 +674,9 @@ class TestMomentsOfAStream:
         by = 2.0 ** np.array([-490, -100, 100, 490])
         plain, extreme = self.streamed(X, None, 7, solver), self.streamed(X * by, None, 7, solver)
         np.testing.assert_allclose(extreme.coef_ * by, plain.coef_, rtol=1e-12)
-        plain, extreme = (in_memory(rows, Y, None, solver=solver, tol=None, max_iter=5) for rows in (X, X * by))
+        plain, extreme = (
+            in_memory(rows, Y, None, solver=solver, tol=None, max_iter=5) for rows in (X, X * by)
+        )
         np.testing.assert_allclose(extreme.coef_ * by, plain.coef_, rtol=1e-12)
 
 
@@ -600,7 +699,12 @@ class TestCounts:
         for _ in range(3):
             model.partial_fit(X[:1], Y[:1])
         assert model.t_ == model.n_iter_ == n_rows + 3
-        assert model._moments.x.n_rows == model._moments.y.n_rows == model.scaler_.n_samples_seen_ == n_rows + 3
+        assert (
+            model._moments.x.n_rows
+            == model._moments.y.n_rows
+            == model.scaler_.n_samples_seen_
+            == n_rows + 3
+        )
         assert model._moments.x.weight == float(n_rows + 3)
         model = pickle.loads(pickle.dumps(model)).partial_fit(X[:7], Y[:7])
         assert model.scaler_.n_samples_seen_ == n_rows + 10
@@ -618,7 +722,9 @@ class TestCounts:
             mean = (old + sum(new) / 5) / 2
             square = (Fraction(float(before.var[j])) + old**2 + sum(x**2 for x in new) / 5) / 2
             np.testing.assert_allclose(model.scaler_.mean_[j], float(mean), rtol=20 * EPS)
-            np.testing.assert_allclose(model.scaler_.var_[j], float(square - mean**2), rtol=20 * EPS)
+            np.testing.assert_allclose(
+                model.scaler_.var_[j], float(square - mean**2), rtol=20 * EPS
+            )
         assert model._moments.x.weight == 2 * float(n_rows)
 
     @pytest.mark.parametrize("n_rows", [2**31, 2**53, 10**30])
@@ -632,4 +738,6 @@ class TestCounts:
         model = MiniBatchRidgeSGD(random_state=0)
         for _ in range(3):
             model.partial_fit(X, Y, w)
-        np.testing.assert_allclose(model.scaler_.n_samples_seen_, 3 * sum(int(v) for v in w), rtol=EPS)
+        np.testing.assert_allclose(
+            model.scaler_.n_samples_seen_, 3 * sum(int(v) for v in w), rtol=EPS
+        )

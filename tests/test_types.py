@@ -14,7 +14,9 @@ from sklearn_minibatch._rows.protocol import Rows
 from sklearn_minibatch._rows.sparse import SparseRows
 
 ROOT = Path(__file__).parent.parent
-PUBLIC = [getattr(sklearn_minibatch, name) for name in sklearn_minibatch.__all__ if name != "__version__"]
+PUBLIC = [
+    getattr(sklearn_minibatch, name) for name in sklearn_minibatch.__all__ if name != "__version__"
+]
 
 USER_CODE = """
 from collections.abc import Iterator
@@ -52,11 +54,17 @@ def functions_of(thing):
     if not inspect.isclass(thing):
         return [thing]
     members = vars(thing).items()
-    unwrapped = [getattr(member, "__func__", getattr(member, "fget", member)) for name, member in members if name[0] != "_"]
+    unwrapped = [
+        getattr(member, "__func__", getattr(member, "fget", member))
+        for name, member in members
+        if name[0] != "_"
+    ]
     return [thing.__init__, *filter(inspect.isfunction, unwrapped)]
 
 
-@pytest.mark.parametrize("function", [f for thing in PUBLIC for f in functions_of(thing)], ids=lambda f: f.__qualname__)
+@pytest.mark.parametrize(
+    "function", [f for thing in PUBLIC for f in functions_of(thing)], ids=lambda f: f.__qualname__
+)
 def test_annotated(function):
     signature = inspect.signature(function)
     parameters = [p for name, p in signature.parameters.items() if name not in ("self", "cls")]
@@ -85,10 +93,16 @@ def test_mypy_finds_nothing():
 def test_mypy_checks_code_that_uses_the_package(tmp_path):
     path = tmp_path / "user_code.py"
     path.write_text(USER_CODE)
-    told = [line.split(": error: ") for line in mypy(str(path)).splitlines() if path.name in line and ": error: " in line]
+    told = [
+        line.split(": error: ")
+        for line in mypy(str(path)).splitlines()
+        if path.name in line and ": error: " in line
+    ]
     found = [where.rsplit(":", 1)[1] + what[what.rindex("[") :] for where, what in told]
     lines = enumerate(USER_CODE.splitlines(), start=1)
-    assert found == [f"{i}[{line.split('# error: ')[1]}]" for i, line in lines if "# error: " in line]
+    assert found == [
+        f"{i}[{line.split('# error: ')[1]}]" for i, line in lines if "# error: " in line
+    ]
 
 
 def test_every_kind_of_rows_has_the_written_interface():

@@ -28,12 +28,21 @@ PARTS = {
 
 def main():
     form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__, formatter_class=form)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scale", description=__doc__, formatter_class=form
+    )
     parser.add_argument(
-        "what", nargs="*", choices=[[], *PARTS], default=[], metavar="PART", help="of those above; all if none is named"
+        "what",
+        nargs="*",
+        choices=[[], *PARTS],
+        default=[],
+        metavar="PART",
+        help="of those above; all if none is named",
     )
     parser.add_argument("--tiny", action="store_true", help="a smoke run")
-    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"), help="folder to write to")
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/benchmarks"), help="folder to write to"
+    )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     for what in options.what or PARTS:

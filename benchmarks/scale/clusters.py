@@ -48,7 +48,12 @@ def cluster_of(n_workers):
     """A cluster of as many processes of one thread, as the default scheduler."""
     from distributed import Client, LocalCluster
 
-    options = {"n_workers": n_workers, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
+    options = {
+        "n_workers": n_workers,
+        "threads_per_worker": 1,
+        "processes": True,
+        "dashboard_address": ":0",
+    }
     with LocalCluster(**options) as cluster, Client(cluster):
         yield
 
@@ -59,7 +64,9 @@ def partitions(n_rows, n_parts):
     import dask.array as da
     from distributed import wait
 
-    parts = [dask.delayed(some_rows, nout=2)(n_rows // n_parts, seed, WEIGHTS) for seed in range(n_parts)]
+    parts = [
+        dask.delayed(some_rows, nout=2)(n_rows // n_parts, seed, WEIGHTS) for seed in range(n_parts)
+    ]
     X = da.concatenate([da.from_delayed(x, (n_rows // n_parts, COLUMNS), float) for x, _ in parts])
     y = da.concatenate([da.from_delayed(v, (n_rows // n_parts,), float) for _, v in parts])
     X, y = dask.persist(X, y)
@@ -116,19 +123,36 @@ def measured(name, fit, X, y, problem):
             runs.append(traffic)
     moved = f"{np.median([run.bytes for run in runs]) / 1e6:.1f} MB"
     seconds = duration(np.median([run.seconds for run in runs]))
-    return name, runs[0].rounds, moved, seconds, f"{problem.error(problem.X @ coef + intercept):.0e}"
+    return (
+        name,
+        runs[0].rounds,
+        moved,
+        seconds,
+        f"{problem.error(problem.X @ coef + intercept):.0e}",
+    )
 
 
 def dask_clusters(tiny):
     """One worker, then two."""
     n_rows, n_parts = (16_000, 4) if tiny else (1_600_000, 16)
-    # Made here once more: rows gathered from a cluster leave copies behind, by which its work is no longer shared evenly.
+    # Made here once more: rows gathered from a cluster leave copies behind, by which its work is no
+    # longer shared evenly.
     rows = [some_rows(n_rows // n_parts, seed, WEIGHTS) for seed in range(n_parts)]
-    problem = Problem("", np.concatenate([X for X, _ in rows]), np.concatenate([y for _, y in rows]), ALPHA)
+    problem = Problem(
+        "", np.concatenate([X for X, _ in rows]), np.concatenate([y for _, y in rows]), ALPHA
+    )
     del rows
     model = MiniBatchRidgeSGD(ALPHA, random_state=0)
     seconds = np.median([timed(lambda: model.fit(problem.X, problem.y))[1] for _ in range(5)])
-    table = [("in memory, one process", "", "", duration(seconds), f"{problem.error(model.predict(problem.X)):.0e}")]
+    table = [
+        (
+            "in memory, one process",
+            "",
+            "",
+            duration(seconds),
+            f"{problem.error(model.predict(problem.X)):.0e}",
+        )
+    ]
     for n_workers in (1, 2):
         with cluster_of(n_workers):
             X, y = partitions(n_rows, n_parts)

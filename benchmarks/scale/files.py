@@ -15,7 +15,17 @@ from ..report import markdown
 from ..timing import duration, timed, use
 from .rows import ALPHA, COLUMNS, WEIGHTS, some_rows
 
-HEADS = ["file", "rows", "GB", "passes", "a plain read", "a pass of fit", "ratio", "million rows a second", "peak memory"]
+HEADS = [
+    "file",
+    "rows",
+    "GB",
+    "passes",
+    "a plain read",
+    "a pass of fit",
+    "ratio",
+    "million rows a second",
+    "peak memory",
+]
 
 
 def write_rows(path, n_rows):
@@ -71,7 +81,9 @@ def chunks_of(kind, path):
         import pyarrow.dataset as ds
 
         rows = ds.dataset(path, format=ds.ParquetFileFormat(pre_buffer=False))
-        for batch in rows.to_batches(batch_size=50_000, batch_readahead=1, fragment_readahead=1, use_threads=False):
+        for batch in rows.to_batches(
+            batch_size=50_000, batch_readahead=1, fragment_readahead=1, use_threads=False
+        ):
             rows = np.column_stack([column.to_numpy() for column in batch.columns])
             yield rows[:, 1:], rows[:, 0]
 
@@ -102,12 +114,25 @@ def one_fit(kind, path, clock):
     use(clock)
     read()
     reading, fitting = timed(read)[1], timed(fit)[1]
-    print(json.dumps({"read": reading, "fit": fitting, "passes": model.n_passes_, "grown": peak_memory() - before}))
+    print(
+        json.dumps(
+            {
+                "read": reading,
+                "fit": fitting,
+                "passes": model.n_passes_,
+                "grown": peak_memory() - before,
+            }
+        )
+    )
 
 
 def peak_memory():
     """Megabytes that this process has held at most; that of `resource` counts what its parent held, too."""
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    [line] = [
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    ]
     return int(line.split()[1]) / 2**10
 
 
@@ -131,7 +156,12 @@ def files(tiny):
         write_rows(raw, n_short)
         write_hdf5(raw.with_suffix(".h5"), raw)
         write_parquet(raw.with_suffix(".parquet"), raw)
-        runs = [("raw", raw), ("mapped", raw), ("hdf5", raw.with_suffix(".h5")), ("parquet", raw.with_suffix(".parquet"))]
+        runs = [
+            ("raw", raw),
+            ("mapped", raw),
+            ("hdf5", raw.with_suffix(".h5")),
+            ("parquet", raw.with_suffix(".parquet")),
+        ]
         table += [file_row(kind, path, n_short) for kind, path in runs]
         write_rows(raw, n_long)
         table += [file_row(kind, raw, n_long) for kind in ("raw", "mapped")]
@@ -145,7 +175,9 @@ def disk(tiny):
     with tempfile.TemporaryDirectory(dir=".") as folder:
         raw = Path(folder) / "rows"
         write_rows(raw, n_rows)
-        table = [file_row(kind, raw, n_rows, "wall") for kind in ("raw", "raw, a chunk ahead", "mapped")]
+        table = [
+            file_row(kind, raw, n_rows, "wall") for kind in ("raw", "raw, a chunk ahead", "mapped")
+        ]
     return f"On {memory / 1e9:.0f} GB of memory:\n\n{markdown(HEADS, table)}"
 
 

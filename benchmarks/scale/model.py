@@ -29,14 +29,20 @@ def fit_seconds(rounds, *sizes, rates, **costs):
 
 def model(tiny):
     """Constants from small runs, checked on others, then carried on."""
-    sizes = [(20_000, 4), (40_000, 8)] if tiny else [(200_000, 16), (800_000, 16), (1_600_000, 64), (3_200_000, 16)]
+    sizes = (
+        [(20_000, 4), (40_000, 8)]
+        if tiny
+        else [(200_000, 16), (800_000, 16), (1_600_000, 64), (3_200_000, 16)]
+    )
     rates, table = rates_of_passes(20_000 if tiny else 400_000, COLUMNS), []
     with cluster_of(2):
         latency, overhead = empty_rounds()
         costs = {"rates": rates, "overhead": overhead, "latency": latency}
         for n_rows, n_parts in sizes:
             estimator = MiniBatchRidgeSGD(ALPHA, random_state=0)
-            ((measured,), _) = interleaved([partial(estimator.fit, *partitions(n_rows, n_parts))], 3)
+            ((measured,), _) = interleaved(
+                [partial(estimator.fit, *partitions(n_rows, n_parts))], 3
+            )
             said = fit_seconds(estimator.n_passes_, n_rows, COLUMNS, 2, n_parts, **costs)
             shown = duration(said), duration(measured), f"{measured / said:.1f}"
             table.append((f"{n_rows:,}", n_parts, estimator.n_passes_, *shown))
@@ -44,10 +50,16 @@ def model(tiny):
         f"B = {rates[1] / 1e9:.1f} GB/s a worker ({rates[0] / 1e9:.1f} in the first round), "
         f"a = {duration(overhead)} a partition, l = {duration(latency)} a round:"
     )
-    checked = markdown(["rows", "partitions", "rounds", "a fit by the model", "a fit measured", "ratio"], table)
+    checked = markdown(
+        ["rows", "partitions", "rounds", "a fit by the model", "a fit measured", "ratio"], table
+    )
     cases = [(n, k) for n in (10**9, 10**12) for k in (1, 10, 100, 1000)]
-    said = markdown(["rows", "machines", "TB", "eight rounds"], [far(n, k, **costs) for n, k in cases])
-    return f"{constants}\n\n{checked}\n\nThe same for 100 columns on machines of 16 cores:\n\n{said}"
+    said = markdown(
+        ["rows", "machines", "TB", "eight rounds"], [far(n, k, **costs) for n, k in cases]
+    )
+    return (
+        f"{constants}\n\n{checked}\n\nThe same for 100 columns on machines of 16 cores:\n\n{said}"
+    )
 
 
 def far(n_rows, n_machines, d=100, cores=16, **costs):
@@ -62,7 +74,9 @@ def rates_of_passes(n_rows, d):
     X, y = some_rows(n_rows, 0, np.ones(d))
     units, p = Units(X.mean(axis=0), X.std(axis=0), None, np.ones(1)), np.ones((d, 1))
     chunk = Chunk(1, X, y[:, None], None)
-    (medians, _) = interleaved([lambda: gathered(chunk, 0, FEW_FEATURES), lambda: products(chunk, units, p, 1.0)], 5)
+    (medians, _) = interleaved(
+        [lambda: gathered(chunk, 0, FEW_FEATURES), lambda: products(chunk, units, p, 1.0)], 5
+    )
     return X.nbytes / medians
 
 

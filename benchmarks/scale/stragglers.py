@@ -12,11 +12,19 @@ def stragglers(tiny):
     for per_worker in (1, 4, 16):
         for name, even in (("equal", True), ("unequal", False)):
             times = [
-                np.mean([a_round(rng, n_workers, per_worker, even, spread, slow) for _ in range(trials)])
+                np.mean(
+                    [a_round(rng, n_workers, per_worker, even, spread, slow) for _ in range(trials)]
+                )
                 for spread, slow in ((0.0, 1.0), (0.3, 1.0), (0.0, 5.0))
             ]
             table.append((per_worker, name, *[f"{time:.2f}" for time in times]))
-    heads = ["partitions a worker", "of size", "equal workers", "speeds vary by 30 %", "one of 64 workers 5 times slower"]
+    heads = [
+        "partitions a worker",
+        "of size",
+        "equal workers",
+        "speeds vary by 30 %",
+        "one of 64 workers 5 times slower",
+    ]
     return markdown(heads, table)
 
 

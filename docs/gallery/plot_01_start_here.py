@@ -13,10 +13,14 @@ from sklearn_minibatch import LossHistoryDisplay, MiniBatchRidgeSGD
 X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
 model = MiniBatchRidgeSGD().fit(X, y)
 svrg = MiniBatchRidgeSGD(solver="svrg", batch_size=32, random_state=0).fit(X, y)
-textbook = MiniBatchRidgeSGD(solver="sgd", batch_size=32, max_iter=30, tol=None, random_state=0).fit(X, y)
+textbook = MiniBatchRidgeSGD(
+    solver="sgd", batch_size=32, max_iter=30, tol=None, random_state=0
+).fit(X, y)
 print(f"R2 {model.score(X, y):.4f} by {model.solver_}, in {model.n_iter_} epoch")
 names = ["svrg", "textbook: sgd"]
-display = LossHistoryDisplay.from_estimator([svrg, textbook], names=names, optimum="closed_form", X=X, y=y)
+display = LossHistoryDisplay.from_estimator(
+    [svrg, textbook], names=names, optimum="closed_form", X=X, y=y
+)
 
 # %%
 # The default has solved for the optimum, so it has no curve to show. ``solver="svrg"`` takes the noise out of its steps and

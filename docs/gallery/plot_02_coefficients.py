@@ -45,9 +45,20 @@ positions = range(len(table))
 figure, ax = plt.subplots()
 for name, marker in [("SGDRegressor", "X"), ("MiniBatchRidgeSGD", "o")]:
     difference = (table[name] - table["Ridge"]) * ridge[0].scale_
-    ax.scatter(difference, positions, marker=marker, s=60, label=name, color="#D55E00" if marker == "X" else "#0072B2")
+    ax.scatter(
+        difference,
+        positions,
+        marker=marker,
+        s=60,
+        label=name,
+        color="#D55E00" if marker == "X" else "#0072B2",
+    )
 ax.axvline(0, color="0.5", linewidth=1, zorder=0)
-ax.set(xlabel="Difference from Ridge, dollars per standard deviation of the column", yticks=positions, yticklabels=table.index)
+ax.set(
+    xlabel="Difference from Ridge, dollars per standard deviation of the column",
+    yticks=positions,
+    yticklabels=table.index,
+)
 ax.invert_yaxis()
 ax.legend()
 plt.show()

@@ -38,14 +38,18 @@ plt.show()
 # ``solver="svrg"`` estimates the distance of its predictions to those of the closed form in every epoch, and stops by it. The
 # horizontal line is the default `tol`.
 
-display = LossHistoryDisplay.from_param_range(svrg, X, y, param_name="batch_size", param_range=sizes, kind="distance")
+display = LossHistoryDisplay.from_param_range(
+    svrg, X, y, param_name="batch_size", param_range=sizes, kind="distance"
+)
 display.ax_.axhline(svrg.tol, color="0.5", linewidth=1)
 plt.show()
 
 # %%
 # Learning rates are compared in the same way. A smaller one takes more epochs and comes nearer to the optimum.
 
-LossHistoryDisplay.from_param_range(sgd, X, y, param_name="lr", param_range=[0.001, 0.01, 0.1, "auto"], optimum="closed_form")
+LossHistoryDisplay.from_param_range(
+    sgd, X, y, param_name="lr", param_range=[0.001, 0.01, 0.1, "auto"], optimum="closed_form"
+)
 plt.show()
 
 # %%

@@ -41,7 +41,14 @@ sizes = 4 ** np.arange(1, 9)
 rows = []
 for size in sizes:
     model = MiniBatchRidgeSGD(solver="svrg", batch_size=int(size), random_state=0)
-    rows.append({"batch size": model.batch_size, "seconds": seconds(model), "epochs": model.n_iter_, "steps": model.t_})
+    rows.append(
+        {
+            "batch size": model.batch_size,
+            "seconds": seconds(model),
+            "epochs": model.n_iter_,
+            "steps": model.t_,
+        }
+    )
 measured = pd.DataFrame(rows).set_index("batch size")
 print(f"{X.shape[0]} rows, {X.shape[1]} columns")
 print(measured.round(3).to_string())
@@ -68,7 +75,9 @@ X, y = X[:1792], y[:1792]
 
 
 def is_stable(batch_size, lr):
-    model = MiniBatchRidgeSGD(solver="sgd", batch_size=batch_size, lr=lr, max_iter=10, tol=None, random_state=0)
+    model = MiniBatchRidgeSGD(
+        solver="sgd", batch_size=batch_size, lr=lr, max_iter=10, tol=None, random_state=0
+    )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         model.fit(X, y)
@@ -86,9 +95,16 @@ def largest_stable(batch_size, lr):
 
 
 sizes = 2 ** np.arange(11)
-auto = [MiniBatchRidgeSGD(solver="sgd", batch_size=int(size), max_iter=1, tol=None).fit(X, y).lr_ for size in sizes]
+auto = [
+    MiniBatchRidgeSGD(solver="sgd", batch_size=int(size), max_iter=1, tol=None).fit(X, y).lr_
+    for size in sizes
+]
 largest = [largest_stable(int(size), lr) for size, lr in zip(sizes, auto, strict=True)]
-print(pd.DataFrame({"auto": auto, "largest": largest}, index=pd.Index(sizes, name="batch size")).round(5).to_string())
+print(
+    pd.DataFrame({"auto": auto, "largest": largest}, index=pd.Index(sizes, name="batch size"))
+    .round(5)
+    .to_string()
+)
 
 figure, ax = plt.subplots()
 ax.loglog(sizes, largest, "o", label="largest stable, measured")
@@ -111,7 +127,9 @@ optimum = MiniBatchRidgeSGD(tol=1e-10).fit(X, y).loss_history_[-1]
 goal = optimum + 0.02 * (y.var() / 2 - optimum)
 epochs = []
 for size in sizes:
-    model = MiniBatchRidgeSGD(solver="sgd", batch_size=int(size), max_iter=400, tol=None, random_state=0).fit(X, y)
+    model = MiniBatchRidgeSGD(
+        solver="sgd", batch_size=int(size), max_iter=400, tol=None, random_state=0
+    ).fit(X, y)
     reached = np.flatnonzero(model.loss_history_ <= goal)
     epochs.append(reached[0] + 1 if len(reached) else np.nan)
 print(pd.Series(epochs, index=pd.Index(sizes, name="batch size"), name="epochs").to_string())

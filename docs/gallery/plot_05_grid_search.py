@@ -22,7 +22,9 @@ y = deliveries.pop("time_to_delivery").to_numpy()
 X = pd.get_dummies(deliveries).to_numpy(float)
 
 grid = {"batch_size": [1, 4, 16, 64, 256, 1024], "lr": [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0]}
-search = GridSearchCV(MiniBatchRidgeSGD(solver="sgd", max_iter=3, tol=None, random_state=0), grid, cv=3)
+search = GridSearchCV(
+    MiniBatchRidgeSGD(solver="sgd", max_iter=3, tol=None, random_state=0), grid, cv=3
+)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", ConvergenceWarning)  # some of these are meant to diverge
     search.fit(X, y)

@@ -42,7 +42,9 @@ for now, after in pairwise(chunks):
     model.partial_fit(X[now], y[now])
     svrg.partial_fit(X[now], y[now])
     sgd.partial_fit(scaler.partial_fit(X[now]).transform(X[now]), y[now])
-    ridge = make_pipeline(StandardScaler(), Ridge(alpha=1e-4 * now.stop)).fit(X[: now.stop], y[: now.stop])
+    ridge = make_pipeline(StandardScaler(), Ridge(alpha=1e-4 * now.stop)).fit(
+        X[: now.stop], y[: now.stop]
+    )
     predictions = [each.predict(X[after]) for each in (ridge, model, svrg)]
     predictions.append(sgd.predict(scaler.transform(X[after])))
     for name, predicted in zip(errors, predictions, strict=True):

@@ -22,7 +22,9 @@ model = MiniBatchRidgeSGD(alpha=0.01).fit(X, Y)
 ridge = make_pipeline(StandardScaler(), Ridge(alpha=0.01 * len(X))).fit(X, Y)
 print(f"coef_ {model.coef_.shape}, intercept_ {model.intercept_.shape}, by {model.solver_}")
 print(f"test R2 {model.score(X_test, Y_test):.4f}, Ridge {ridge.score(X_test, Y_test):.4f}")
-print(f"largest difference of a predicted pixel: {np.abs(model.predict(X_test) - ridge.predict(X_test)).max():.1e} of 16")
+print(
+    f"largest difference of a predicted pixel: {np.abs(model.predict(X_test) - ridge.predict(X_test)).max():.1e} of 16"
+)
 
 # %%
 # Above the truth, below the given upper half with the predicted lower half.
@@ -32,7 +34,9 @@ figure, axes = plt.subplots(2, shown, figsize=(8, 2))
 for column in range(shown):
     for row, lower in enumerate([Y_test[column], model.predict(X_test[[column]])[0]]):
         ax = axes[row, column]
-        ax.imshow(np.concatenate([X_test[column], lower]).reshape(8, 8), cmap="gray_r", vmin=0, vmax=16)
+        ax.imshow(
+            np.concatenate([X_test[column], lower]).reshape(8, 8), cmap="gray_r", vmin=0, vmax=16
+        )
         ax.set_axis_off()
         if row:
             ax.axhline(3.5, color="#D55E00", linewidth=1)

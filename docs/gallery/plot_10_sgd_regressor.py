@@ -34,7 +34,9 @@ def mini_batch(n):
 
 
 def sgd(n, **params):
-    return make_pipeline(StandardScaler(), SGDRegressor(alpha=alpha, max_iter=n, tol=None, random_state=0, **params))
+    return make_pipeline(
+        StandardScaler(), SGDRegressor(alpha=alpha, max_iter=n, tol=None, random_state=0, **params)
+    )
 
 
 epochs = [1, 2, 4, 8, 16]

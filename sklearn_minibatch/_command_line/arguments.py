@@ -39,11 +39,21 @@ def _add_file_options(group: argparse._ArgumentGroup) -> None:
         "--numbers": "columns to use as numbers, though they look like identifiers",
     }
     for option, what in column_options.items():
-        group.add_argument(option, type=_columns, action="extend", default=[], metavar="COLUMN[,COLUMN]", help=what)
+        group.add_argument(
+            option, type=_columns, action="extend", default=[], metavar="COLUMN[,COLUMN]", help=what
+        )
     group.add_argument(
-        "--sep", type=_separator, default=",", metavar="CHARACTER", help="separator of cells, or tab (default: ,)"
+        "--sep",
+        type=_separator,
+        default=",",
+        metavar="CHARACTER",
+        help="separator of cells, or tab (default: ,)",
     )
-    group.add_argument("--no-header", action="store_true", help="the first line is a row; columns are called x0, x1, ...")
+    group.add_argument(
+        "--no-header",
+        action="store_true",
+        help="the first line is a row; columns are called x0, x1, ...",
+    )
     group.add_argument(
         "--chunks",
         action="store_true",
@@ -53,19 +63,37 @@ def _add_file_options(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_fit_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--alpha", type=_penalty, default=1e-4, help="penalty per row, as in SGDRegressor (default: 1e-4)")
     group.add_argument(
-        "--solver", choices=SOLVERS, default=SOLVERS[0], help=f"solver of MiniBatchRidgeSGD (default: {SOLVERS[0]})"
+        "--alpha",
+        type=_penalty,
+        default=1e-4,
+        help="penalty per row, as in SGDRegressor (default: 1e-4)",
     )
     group.add_argument(
-        "--batch-size", type=_batch_size, default="auto", metavar="ROWS", help="rows per mini-batch (default: auto)"
+        "--solver",
+        choices=SOLVERS,
+        default=SOLVERS[0],
+        help=f"solver of MiniBatchRidgeSGD (default: {SOLVERS[0]})",
+    )
+    group.add_argument(
+        "--batch-size",
+        type=_batch_size,
+        default="auto",
+        metavar="ROWS",
+        help="rows per mini-batch (default: auto)",
     )
 
 
 def _add_output_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--all", action="store_true", help="print all coefficients, however many")
-    group.add_argument("--save", metavar="PATH", help="write the fitted pipeline there, for joblib.load: model.joblib, say")
-    group.add_argument("--code", action="store_true", help="print Python that does the same, and do no more")
+    group.add_argument(
+        "--save",
+        metavar="PATH",
+        help="write the fitted pipeline there, for joblib.load: model.joblib, say",
+    )
+    group.add_argument(
+        "--code", action="store_true", help="print Python that does the same, and do no more"
+    )
     group.add_argument(
         "--plot",
         default="loss_history.png",
@@ -96,7 +124,9 @@ def _batch_size(text: str) -> int | str:
     if text == "auto":
         return text
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be 'auto' or a whole number from 1 on, got {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"must be 'auto' or a whole number from 1 on, got {text!r}"
+        )
     return int(text)
 
 

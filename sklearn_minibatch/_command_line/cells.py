@@ -65,4 +65,6 @@ def fault(cell: str) -> str:
     """What is wrong with a cell that is no number we can use."""
     if is_empty(cell):
         return "empty cell"
-    return f"{shown(cell)} is " + ("not a number" if math.isnan(number(cell)) else f"larger than {LARGEST:g}")
+    return f"{shown(cell)} is " + (
+        "not a number" if math.isnan(number(cell)) else f"larger than {LARGEST:g}"
+    )

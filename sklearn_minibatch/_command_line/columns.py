@@ -81,7 +81,9 @@ class Column:
         self.total += float(values[usable].sum())
         self._look_for_identifier(values, rows)
 
-    def _add_others(self, cells: Sequence[str], lines: Sequence[int], others: NDArray[np.bool_]) -> None:
+    def _add_others(
+        self, cells: Sequence[str], lines: Sequence[int], others: NDArray[np.bool_]
+    ) -> None:
         for cell, count in Counter(compress(cells, others)).items():
             if is_empty(cell):
                 self.n_empty += count

@@ -87,7 +87,9 @@ class Encoded:
                 if fitted != "drop":
                     fitted.feature_names_in_ = names[columns]
             # By names a later fit finds the columns too.
-            named.transformers = [(step, how, list(names[columns])) for step, how, columns in named.transformers]
+            named.transformers = [
+                (step, how, list(names[columns])) for step, how, columns in named.transformers
+            ]
         return named
 
 

@@ -135,7 +135,11 @@ def plan_for(file: CsvFile, target: str, wishes: Wishes, progress: bool = False)
                 found[j].add(rows.columns[j], rows.lines, rows.numbers)
             _check_cells(file, found[t], is_target=True)
     if found[t].n_rows == 0:
-        rest = f"no row with a number for {shown(target)}" if n_without_target else "a header but no rows"
+        rest = (
+            f"no row with a number for {shown(target)}"
+            if n_without_target
+            else "a header but no rows"
+        )
         raise BadInput(f"{file.path} has {rest}")
     uses = [_use(column, wished.get(j)) for j, column in enumerate(found)]
     for column, (use, _) in zip(found, uses, strict=True):

@@ -107,7 +107,10 @@ def _reading(encoded: Encoded, has_text: bool) -> list[str]:
     file = encoded.file
     marks = {
         column.name: sorted(column.marks)
-        for column in (encoded.plan.y, *(encoded.plan.columns[j] for j in encoded.plan.used(Use.NUMBERS)))
+        for column in (
+            encoded.plan.y,
+            *(encoded.plan.columns[j] for j in encoded.plan.used(Use.NUMBERS)),
+        )
         if column.marks
     }
     # Where names come twice, pandas would give the types of the first to the others too.

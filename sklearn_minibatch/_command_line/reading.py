@@ -148,9 +148,13 @@ class CsvFile:
         percent = -1
         for number, line in enumerate(iter(partial(text.readline, LONGEST_LINE), ""), 1):
             if "\0" in line:
-                raise BadInput(f"{self.path}, line {number}: NUL byte; this is not a CSV file in UTF-8")
+                raise BadInput(
+                    f"{self.path}, line {number}: NUL byte; this is not a CSV file in UTF-8"
+                )
             if len(line) == LONGEST_LINE:
-                raise BadInput(f"{self.path}, line {number} has more than {LONGEST_LINE:,} characters")
+                raise BadInput(
+                    f"{self.path}, line {number} has more than {LONGEST_LINE:,} characters"
+                )
             if position is not None and number % 1000 == 0:
                 now = 100 * position() // os.path.getsize(self.path)
                 if now > percent:

@@ -60,7 +60,10 @@ def compare(model, X, y):
     ridge = make_pipeline(StandardScaler(), Ridge(alpha=model.alpha * len(y)))
     sgd = make_pipeline(StandardScaler(), SGDRegressor(alpha=model.alpha, random_state=0))
     names = ["MiniBatchRidgeSGD", "Ridge", "SGDRegressor"]
-    fits = [_fit(name, estimator, X, y, X.shape[1]) for name, estimator in zip(names, [model, ridge, sgd], strict=True)]
+    fits = [
+        _fit(name, estimator, X, y, X.shape[1])
+        for name, estimator in zip(names, [model, ridge, sgd], strict=True)
+    ]
     if _varies(y) and _r2(fits[2], X, y) < 0:
         fits[2].notes.append("it diverged; its learning rate is too large for these columns.")
     return fits
@@ -153,7 +156,10 @@ def comparison_table(fits, names, X, y, shown):
         *coefficient_rows(fits, names, shown),
         [],
         ["R2", *map(_score, scores)],
-        [f"distance to Ridge, {unit}", *(f"{d:.1e}" if i != 1 else "-" for i, d in enumerate(distances))],
+        [
+            f"distance to Ridge, {unit}",
+            *(f"{d:.1e}" if i != 1 else "-" for i, d in enumerate(distances)),
+        ],
         ["epochs", *("-" if fit.epochs is None else str(fit.epochs) for fit in fits)],
         ["seconds", *(f"{fit.seconds:.4f}" for fit in fits)],
     ]
@@ -182,7 +188,8 @@ def _score(score):
 
 
 def _varies(y):
-    # The standard deviation of equal numbers is not always 0, and that of very small ones underflows to it.
+    # The standard deviation of equal numbers is not always 0, and that of very small ones
+    # underflows to it.
     return np.ptp(y) > 0 and np.std(y) > 0
 
 
@@ -200,7 +207,12 @@ def table(header, rows):
     cells = [row for row in [header, *rows] if row]
     widths = [max(len(row[j]) for row in cells) for j in range(len(header))]
     return [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
+        "  ".join(
+            [
+                row[0].ljust(widths[0]),
+                *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True)),
+            ]
+        )
         if row
         else ""
         for row in [header, *rows]
@@ -221,7 +233,11 @@ def grid_search(model, X, y):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         search = GridSearchCV(model, GRID, cv=folds, refit=False).fit(X, y)
-    diverged = [w for w in caught if issubclass(w.category, ConvergenceWarning) and "diverged" in str(w.message)]
+    diverged = [
+        w
+        for w in caught
+        if issubclass(w.category, ConvergenceWarning) and "diverged" in str(w.message)
+    ]
     return search, len(diverged)
 
 
@@ -242,18 +258,27 @@ def grid_report(model, X, y):
     textbook = clone(model).set_params(solver="sgd", max_iter=TEXTBOOK_EPOCHS, tol=None)
     sgd, n_diverged = grid_search(textbook, X, y)
     best = ", ".join(f"{name}={value}" for name, value in sgd.best_params_.items())
-    lines += ["", f'solver="sgd", the textbook algorithm, {TEXTBOOK_EPOCHS} epochs, depends on both:', ""]
+    lines += [
+        "",
+        f'solver="sgd", the textbook algorithm, {TEXTBOOK_EPOCHS} epochs, depends on both:',
+        "",
+    ]
     lines += [*_grid_table(sgd), "", f"Best: {best}."]
     if n_diverged:
         n_fits = GRID_FOLDS * len(sgd.cv_results_["params"])
-        lines[-1] += f" {n_diverged} of {n_fits} fits diverged; scored is the best point before that."
+        lines[-1] += (
+            f" {n_diverged} of {n_fits} fits diverged; scored is the best point before that."
+        )
     return lines
 
 
 def _grid_table(search):
     scores = search.cv_results_["mean_test_score"].reshape(len(GRID["batch_size"]), -1)
     header = ["", *(f"lr={lr:g}" for lr in GRID["lr"])]
-    rows = [[f"batch_size={size}", *(f"{s:.4f}" for s in row)] for size, row in zip(GRID["batch_size"], scores, strict=True)]
+    rows = [
+        [f"batch_size={size}", *(f"{s:.4f}" for s in row)]
+        for size, row in zip(GRID["batch_size"], scores, strict=True)
+    ]
     return table(header, rows)
 
 
@@ -283,7 +308,9 @@ def draw_loss(model, minimum, X, y, path):
     shared = clone(model).set_params(batch_size=size)
     svrg = clone(shared).set_params(solver="svrg")
     textbook = clone(shared).set_params(solver="sgd", max_iter=TEXTBOOK_EPOCHS, tol=None)
-    others = [one for one in (svrg, textbook) if one.solver != model.solver_ or size != model.batch_size_]
+    others = [
+        one for one in (svrg, textbook) if one.solver != model.solver_ or size != model.batch_size_
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         curves = [model, *(one.fit(X, y) for one in others)]
@@ -293,12 +320,18 @@ def draw_loss(model, minimum, X, y, path):
 
 def curve_name(model):
     """The label of the curve of a fitted model."""
-    return f'solver="{model.solver_}"' + ("" if model.solver_ == "cholesky" else f", batch_size={model.batch_size_}")
+    return f'solver="{model.solver_}"' + (
+        "" if model.solver_ == "cholesky" else f", batch_size={model.batch_size_}"
+    )
 
 
 def solver_in_words(model):
     """The solver of a fitted model, and its mini-batches if it has some."""
-    read = "in one read of the rows" if model.solver_ == "cholesky" else f"mini-batches of {model.batch_size_} rows"
+    read = (
+        "in one read of the rows"
+        if model.solver_ == "cholesky"
+        else f"mini-batches of {model.batch_size_} rows"
+    )
     return f"solver={model.solver_}, {read}"
 
 

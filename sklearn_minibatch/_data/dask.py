@@ -1,7 +1,8 @@
 """Rows on a Dask cluster: each partition is worked on where it lies, and sums of the size of the result travel.
 
-Everything runs on the scheduler that is the user's default (a `Client`, or Dask's threads). Partitions are taken from the
-user's collection in every round: persist it to have them kept in memory.
+Everything runs on the scheduler that is the user's default (a `Client`, or Dask's threads).
+Partitions are taken from the user's collection in every round: persist it to have them kept in
+memory.
 """
 
 from concurrent.futures import CancelledError
@@ -28,14 +29,16 @@ class Partitions:
     Parameters
     ----------
     X, y, w : dask.array.Array, dask.dataframe.DataFrame or Series, or None
-        In row partitions; `y` and `w` may also be arrays in memory, or lie in other partitions than X.
+        In row partitions; `y` and `w` may also be arrays in memory, or lie in other partitions than
+        X.
     check : callable
         As for `CheckedChunks`.
     """
 
     def __init__(self, X, y, w, check):
         self.parts = matched_parts(X, y, w)
-        # Rows that are kept in the workers' memory are let go with the last collection that holds them.
+        # Rows that are kept in the workers' memory are let go with the last collection that holds
+        # them.
         self.collections = X, y, w
         self.check, self.n_passes, self.n_rows = check, 0, None
 
@@ -45,7 +48,9 @@ class Partitions:
         shared = delayed((function, self.check, args), pure=False, traverse=False)
         results = [on_partition(shared, k, part) for k, part in enumerate(self.parts, 1)]
         while len(results) > 1:
-            results = [combined(add, results[k : k + FAN_IN]) for k in range(0, len(results), FAN_IN)]
+            results = [
+                combined(add, results[k : k + FAN_IN]) for k in range(0, len(results), FAN_IN)
+            ]
         n_rows, value = computed(results[0])[0]
         if self.n_rows not in (None, n_rows):
             raise ValueError(
@@ -113,12 +118,17 @@ def whole_rows(X):
 def matched_parts(X: Any, y: Any, w: Any) -> list[Any]:
     """What belongs together of X, y and w, partition by partition: delayed tuples, or tuples of delayed objects."""
     X, y, w = (whole_rows(a) for a in (X, y, w))
-    others = [a for a in (y, w) if np.ndim(a)]  # None, or one weight for all rows, goes with every partition.
+    others = [
+        a for a in (y, w) if np.ndim(a)
+    ]  # None, or one weight for all rows, goes with every partition.
     if all(is_frame(a) and a.npartitions == X.npartitions for a in (X, *others)):
         return parts_of_one_graph(X, y, w)
     if not all(have_equal_partitions(a, X) for a in others):
         sizes = partition_sizes(X)
-        y, w = (cut_at(name, a, sizes) if np.ndim(a) else a for name, a in (("y", y), ("sample_weight", w)))
+        y, w = (
+            cut_at(name, a, sizes) if np.ndim(a) else a
+            for name, a in (("y", y), ("sample_weight", w))
+        )
     columns = (row_parts(a) if np.ndim(a) else [a] * X.npartitions for a in (X, y, w))
     return list(zip(*columns, strict=True))
 
@@ -126,11 +136,15 @@ def matched_parts(X: Any, y: Any, w: Any) -> list[Any]:
 def parts_of_one_graph(X: Any, y: Any, w: Any) -> list[Any]:
     """The partitions of frames that have equally many, as delayed tuples (X, y, w).
 
-    Dask merges partitions of a file of which few columns are read, so those of X and y would not be the same. As arguments of
-    one function they keep the partitions they have, and a file that they share is read once.
+    Dask merges partitions of a file of which few columns are read, so those of X and y would not be
+    the same. As arguments of one function they keep the partitions they have, and a file that they
+    share is read once.
     """
-    joint = X.map_partitions(together, y, w, align_dataframes=False, enforce_metadata=False, meta=(None, object))
-    # This leaves out columns that nobody asks for. optimize() would merge partitions of several files in several ways.
+    joint = X.map_partitions(
+        together, y, w, align_dataframes=False, enforce_metadata=False, meta=(None, object)
+    )
+    # This leaves out columns that nobody asks for. optimize() would merge partitions of several
+    # files in several ways.
     return joint.simplify().to_delayed(optimize_graph=False)
 
 
@@ -146,7 +160,11 @@ def is_frame(a: Any) -> bool:
 
 def row_parts(a: Any) -> list[Any]:
     """The partitions as delayed objects."""
-    return a.simplify().to_delayed(optimize_graph=False) if is_frame(a) else list(np.ravel(a.to_delayed()))
+    return (
+        a.simplify().to_delayed(optimize_graph=False)
+        if is_frame(a)
+        else list(np.ravel(a.to_delayed()))
+    )
 
 
 def known_sizes(a: Any) -> tuple[int, ...] | None:
@@ -171,7 +189,9 @@ def cut_at(name: str, a: Any, sizes: tuple[int, ...]) -> Array:
     """The rows of `a` in chunks of so many rows."""
     array = with_known_sizes(a) if is_dask(a) else from_array(np.asarray(a), chunks=-1)
     if len(array) != sum(sizes):
-        raise ValueError(f"X has {sum(sizes)} rows in {len(sizes)} partitions, and {name} has {len(array)} rows. {ONE_FRAME}")
+        raise ValueError(
+            f"X has {sum(sizes)} rows in {len(sizes)} partitions, and {name} has {len(array)} rows. {ONE_FRAME}"
+        )
     return array.rechunk({0: sizes})
 
 
@@ -181,7 +201,9 @@ def with_known_sizes(a: Any) -> Array:
         return a
     dtype = np.asarray(a._meta).dtype
     parts = zip(row_parts(a), partition_sizes(a), strict=True)
-    return concatenate([from_delayed(as_array(part), (n_rows, *a.shape[1:]), dtype) for part, n_rows in parts])
+    return concatenate(
+        [from_delayed(as_array(part), (n_rows, *a.shape[1:]), dtype) for part, n_rows in parts]
+    )
 
 
 as_array = delayed(np.asarray)

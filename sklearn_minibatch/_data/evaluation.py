@@ -28,7 +28,9 @@ def chunks_to_score(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
     source = mapped(X, y, sample_weight) or source_of(X, y, sample_weight)
     if source is None:
         return None
-    return CheckedChunks(source, partial(checked_like_model, worker_copy(estimator)), read_again=False)
+    return CheckedChunks(
+        source, partial(checked_like_model, worker_copy(estimator)), read_again=False
+    )
 
 
 def source_of(X: Any, y: Any, sample_weight: Any) -> Any:
@@ -36,7 +38,9 @@ def source_of(X: Any, y: Any, sample_weight: Any) -> Any:
     if y is not None or not is_source(X):
         return None
     if sample_weight is not None:
-        raise ValueError("With a source of chunks, put the weights into the chunks: (X, y, sample_weight).")
+        raise ValueError(
+            "With a source of chunks, put the weights into the chunks: (X, y, sample_weight)."
+        )
     return X
 
 
@@ -58,12 +62,18 @@ def r2_of_chunks(chunks: Any, model: Any) -> float:
     if moments is None:
         raise ValueError("All sample weights are zero; at least one row must count.")
     if chunks.n_rows < 2:
-        warnings.warn("R^2 score is not well-defined with less than two samples.", UndefinedMetricWarning, stacklevel=3)
+        warnings.warn(
+            "R^2 score is not well-defined with less than two samples.",
+            UndefinedMetricWarning,
+            stacklevel=3,
+        )
         return float("nan")
     with np.errstate(over="ignore", invalid="ignore"):
         unexplained = moments.x.var + moments.x.mean**2
     if not np.isfinite([unexplained, moments.y.var]).all():
-        raise ValueError("R^2: the squares of y, or of its distances to the predictions, overflow. Divide y by a constant.")
+        raise ValueError(
+            "R^2: the squares of y, or of its distances to the predictions, overflow. Divide y by a constant."
+        )
     varies = moments.y.var > 0
     ratio = np.divide(unexplained, moments.y.var, out=(unexplained > 0).astype(float), where=varies)
     return float(np.mean(1 - ratio))
@@ -75,7 +85,9 @@ def residual_moments(chunk: Chunk, coef: np.ndarray, intercept: np.ndarray) -> S
     return SecondMoments(column_moments(residuals, chunk.w), column_moments(chunk.y, chunk.w))
 
 
-def predicted_chunks(predict: Callable[[Any], np.ndarray], source: Any, n_targets: int | None) -> Iterator[np.ndarray]:
+def predicted_chunks(
+    predict: Callable[[Any], np.ndarray], source: Any, n_targets: int | None
+) -> Iterator[np.ndarray]:
     """`predict(X)` of one chunk after the other; `n_targets` is None for predictions (n,)."""
     none = np.empty((0,) if n_targets is None else (0, n_targets))
     for number, chunk in enumerate(source, 1):
@@ -90,5 +102,7 @@ def predicted_chunks(predict: Callable[[Any], np.ndarray], source: Any, n_target
 
 def rows_of(chunk: Any) -> Any:
     """X of a chunk (X, y) or (X, y, sample_weight), or of one that is X."""
-    is_pair = isinstance(chunk, tuple) or (isinstance(chunk, list) and chunk and len(getattr(chunk[0], "shape", ())) == 2)
+    is_pair = isinstance(chunk, tuple) or (
+        isinstance(chunk, list) and chunk and len(getattr(chunk[0], "shape", ())) == 2
+    )
     return chunk[0] if is_pair else chunk

@@ -29,14 +29,16 @@ from .source import CheckedChunks, ChunkSource, check_alone, is_dask, is_source,
 from .validation import as_floats, checked_chunk, look_if_not_finite
 
 DEFAULT_FOLDS = 5
-# So many groups of rows that are in the same training and test sets; their moments take (d, d) numbers each.
+# So many groups of rows that are in the same training and test sets; their moments take (d, d)
+# numbers each.
 MOST_CELLS = 64
 
 
 class FoldData(NamedTuple):
     """Moments of the cells, groups of rows that are in the same training and test sets, and those sets as masks of cells.
 
-    Where each cell is the test set of one fold, and all others its training set, the masks are None.
+    Where each cell is the test set of one fold, and all others its training set, the masks are
+    None.
     """
 
     cells: tuple[SecondMoments, ...]
@@ -52,7 +54,9 @@ class FoldData(NamedTuple):
 
     def folds(self) -> Iterator[Fold]:
         """The folds, one at a time."""
-        look: Sequence[FromRows | None] = [None] * len(self.cells) if self.from_rows is None else self.from_rows
+        look: Sequence[FromRows | None] = (
+            [None] * len(self.cells) if self.from_rows is None else self.from_rows
+        )
         if self.training is None or self.test is None:
             yield from map(Fold, all_but_one(self.cells), self.cells, look)
             return
@@ -77,12 +81,16 @@ def load_folds(estimator: Any, X: Any, y: Any, sample_weight: Any, seed: int) ->
     source = mapped(X, y, sample_weight)
     if source is None and y is None and is_source(X):
         if sample_weight is not None:
-            raise ValueError("With a source of chunks, put the weights into the chunks: (X, y, sample_weight).")
+            raise ValueError(
+                "With a source of chunks, put the weights into the chunks: (X, y, sample_weight)."
+            )
         # All is read once: what can be iterated only once will do.
         source = ChunkSource(lambda: X) if isinstance(X, Iterator) else X
     if source is not None:
         n_folds = number_of_folds(estimator.cv)
-        return in_one_pass(CheckedChunks(source, partial(checked_chunk, estimator)), Dealer(n_folds, seed))
+        return in_one_pass(
+            CheckedChunks(source, partial(checked_chunk, estimator)), Dealer(n_folds, seed)
+        )
     return from_memory(estimator, X, y, sample_weight)
 
 
@@ -135,7 +143,10 @@ def of_partition(chunk: Chunk, n_folds: int, seed: int) -> FoldMoments:
 
 
 def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
-    """The folds of arrays, as a splitter of scikit-learn has them. Rows of weight 0 have their places in it."""
+    """The folds of arrays, as a splitter of scikit-learn has them.
+
+    Rows of weight 0 have their places in it.
+    """
     X_all, y_all, _, single_target = as_floats(estimator, X, y, None, True, False)
     check_few_features(X_all.shape[1])
     estimator._single_target = single_target
@@ -170,7 +181,9 @@ class Rows(NamedTuple):
 
     def chunk(self) -> Chunk:
         """The rows."""
-        return Chunk(1, self.X[self.rows], self.y[self.rows], None if self.w is None else self.w[self.rows])
+        return Chunk(
+            1, self.X[self.rows], self.y[self.rows], None if self.w is None else self.w[self.rows]
+        )
 
     def moments(self) -> SecondMoments:
         """Their second moments."""
@@ -194,7 +207,9 @@ class Rows(NamedTuple):
 def in_turn(n_rows: int, n_folds: int) -> list[np.ndarray]:
     """The rows of each fold, as `KFold` without shuffling has them."""
     if n_rows < n_folds:
-        raise ValueError(f"{n_folds} folds need as many rows, got n_samples={n_rows}. Give more rows, or fewer folds by cv.")
+        raise ValueError(
+            f"{n_folds} folds need as many rows, got n_samples={n_rows}. Give more rows, or fewer folds by cv."
+        )
     return np.array_split(np.arange(n_rows), n_folds)
 
 
@@ -210,7 +225,9 @@ def splits_of(cv: Any, X: Any, y: np.ndarray) -> list[tuple[np.ndarray, np.ndarr
             f"{type(splitter).__name__} needs groups, which fit does not take: set cv=list(splitter.split(X, y, groups))."
         ) from error
     if not splits:
-        raise ValueError("cv has no folds: give a number of folds, a splitter, or a list of (training, test) rows.")
+        raise ValueError(
+            "cv has no folds: give a number of folds, a splitter, or a list of (training, test) rows."
+        )
     return splits
 
 
@@ -222,7 +239,11 @@ def cells_of(
     if any((training & test).any() for training, test in sets):
         raise ValueError("cv has rows both in the training and in the test set of a fold.")
     counts = np.sum([test for _, test in sets], axis=0, dtype=np.intp)
-    if np.all(counts == 1) and len(sets) > 1 and all((training ^ test).all() for training, test in sets):
+    if (
+        np.all(counts == 1)
+        and len(sets) > 1
+        and all((training ^ test).all() for training, test in sets)
+    ):
         return [np.flatnonzero(test) for _, test in sets], None, None
     # Rows with the same code are in the same sets.
     codes = np.zeros(n_rows, dtype=np.intp)
@@ -234,7 +255,11 @@ def cells_of(
                 "sets. Use a splitter whose test sets are disjoint, such as KFold or TimeSeriesSplit, or GridSearchCV."
             )
     first = np.unique(codes, return_index=True)[1]
-    return alike(codes), np.array([training[first] for training, _ in sets]), np.array([test[first] for _, test in sets])
+    return (
+        alike(codes),
+        np.array([training[first] for training, _ in sets]),
+        np.array([test[first] for _, test in sets]),
+    )
 
 
 def as_mask(rows: Any, n_rows: int) -> np.ndarray:
@@ -243,7 +268,9 @@ def as_mask(rows: Any, n_rows: int) -> np.ndarray:
     rows = np.asarray(rows)
     mask[rows] = True
     if rows.dtype != bool and mask.sum() < len(rows):
-        raise ValueError("cv has a row twice in a set of a fold: give it the weight 2 by sample_weight instead.")
+        raise ValueError(
+            "cv has a row twice in a set of a fold: give it the weight 2 by sample_weight instead."
+        )
     return mask
 
 

@@ -1,7 +1,7 @@
 """What `fit` is given, from wherever it is: memory, a mapped file, a source of chunks or a cluster.
 
-The one module that asks where the rows are. Its functions take the estimator for its parameters, and leave on it what
-scikit-learn keeps of its input: the number and the names of the columns.
+The one module that asks where the rows are. Its functions take the estimator for its parameters,
+and leave on it what scikit-learn keeps of its input: the number and the names of the columns.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,9 @@ class TrainingData(NamedTuple):
     chunks: Any
 
 
-def load_data(estimator: Any, X: Any, y: Any, sample_weight: Any, products: bool | None, rng: Any) -> TrainingData:
+def load_data(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, products: bool | None, rng: Any
+) -> TrainingData:
     """The rows and their moments; with the products of columns if `products`, or where they pay if that is None."""
     if is_dask(X):
         return in_chunks(estimator, partitions(estimator, X, y, sample_weight), products, rng)
@@ -47,7 +49,9 @@ def load_data(estimator: Any, X: Any, y: Any, sample_weight: Any, products: bool
     source = mapped(X, y, sample_weight)
     if source is None and y is None and is_source(X):
         if sample_weight is not None:
-            raise ValueError("With a source of chunks, put the weights into the chunks: (X, y, sample_weight).")
+            raise ValueError(
+                "With a source of chunks, put the weights into the chunks: (X, y, sample_weight)."
+            )
         source = X
     if source is not None:
         chunks = CheckedChunks(source, partial(checked_chunk, estimator))
@@ -55,8 +59,13 @@ def load_data(estimator: Any, X: Any, y: Any, sample_weight: Any, products: bool
     return from_memory(estimator, X, y, sample_weight, products, rng)
 
 
-def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any, products: bool | None, rng: Any) -> TrainingData:
-    """The rows of arrays. Their moments show numbers that are not finite: only then is each looked at."""
+def from_memory(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, products: bool | None, rng: Any
+) -> TrainingData:
+    """The rows of arrays.
+
+    Their moments show numbers that are not finite: only then is each looked at.
+    """
     checked = validated(estimator, X, y, sample_weight, reset=True, finite=estimator.early_stopping)
     rows, validation = hold_out(estimator, checked, rng)
     n_jobs = effective_n_jobs(estimator.n_jobs)
@@ -131,7 +140,9 @@ def worker_copy(estimator: Any) -> Any:
     return copy
 
 
-def hold_out(estimator: Any, rows: CheckedRows, rng: Any) -> tuple[CheckedRows, tuple[Any, ...] | None]:
+def hold_out(
+    estimator: Any, rows: CheckedRows, rng: Any
+) -> tuple[CheckedRows, tuple[Any, ...] | None]:
     """Rows to fit, and with early stopping what the monitor needs of those held out."""
     if not estimator.early_stopping:
         return rows, None

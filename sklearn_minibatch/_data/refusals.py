@@ -40,12 +40,16 @@ def columns_of_times(array: Any) -> list[Any]:
     if is_frame(array):
         columns = zip(array.columns, array.dtypes, strict=True)
         return [
-            name for j, (name, dtype) in enumerate(columns) if is_time(dtype) or (of_objects(dtype) and holds_times(array, j))
+            name
+            for j, (name, dtype) in enumerate(columns)
+            if is_time(dtype) or (of_objects(dtype) and holds_times(array, j))
         ]
     dtype = getattr(array, "dtype", None)
     values: Any = ()
     if isinstance(array, (list, tuple)):
-        values = (value for row in array for value in (row if isinstance(row, (list, tuple)) else [row]))
+        values = (
+            value for row in array for value in (row if isinstance(row, (list, tuple)) else [row])
+        )
     elif of_objects(dtype) and not sparse.issparse(array):
         values = np.asarray(array).ravel()
     return [None] if is_time(dtype) or any(isinstance(value, TIMES) for value in values) else []
@@ -87,7 +91,9 @@ def naming_text(X: Any) -> Iterator[None]:
         if not found:
             raise
         names, example = list(found), next(iter(found.values()))
-        raise ValueError(ENCODED.format(where=listed(names), value=example, columns=names)) from error
+        raise ValueError(
+            ENCODED.format(where=listed(names), value=example, columns=names)
+        ) from error
 
 
 def text_columns(X: Any) -> dict[Any, str]:
@@ -98,13 +104,17 @@ def text_columns(X: Any) -> dict[Any, str]:
         columns = dict(enumerate(X.T))
     else:
         return {}
-    found = {name: first_text(values) for name, values in columns.items() if values.dtype.kind in "OUST"}
+    found = {
+        name: first_text(values) for name, values in columns.items() if values.dtype.kind in "OUST"
+    }
     return {name: value for name, value in found.items() if value is not None}
 
 
 def first_text(values: np.ndarray) -> str | None:
     """The first of the values that is text and no number."""
-    return next((str(value) for value in values if isinstance(value, str) and not is_number(value)), None)
+    return next(
+        (str(value) for value in values if isinstance(value, str) and not is_number(value)), None
+    )
 
 
 def is_number(text: str) -> bool:

@@ -15,7 +15,8 @@ from .._statistics import second_moments
 from .._statistics.fold_moments import FoldMoments, are_finite
 from .._statistics.second_moments import SecondMoments
 
-# Numbers in a chunk of a mapped array: 16 megabytes in float64. Up to four chunks are simply loaded.
+# Numbers in a chunk of a mapped array: 16 megabytes in float64. Up to four chunks are simply
+# loaded.
 CHUNK_ELEMENTS = 2**21
 
 
@@ -25,12 +26,13 @@ class ChunkSource:
     Parameters
     ----------
     function : callable
-        Called without arguments at the start of each pass, returns an iterator (it may be a generator function) of
-        chunks ``(X, y)`` or ``(X, y, sample_weight)``: the same rows each time.
+        Called without arguments at the start of each pass, returns an iterator (it may be a
+        generator function) of chunks ``(X, y)`` or ``(X, y, sample_weight)``: the same rows each
+        time.
     prefetch : bool, default=False
-        Whether a thread reads the next chunk while the fit works on the last one. It takes the memory of one more chunk. The
-        iterator must not use its arrays again then, and all of it runs in that thread, which some databases' connections, made
-        outside, refuse.
+        Whether a thread reads the next chunk while the fit works on the last one. It takes the
+        memory of one more chunk. The iterator must not use its arrays again then, and all of it
+        runs in that thread, which some databases' connections, made outside, refuse.
     ahead : bool
         The name of `prefetch` in version 0.1, which is deprecated.
 
@@ -52,11 +54,21 @@ class ChunkSource:
     [1. 2. 3.] 4.0
     """
 
-    def __init__(self, function: Callable[[], Iterator[tuple]], *, prefetch: bool = False, ahead: Any = "deprecated") -> None:
+    def __init__(
+        self,
+        function: Callable[[], Iterator[tuple]],
+        *,
+        prefetch: bool = False,
+        ahead: Any = "deprecated",
+    ) -> None:
         if not callable(function):
-            raise TypeError(f"ChunkSource needs a function that returns an iterator of chunks, got {type(function).__name__}.")
+            raise TypeError(
+                f"ChunkSource needs a function that returns an iterator of chunks, got {type(function).__name__}."
+            )
         if ahead != "deprecated":
-            warnings.warn("ChunkSource(ahead=...) is now called prefetch.", FutureWarning, stacklevel=2)
+            warnings.warn(
+                "ChunkSource(ahead=...) is now called prefetch.", FutureWarning, stacklevel=2
+            )
             prefetch = ahead
         self.function, self.prefetch = function, prefetch
 
@@ -65,7 +77,8 @@ class ChunkSource:
         return prefetched(chunks) if self.prefetch else chunks
 
     def __array__(self, *args: Any, **options: Any) -> None:
-        # Whatever needs all rows at once, as a search or a scaler of scikit-learn, asks for an array first.
+        # Whatever needs all rows at once, as a search or a scaler of scikit-learn, asks for an
+        # array first.
         raise TypeError(
             "A ChunkSource is no array and cannot be indexed: its rows are read a chunk at a time. "
             "Fit it by MiniBatchRidgeSGD().fit(source); MiniBatchRidgeSGDCV().fit(source) chooses alpha. For the rest, "
@@ -93,7 +106,11 @@ class MappedRows:
         step = max(1, CHUNK_ELEMENTS // self.X.shape[1])
         for start in range(0, len(self.X), step):
             rows = slice(start, start + step)
-            yield (self.X[rows], self.y[rows]) if self.w is None else (self.X[rows], self.y[rows], self.w[rows])
+            yield (
+                (self.X[rows], self.y[rows])
+                if self.w is None
+                else (self.X[rows], self.y[rows], self.w[rows])
+            )
             for array in (self.X, self.y, self.w):
                 forget(array)
 
@@ -115,7 +132,10 @@ def mapped(X, y, sample_weight):
         return None
     if sample_weight is not None and np.ndim(sample_weight) == 0:
         sample_weight = np.full(len(X), sample_weight)
-    y, w = [None if a is None else a if isinstance(a, np.ndarray) else np.asarray(a) for a in (y, sample_weight)]
+    y, w = [
+        None if a is None else a if isinstance(a, np.ndarray) else np.asarray(a)
+        for a in (y, sample_weight)
+    ]
     for name, array in (("y", y), ("sample_weight", w)):
         if array is not None and (array.ndim == 0 or len(array) != len(X)):
             raise ValueError(f"X has {len(X)} rows, but {name} has shape {array.shape}.")
@@ -126,7 +146,9 @@ def is_source(X):
     """Whether X may be a source of chunks: it can be iterated and is no table."""
     if isinstance(X, ChunkSource):
         return True
-    table = sparse.issparse(X) or any(hasattr(X, name) for name in ("shape", "__array__", "__dataframe__"))
+    table = sparse.issparse(X) or any(
+        hasattr(X, name) for name in ("shape", "__array__", "__dataframe__")
+    )
     return hasattr(X, "__iter__") and not table and not isinstance(X, (str, bytes, dict))
 
 
@@ -135,13 +157,19 @@ def holds_chunks(X: Any) -> bool:
     if not isinstance(X, Sequence):
         return is_source(X)
     first = X[0] if len(X) else None
-    return isinstance(first, (tuple, list)) and len(first) > 0 and len(getattr(first[0], "shape", ())) == 2
+    return (
+        isinstance(first, (tuple, list))
+        and len(first) > 0
+        and len(getattr(first[0], "shape", ())) == 2
+    )
 
 
 def check_alone(X: Any, y: Any, method: str) -> None:
     """Raise ValueError where a source comes with targets beside it."""
     if y is not None and holds_chunks(X):
-        raise ValueError(f"A source of chunks (X, y) carries its own y. Leave y out: {method}(source).")
+        raise ValueError(
+            f"A source of chunks (X, y) carries its own y. Leave y out: {method}(source)."
+        )
 
 
 def is_dask(X):
@@ -157,8 +185,8 @@ class CheckedChunks:
     source : iterable
         Starts over at each pass.
     check : callable
-        ``check(X, y, w, first, finite)`` returns X, y and w of a chunk as float arrays without rows of weight 0, or raises
-        ValueError; it looks for NaN and infinity if `finite`.
+        ``check(X, y, w, first, finite)`` returns X, y and w of a chunk as float arrays without rows
+        of weight 0, or raises ValueError; it looks for NaN and infinity if `finite`.
     read_again : bool
         Whether there may be a second pass.
     """
@@ -197,7 +225,9 @@ class CheckedChunks:
         if self.n_rows is not None and read < self.n_rows:
             raise ValueError(self._changed(f"ended after chunk {number} with {read} rows"))
         if self.n_targets is None:
-            raise ValueError("The source has no rows: each pass must yield chunks (X, y) or (X, y, sample_weight).")
+            raise ValueError(
+                "The source has no rows: each pass must yield chunks (X, y) or (X, y, sample_weight)."
+            )
         self.n_rows = read
 
     def _named(self, number, function, *args):
@@ -210,7 +240,9 @@ class CheckedChunks:
     def _chunk(self, number, raw, n_before):
         """The chunk, and the number of its rows with those of weight 0."""
         if not isinstance(raw, (tuple, list)) or len(raw) not in (2, 3):
-            raise ValueError(f"expected a tuple (X, y) or (X, y, sample_weight), got {type(raw).__name__}.")
+            raise ValueError(
+                f"expected a tuple (X, y) or (X, y, sample_weight), got {type(raw).__name__}."
+            )
         X, y, w = (*raw, None)[:3]
         n_read = _num_samples(X)
         if n_read == 0:

@@ -36,7 +36,9 @@ class CheckedRows(NamedTuple):
     single_target: bool
 
 
-def validated(estimator: Any, X: Any, y: Any, sample_weight: Any, reset: bool, finite: bool = True) -> CheckedRows:
+def validated(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, reset: bool, finite: bool = True
+) -> CheckedRows:
     """The rows, some of which must count, with as many targets as before unless `reset`."""
     checked = as_floats(estimator, X, y, sample_weight, reset, finite)
     n_targets = checked.y.shape[1]
@@ -44,7 +46,9 @@ def validated(estimator: Any, X: Any, y: Any, sample_weight: Any, reset: bool, f
         estimator._single_target,
         len(estimator._predicting[1]),
     ):
-        raise ValueError(f"y has {n_targets} target(s) in {1 if checked.single_target else 2} dimensions, unlike before.")
+        raise ValueError(
+            f"y has {n_targets} target(s) in {1 if checked.single_target else 2} dimensions, unlike before."
+        )
     if len(checked.y) == 0:
         raise ValueError("All sample weights are zero; at least one row must count.")
     estimator._single_target = checked.single_target
@@ -57,13 +61,17 @@ def checked_chunk(
     """X, y and w of a chunk, which may be left without rows."""
     weightless = sample_weight is not None and not np.any(sample_weight)
     # Rows that do not count leave no trace in what is computed, so they are looked at here.
-    X, y, w, single_target = as_floats(estimator, X, y, None if weightless else sample_weight, first, finite or weightless)
+    X, y, w, single_target = as_floats(
+        estimator, X, y, None if weightless else sample_weight, first, finite or weightless
+    )
     if first:
         estimator._single_target = single_target
     return (X[:0], y[:0], w) if weightless else (X, y, w)
 
 
-def as_floats(estimator: Any, X: Any, y: Any, sample_weight: Any, reset: bool, finite: bool) -> CheckedRows:
+def as_floats(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, reset: bool, finite: bool
+) -> CheckedRows:
     """The rows as float arrays; numbers that are not finite are looked for only if `finite`."""
     check_kinds(X=X, y=y, sample_weight=sample_weight)
     # Finite numbers may have no finite sum, by which they are looked at.
@@ -94,7 +102,8 @@ def as_floats(estimator: Any, X: Any, y: Any, sample_weight: Any, reset: bool, f
     if not w.all():
         kept = w > 0
         if not finite:
-            # Rows that do not count leave no trace in the moments, by which the others are looked at.
+            # Rows that do not count leave no trace in the moments, by which the others are looked
+            # at.
             assert_all_finite(X[~kept], input_name="X")
             assert_all_finite(y[~kept], input_name="y")
         X, y, w = X[kept], y[kept], w[kept]
@@ -138,7 +147,9 @@ def check_columns(name: str, columns: Moments, square: np.ndarray) -> None:
 def check_mergeable(a: Any, b: Any) -> None:
     """Raise ValueError, and say why, unless two fitted models can become one of the rows of both."""
     if type(a) is not type(b):
-        raise ValueError(f"{type(a).__name__}.merge needs another {type(a).__name__}, got {type(b).__name__}.")
+        raise ValueError(
+            f"{type(a).__name__}.merge needs another {type(a).__name__}, got {type(b).__name__}."
+        )
     for model in (a, b):
         if model._moments.xx is None:
             raise ValueError(
@@ -148,14 +159,18 @@ def check_mergeable(a: Any, b: Any) -> None:
     theirs = b.get_params()
     for name, value in a.get_params().items():
         if name not in MAY_DIFFER and not (value is theirs[name] or value == theirs[name]):
-            raise ValueError(f"merge needs models with the same parameters; {name} is {value!r} and {theirs[name]!r}.")
+            raise ValueError(
+                f"merge needs models with the same parameters; {name} is {value!r} and {theirs[name]!r}."
+            )
     for name, of_a, of_b in (
         ("columns", a.n_features_in_, b.n_features_in_),
         ("shapes of coef_", np.shape(a.coef_), np.shape(b.coef_)),
         ("names of columns", named_columns(a), named_columns(b)),
     ):
         if of_a != of_b:
-            raise ValueError(f"merge needs models of the same columns and targets; {name}: {of_a} and {of_b}.")
+            raise ValueError(
+                f"merge needs models of the same columns and targets; {name}: {of_a} and {of_b}."
+            )
 
 
 def named_columns(model: Any) -> list[str] | None:

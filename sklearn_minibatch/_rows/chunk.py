@@ -16,13 +16,19 @@ class Chunk(NamedTuple):
 
     def part(self, rows):
         """Some of its rows."""
-        return Chunk(self.number, self.X[rows], self.y[rows], None if self.w is None else self.w[rows])
+        return Chunk(
+            self.number, self.X[rows], self.y[rows], None if self.w is None else self.w[rows]
+        )
 
 
 def joined(a, b):
     """The rows of `a`, then those of `b`, as one chunk."""
     any_sparse = sparse.issparse(a.X) or sparse.issparse(b.X)
-    X = sparse.vstack([sparse.csr_array(each.X) for each in (a, b)], format="csr") if any_sparse else np.vstack([a.X, b.X])
+    X = (
+        sparse.vstack([sparse.csr_array(each.X) for each in (a, b)], format="csr")
+        if any_sparse
+        else np.vstack([a.X, b.X])
+    )
     w = None
     if a.w is not None or b.w is not None:
         w = np.concatenate([np.ones(len(one.y)) if one.w is None else one.w for one in (a, b)])

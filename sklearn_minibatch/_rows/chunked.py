@@ -1,7 +1,8 @@
 """Rows that come in chunks, from a file or on a cluster: what the solvers ask of rows, each one pass over the chunks.
 
-A pass is `chunks.reduce(function, add, *args)`: `function(chunk, *args)` of every chunk, combined two by two by `add`. The
-first has left second moments, which already hold the gradient at 0, and the Hessian or a sketch of it.
+A pass is `chunks.reduce(function, add, *args)`: `function(chunk, *args)` of every chunk, combined
+two by two by `add`. The first has left second moments, which already hold the gradient at 0, and
+the Hessian or a sketch of it.
 """
 
 from collections.abc import Sequence
@@ -28,8 +29,15 @@ class ChunkedRows:
     # A step over all rows needs no pass of its own.
     passes_are_expensive = True
 
-    def __init__(self, chunks: Any, first: SecondMoments, scaling: Scaling, fit_intercept: bool) -> None:
-        self.chunks, self.first, self.scaling, self.fit_intercept = chunks, first, scaling, fit_intercept
+    def __init__(
+        self, chunks: Any, first: SecondMoments, scaling: Scaling, fit_intercept: bool
+    ) -> None:
+        self.chunks, self.first, self.scaling, self.fit_intercept = (
+            chunks,
+            first,
+            scaling,
+            fit_intercept,
+        )
         self.n_rows = first.x.n_rows
         self.n_features = len(first.x.mean)
         self.mean_weight = first.x.weight / first.x.n_rows
@@ -65,17 +73,23 @@ class ChunkedRows:
             sketch = self.chunks.reduce(sketched, merge, rng.randint(2**31)).sketch
         return sketch.scaled(self.scaling.x_mean, self.scaling.x_scale)
 
-    def epoch(self, batch_size: int, g: np.ndarray, alpha: float, solve: Solve, lr: float, rng: Any) -> np.ndarray:
+    def epoch(
+        self, batch_size: int, g: np.ndarray, alpha: float, solve: Solve, lr: float, rng: Any
+    ) -> np.ndarray:
         """Variance-reduced mini-batch steps in each chunk from v = 0, averaged."""
         seed = None if rng is None else rng.randint(2**31)
-        total, n_rows = self.chunks.reduce(epoch, add, self._frame(), batch_size, g, alpha, solve, lr, seed)
+        total, n_rows = self.chunks.reduce(
+            epoch, add, self._frame(), batch_size, g, alpha, solve, lr, seed
+        )
         return total / n_rows
 
     def batches(self, batch_size: int, count: int, rng: Any) -> Sequence[Any]:
         """At most `count` random mini-batches Z_B, one to a chunk."""
         if batch_size >= self.n_rows:
             return []
-        drawn = self.chunks.reduce(batch, add_drawn, self._frame(), batch_size, count, rng.randint(2**31))
+        drawn = self.chunks.reduce(
+            batch, add_drawn, self._frame(), batch_size, count, rng.randint(2**31)
+        )
         return [Z for _, Z in drawn]
 
     def mean_square(self, theta: np.ndarray) -> np.ndarray:
@@ -102,7 +116,9 @@ class ChunkedRows:
         for chunk in whole_batches(self.chunks, batch_size):
             steps = -(-len(chunk.y) // batch_size)
             rows = standardized(chunk, self._frame())
-            rows.textbook_epoch(theta, mean, n_steps + step, lr[step : step + steps], batch_size, alpha, rng)
+            rows.textbook_epoch(
+                theta, mean, n_steps + step, lr[step : step + steps], batch_size, alpha, rng
+            )
             step += steps
 
     def _frame(self):

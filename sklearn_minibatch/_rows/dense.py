@@ -8,10 +8,17 @@ import numpy as np
 
 from .._statistics.blocks import CACHE_ELEMENTS, in_threads, large_blocks, row_blocks
 from .._statistics.linalg import dot
-from .kernels import batches_per_block, random_batches, stacked_parameters, svrg_epoch, textbook_steps
+from .kernels import (
+    batches_per_block,
+    random_batches,
+    stacked_parameters,
+    svrg_epoch,
+    textbook_steps,
+)
 from .protocol import Solve
 
-# In long data the textbook solver shuffles groups of neighbours: copying them costs a fraction of copying single rows.
+# In long data the textbook solver shuffles groups of neighbours: copying them costs a fraction of
+# copying single rows.
 GROUP_ROWS = 8
 
 
@@ -32,7 +39,9 @@ class DenseRows:
         weighted = np.any(s != 1)
 
         def standardise(rows):
-            z = np.subtract(X[rows] if order is None else X[order[rows]], scaling.x_mean, dtype=float)
+            z = np.subtract(
+                X[rows] if order is None else X[order[rows]], scaling.x_mean, dtype=float
+            )
             if weighted:
                 z *= s[rows]
             np.divide(z, scaling.x_scale, out=self.Z[rows], casting="same_kind")
@@ -84,7 +93,8 @@ class DenseRows:
     def sketch(self, n_buckets: int, rng: Any) -> np.ndarray:
         """SZ / sqrt(n) in float64, (n_buckets, d); Z / sqrt(n) itself where its rows are no more.
 
-        As `count_sketch`, but the rows, which are shuffled, go to the buckets in turns: their sums need no copies.
+        As `count_sketch`, but the rows, which are shuffled, go to the buckets in turns: their sums
+        need no copies.
         """
         if self.n_rows <= n_buckets:
             return self.Z.astype(float) / np.sqrt(self.n_rows)
@@ -101,14 +111,18 @@ class DenseRows:
         list(in_threads(fill, large_blocks(*sums.shape), self.n_jobs))
         return sums / np.sqrt(self.n_rows)
 
-    def epoch(self, batch_size: int, g: np.ndarray, alpha: float, solve: Solve, lr: float, rng: Any) -> np.ndarray:
+    def epoch(
+        self, batch_size: int, g: np.ndarray, alpha: float, solve: Solve, lr: float, rng: Any
+    ) -> np.ndarray:
         """One pass of variance-reduced mini-batch steps in every block (see `svrg_epoch`), averaged over the rows."""
         seeds = [None if rng is None else rng.randint(2**31) for _ in self.blocks]
 
         def of_block(k):
             first, n = self.blocks[k]
             order_rng = None if rng is None else np.random.default_rng(seeds[k])
-            return svrg_epoch(self.Z[first : first + n], batch_size, g, alpha, solve, lr, order_rng) * (n / self.n_rows)
+            return svrg_epoch(
+                self.Z[first : first + n], batch_size, g, alpha, solve, lr, order_rng
+            ) * (n / self.n_rows)
 
         return sum(in_threads(of_block, range(len(self.blocks)), self.n_jobs))
 
@@ -138,7 +152,9 @@ class DenseRows:
         step = 0
         for A in self._fetched(batch_size, rng):
             steps = -(-len(A) // batch_size)
-            textbook_steps(A, theta, mean, n_steps + step, lr[step : step + steps], batch_size, alpha)
+            textbook_steps(
+                A, theta, mean, n_steps + step, lr[step : step + steps], batch_size, alpha
+            )
             step += steps
 
     def _fetched(self, batch_size, rng):
@@ -152,10 +168,15 @@ class DenseRows:
             yield from (self.A[start : start + fetch].copy() for start in range(0, n_rows, fetch))
             return
         n_groups = n_rows // group
-        groups, rest = self.A[: n_groups * group].reshape(n_groups, group * width), self.A[n_groups * group :]
+        groups, rest = (
+            self.A[: n_groups * group].reshape(n_groups, group * width),
+            self.A[n_groups * group :],
+        )
         order = rng.permutation(n_groups)
         buffer = np.empty((min(fetch // group, n_groups), group * width), dtype=self.A.dtype)
         for start in range(0, n_groups, len(buffer)):
             part = order[start : start + len(buffer)]
-            A = np.take(groups, part, axis=0, out=buffer[: len(part)], mode="clip").reshape(-1, width)
+            A = np.take(groups, part, axis=0, out=buffer[: len(part)], mode="clip").reshape(
+                -1, width
+            )
             yield A if start + len(part) < n_groups else np.vstack([A, rest])

@@ -43,7 +43,8 @@ def centred(X, rows, mean):
     """X[rows] - mean in float64, for X (n, d) dense or CSR: an array, or an operator."""
     if sparse.issparse(X):
         return StandardizedCSR(X[rows], np.ones((len(rows), 1)), mean, np.ones(len(mean)))
-    # `take` is the faster one, but begins by copying the whole of an array whose rows are not contiguous.
+    # `take` is the faster one, but begins by copying the whole of an array whose rows are not
+    # contiguous.
     taken = np.take(X, rows, axis=0) if X.flags.c_contiguous else X[rows]
     T = taken.astype(float, copy=False)
     T -= mean

@@ -1,8 +1,8 @@
 """Mini-batch steps: one at a time, and several small ones at once, exactly, through a triangular system.
 
-The textbook kernels work on stacked rows A = [Z, s, -y] and parameters theta = [beta; b; I], (d + 1 + t, t), so that
-A theta is the residual Z beta + s b - y; the identity never changes. Z and y come multiplied by s = sqrt(w / mean(w)); without
-an intercept the column s is 0.
+The textbook kernels work on stacked rows A = [Z, s, -y] and parameters theta = [beta; b; I], (d + 1
++ t, t), so that A theta is the residual Z beta + s b - y; the identity never changes. Z and y come
+multiplied by s = sqrt(w / mean(w)); without an intercept the column s is 0.
 """
 
 from functools import lru_cache
@@ -30,7 +30,8 @@ def plain_steps(A, theta, mean, n_steps, lr, batch_size, alpha):
 
         theta <- theta - lr (A_B' A_B theta / |B| + alpha [beta; 0])        mean <- mean + (theta - mean) 2 / (step + 1)
 
-    The average with weights proportional to the step (Shamir and Zhang, 2013) is kept if `mean` is not `theta` itself.
+    The average with weights proportional to the step (Shamir and Zhang, 2013) is kept if `mean` is
+    not `theta` itself.
     """
     moving = theta[: -theta.shape[1]]
     beta = moving[:-1]
@@ -47,16 +48,18 @@ def plain_steps(A, theta, mean, n_steps, lr, batch_size, alpha):
 def block_steps(A, theta, lr, batch_size, alpha):
     """The steps of `plain_steps`, at one learning rate, in place (in A too), a block of k mini-batches at once.
 
-    Successive steps see each other only through the inner products of their rows, so the residuals of a block solve a lower
-    triangular system. With i in mini-batch q(i) = 0, 1, ..., c = 1 - lr alpha, eta = lr / |B|, beta in units of c^q, and
-    x_i the residual in those of c^(q(i) + 1) / eta:
+    Successive steps see each other only through the inner products of their rows, so the residuals
+    of a block solve a lower triangular system. With i in mini-batch q(i) = 0, 1, ..., c = 1 - lr
+    alpha, eta = lr / |B|, beta in units of c^q, and x_i the residual in those of c^(q(i) + 1) /
+    eta:
 
         u_i = [z_i, s_i / c^q(i), -y_i / c^q(i)]        v_i = [z_i, c^(q(i) + 1) s_i, 0]
         c / eta x_i + sum_(j in the block, q(j) < q(i)) (u_i . v_j) x_j = u_i . theta
         theta <- theta - sum_(j in the block) v_j x_j
 
-    (s-step methods: Devarakonda and Demmel, "Avoiding communication in primal and dual block coordinate descent methods",
-    2019.) The rows must make whole blocks, and the powers of c be representable.
+    (s-step methods: Devarakonda and Demmel, "Avoiding communication in primal and dual block
+    coordinate descent methods", 2019.) The rows must make whole blocks, and the powers of c be
+    representable.
     """
     d, k = len(theta) - theta.shape[1] - 1, batches_per_block(batch_size, A.shape[1])
     c, eta = 1 - lr * alpha, max(lr / batch_size, np.finfo(float).tiny)
@@ -71,7 +74,8 @@ def block_steps(A, theta, lr, batch_size, alpha):
         T *= later
     T.reshape(len(T), -1)[:, :: k * batch_size + 1] = c / eta
     (trsm,) = get_blas_funcs(("trsm",), dtype=A.dtype)
-    # BLAS reads columns first: it is handed the transpose, of which it reads the upper triangle only.
+    # BLAS reads columns first: it is handed the transpose, of which it reads the upper triangle
+    # only.
     for u, v, L in zip(U, V, T.transpose(0, 2, 1), strict=True):
         x = trsm(1.0, L, u.dot(theta), lower=0, trans_a=1, overwrite_b=1)
         theta -= v.T.dot(x)
@@ -112,17 +116,23 @@ def svrg_epoch(Z, batch_size, g, alpha, solve, lr, rng):
     """
     if batch_size >= Z.shape[0]:
         return -lr * solve(g)
-    # In a block alpha v is taken at its entry: harmless while the sum of its steps, lr k P^-1 alpha v, is below v.
+    # In a block alpha v is taken at its entry: harmless while the sum of its steps, lr k P^-1 alpha
+    # v, is below v.
     together = min(batches_per_block(batch_size, Z.shape[1]), max(1, int(min(0.5 / lr, 64))))
     starts = np.arange(0, Z.shape[0], together * batch_size)
     if rng is not None:
         rng.shuffle(starts)
     v = np.zeros(g.shape)
-    # At too large a rate v overflows; whoever uses it has to look anyway. Threads do not inherit this setting.
+    # At too large a rate v overflows; whoever uses it has to look anyway. Threads do not inherit
+    # this setting.
     with np.errstate(over="ignore", invalid="ignore"):
         for start in starts:
             A = Z[start : start + together * batch_size]
-            v = svrg_step(A, v, g, alpha, solve, lr) if together == 1 else svrg_block(A, batch_size, v, g, alpha, solve, lr)
+            v = (
+                svrg_step(A, v, g, alpha, solve, lr)
+                if together == 1
+                else svrg_block(A, batch_size, v, g, alpha, solve, lr)
+            )
     return v
 
 

@@ -1,6 +1,7 @@
 """What solvers ask of rows, wherever these are.
 
-Rows are in scaled units, and each is held times s_i = sqrt(w_i / mean(w)), so that the weighted objective is the plain one:
+Rows are in scaled units, and each is held times s_i = sqrt(w_i / mean(w)), so that the weighted
+objective is the plain one:
 
     F(beta, b) = 1/(2n) ||Z beta + s b - y||^2 + alpha/2 ||beta||^2
 """

@@ -13,8 +13,9 @@ from .._statistics.sketch import count_sketch
 from .kernels import batches_per_block, random_batches, svrg_epoch, textbook_steps
 from .protocol import Solve
 
-# A dense (d, d) preconditioner of so few columns is made within a tenth of a second, whatever the rows. Mini-batches of few
-# rows need it: with a diagonal, only steps over all rows make good directions.
+# A dense (d, d) preconditioner of so few columns is made within a tenth of a second, whatever the
+# rows. Mini-batches of few rows need it: with a diagonal, only steps over all rows make good
+# directions.
 FEW_FEATURES = 500
 
 
@@ -29,7 +30,11 @@ class SparseRows:
         if np.any(s != 1):
             X = sparse.diags_array(s[:, 0].astype(X.dtype)) @ X
         self.Z = StandardizedCSR(X, s, mean, scaling.x_scale)
-        self.y, self.fit_intercept, self.order = y, fit_intercept, slice(None) if order is None else order
+        self.y, self.fit_intercept, self.order = (
+            y,
+            fit_intercept,
+            slice(None) if order is None else order,
+        )
 
     @cached_property
     def in_order(self):
@@ -40,7 +45,11 @@ class SparseRows:
     def A(self):
         """The stacked rows in that order, as one operator."""
         Z = self.in_order
-        X = sparse.hstack([Z.X, Z.s if self.fit_intercept else 0 * Z.s, -self.y[self.order]], format="csr", dtype=Z.dtype)
+        X = sparse.hstack(
+            [Z.X, Z.s if self.fit_intercept else 0 * Z.s, -self.y[self.order]],
+            format="csr",
+            dtype=Z.dtype,
+        )
         zeros = np.zeros(1 + self.y.shape[1])
         return StandardizedCSR(X, Z.s, np.append(Z.mean, zeros), np.append(Z.scale, zeros + 1))
 
@@ -81,7 +90,9 @@ class SparseRows:
         """At most `count` random mini-batches Z_B."""
         return random_batches(self.in_order, batch_size, count, rng)
 
-    def epoch(self, batch_size: int, g: np.ndarray, alpha: float, solve: Solve, lr: float, rng: Any) -> np.ndarray:
+    def epoch(
+        self, batch_size: int, g: np.ndarray, alpha: float, solve: Solve, lr: float, rng: Any
+    ) -> np.ndarray:
         """One pass of variance-reduced mini-batch steps: see `svrg_epoch`."""
         return svrg_epoch(self.in_order, batch_size, g, alpha, solve, lr, rng)
 
@@ -90,7 +101,11 @@ class SparseRows:
         Z = self.Z
         X = Z.X.multiply(1 / Z.scale).tocsr()
         mean = Z.mean / Z.scale
-        square = X.multiply(X).sum(axis=1) - 2 * Z.s[:, 0] * (X @ mean) + Z.s[:, 0] ** 2 * (mean @ mean + 1)
+        square = (
+            X.multiply(X).sum(axis=1)
+            - 2 * Z.s[:, 0] * (X @ mean)
+            + Z.s[:, 0] ** 2 * (mean @ mean + 1)
+        )
         return square.max()
 
     def textbook_epoch(
@@ -110,7 +125,9 @@ class SparseRows:
             rows = A[step * batch_size : (step + together) * batch_size]
             # A triangular system needs dense rows, but only its own.
             rows = rows if together == 1 else np.asarray(rows)
-            textbook_steps(rows, theta, mean, n_steps + step, lr[step : step + together], batch_size, alpha)
+            textbook_steps(
+                rows, theta, mean, n_steps + step, lr[step : step + together], batch_size, alpha
+            )
 
 
 class StandardizedCSR:
@@ -135,7 +152,9 @@ class StandardizedCSR:
         return ((S @ self.X).toarray() - (S @ self.s) * self.mean) / self.scale
 
     def __array__(self, dtype=None, copy=None):
-        return ((self.X.toarray() - self.s * self.mean) / self.scale).astype(dtype or self.dtype, copy=False)
+        return ((self.X.toarray() - self.s * self.mean) / self.scale).astype(
+            dtype or self.dtype, copy=False
+        )
 
     def dot(self, v):
         """The product with v (d, t)."""

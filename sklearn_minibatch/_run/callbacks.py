@@ -18,7 +18,11 @@ except ImportError:
         def set_callbacks(self, *callbacks):
             """Warn that callbacks are never called."""
             if callbacks:
-                warnings.warn("Callbacks need scikit-learn >= 1.9; they will not be called.", UserWarning, stacklevel=2)
+                warnings.warn(
+                    "Callbacks need scikit-learn >= 1.9; they will not be called.",
+                    UserWarning,
+                    stacklevel=2,
+                )
             return self
 
 
@@ -38,7 +42,8 @@ class NoContext:
 class Task:
     """A call of `fit` or `partial_fit` as the callbacks see it: a task, with at most `max_epochs` epochs as its subtasks.
 
-    Callbacks get X and y as the user gave them, so that they can be handed to `predict` and `score`.
+    Callbacks get X and y as the user gave them, so that they can be handed to `predict` and
+    `score`.
     """
 
     def __init__(self, estimator, name, max_epochs, X, y, sample_weight):
@@ -46,7 +51,11 @@ class Task:
         weights = None if sample_weight is None else {"sample_weight": sample_weight}
         self.data = {"estimator": estimator, "X": X, "y": y, "metadata": weights}
         watched = hasattr(estimator, "_skl_callbacks")
-        self.context = estimator._init_callback_context(name, max_subtasks=max_epochs) if watched else NoContext()
+        self.context = (
+            estimator._init_callback_context(name, max_subtasks=max_epochs)
+            if watched
+            else NoContext()
+        )
 
     def __enter__(self):
         self.context.call_on_fit_task_begin(**self.data)
@@ -61,16 +70,20 @@ class Task:
         self.epoch = self.context.subcontext(task_name="epoch").call_on_fit_task_begin(**self.data)
 
     def end_epoch(self, attributes):
-        """Whether a callback asks to stop. `attributes()` are the fitted ones, as if fit had ended here, or None."""
+        """Whether a callback asks to stop.
+
+        `attributes()` are the fitted ones, as if fit had ended here, or None.
+        """
         return self.epoch.call_on_fit_task_end(**self.data, reconstruction_attributes=attributes)
 
 
 class EpochProgressBar:
     """Callback that shows a bar with epoch, loss and distance to the closed form while `fit` runs.
 
-    Set it with :meth:`MiniBatchRidgeSGD.set_callbacks`. It takes one line of the terminal or notebook, rewritten as the fit
-    goes on. The bar is full when the distance has come down to `tol`, on a logarithmic scale, or at `max_iter` epochs.
-    scikit-learn's :class:`~sklearn.callback.ProgressBar` works as well; it counts epochs only.
+    Set it with :meth:`MiniBatchRidgeSGD.set_callbacks`. It takes one line of the terminal or
+    notebook, rewritten as the fit goes on. The bar is full when the distance has come down to
+    `tol`, on a logarithmic scale, or at `max_iter` epochs. scikit-learn's
+    :class:`~sklearn.callback.ProgressBar` works as well; it counts epochs only.
 
     Callbacks need scikit-learn 1.9 or newer.
 
@@ -104,7 +117,9 @@ class EpochProgressBar:
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
         """Nothing is drawn before an epoch has ended."""
 
-    def on_fit_task_end(self, estimator: Any, context: Any, *, fitted_estimator: Any = None) -> None:
+    def on_fit_task_end(
+        self, estimator: Any, context: Any, *, fitted_estimator: Any = None
+    ) -> None:
         """Draw, after an epoch if it is time, and at the end of the fit."""
         if fitted_estimator is None or not hasattr(fitted_estimator, "distance_history_"):
             return
@@ -140,5 +155,7 @@ def progress(model, max_iter):
     way = model.n_iter_ / max_iter
     if len(model.distance_history_) and model.tol:
         first, last = np.maximum(model.distance_history_[[0, -1]], model.tol)
-        way = max(way, 1.0 if last == model.tol else np.log(first / last) / np.log(first / model.tol))
+        way = max(
+            way, 1.0 if last == model.tol else np.log(first / last) / np.log(first / model.tol)
+        )
     return way

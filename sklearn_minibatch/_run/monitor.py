@@ -34,11 +34,17 @@ class Monitor:
     task : Task
         Tells the callbacks.
     attributes : callable
-        ``attributes(coef, intercept, losses, distances)`` are those of the estimator, as if the fit ended there.
+        ``attributes(coef, intercept, losses, distances)`` are those of the estimator, as if the fit
+        ended there.
     """
 
     def __init__(self, scaling, validation, tol, patience, verbose, task, attributes):
-        self.scaling, self.validation, self.task, self.attributes = scaling, validation, task, attributes
+        self.scaling, self.validation, self.task, self.attributes = (
+            scaling,
+            validation,
+            task,
+            attributes,
+        )
         self.tol, self.patience, self.verbose = tol, patience, verbose
         self.loss_history, self.distances, self.scores = [], [], []
         self.best, self.best_score, self.idle = None, -np.inf, 0
@@ -64,8 +70,14 @@ class Monitor:
             self.distances.append(float(np.max(distance)))
         if self.verbose:
             seconds = time.perf_counter() - self.started
-            far = "" if distance is None else f"  distance to closed form {self.distances[-1]:.1e} std(y)"
-            print(f"epoch {self.n_epochs:4d}  loss {self.loss_history[-1]:.8g}{far}  {seconds:.3f} s")
+            far = (
+                ""
+                if distance is None
+                else f"  distance to closed form {self.distances[-1]:.1e} std(y)"
+            )
+            print(
+                f"epoch {self.n_epochs:4d}  loss {self.loss_history[-1]:.8g}{far}  {seconds:.3f} s"
+            )
         enough = self.validation is not None and self._validate(beta, b)
         self.checkpoint(solution)
         # An epoch that overflowed has no model to show.

@@ -8,14 +8,18 @@ import numpy as np
 class AllOrNothing:
     """Leaves an estimator that raises inside with the attributes it had: they are replaced, never changed in place.
 
-    What scikit-learn keeps on an estimator for its callbacks is therefore put there before. A generator of random numbers that
-    is a parameter is put back as well.
+    What scikit-learn keeps on an estimator for its callbacks is therefore put there before. A
+    generator of random numbers that is a parameter is put back as well.
     """
 
     def __init__(self, estimator):
         self.estimator, self.before = estimator, vars(estimator).copy()
         self.publish = lambda: False
-        self.generator = estimator.random_state if isinstance(estimator.random_state, np.random.RandomState) else None
+        self.generator = (
+            estimator.random_state
+            if isinstance(estimator.random_state, np.random.RandomState)
+            else None
+        )
         self.drawn: Any = None if self.generator is None else self.generator.get_state()
 
     def if_interrupted(self, publish):
@@ -32,7 +36,8 @@ class AllOrNothing:
         try:
             keep = issubclass(error, KeyboardInterrupt) and self.publish()
         finally:
-            # A second interrupt may have come while publishing. One assignment cannot be interrupted halfway.
+            # A second interrupt may have come while publishing. One assignment cannot be
+            # interrupted halfway.
             if not keep:
                 self.estimator.__dict__ = self.before
                 if self.generator is not None:

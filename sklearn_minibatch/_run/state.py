@@ -1,7 +1,7 @@
 """What a model holds, in plain types: files then name no class of this package but the estimator.
 
-skops asks to trust one type only, and a pickle does not tie the rooms to where they are today. The version that wrote it
-is in it too, so that another one can say why it does not load.
+skops asks to trust one type only, and a pickle does not tie the rooms to where they are today. The
+version that wrote it is in it too, so that another one can say why it does not load.
 """
 
 import warnings
@@ -60,9 +60,14 @@ def from_state(state, needed):
         if missing := [name for name in needed if name not in attributes]:
             raise ValueError(f"{', '.join(missing)} missing")
     except ValueError as error:
-        raise ValueError(f"{versions}, which cannot read it ({error}): refit, or load it with {version}.") from error
+        raise ValueError(
+            f"{versions}, which cannot read it ({error}): refit, or load it with {version}."
+        ) from error
     if version != __version__:
-        warnings.warn(f"{versions}: it may learn on differently. Refit, or load it with {version}.", stacklevel=3)
+        warnings.warn(
+            f"{versions}: it may learn on differently. Refit, or load it with {version}.",
+            stacklevel=3,
+        )
     return attributes
 
 
@@ -81,7 +86,10 @@ def _packed(value):
     if kind not in KINDS.values():
         return value
     # Named tuples and dataclasses both list their fields there.
-    return {"kind": kind.__name__, **packed({name: getattr(value, name) for name in kind.__match_args__})}
+    return {
+        "kind": kind.__name__,
+        **packed({name: getattr(value, name) for name in kind.__match_args__}),
+    }
 
 
 def _unpacked(value):

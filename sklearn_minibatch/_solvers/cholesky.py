@@ -1,7 +1,7 @@
 """The closed form from second moments: one read of the rows, one Cholesky factor.
 
-How many digits rounding may have cost follows from the factor. Where that is too many, gradients from the rows refine the
-solution, as "svrg" does with P = H.
+How many digits rounding may have cost follows from the factor. Where that is too many, gradients
+from the rows refine the solution, as "svrg" does with P = H.
 """
 
 from dataclasses import replace
@@ -32,11 +32,15 @@ class ClosedForm(NamedTuple):
 
     beta: np.ndarray  # (d, t)
     loss: np.ndarray  # (t,)
-    rounding: np.ndarray  # (t,), the RMS distance of predictions that rounding errors may have cost, in std(y)
+    rounding: (
+        np.ndarray
+    )  # (t,), the RMS distance of predictions that rounding errors may have cost, in std(y)
     P: Factored | Spectral
 
 
-def solve(problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Any) -> Solution:
+def solve(
+    problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Any
+) -> Solution:
     """Minimise F: from the moments alone, where they carry enough digits."""
     closed = closed_form(standardized(problem.moments, problem.scaling), settings.alpha)
     if isinstance(closed.P, Spectral):
@@ -53,7 +57,9 @@ def solve(problem: Problem, start: Parameters, settings: Settings, rng: Any, mon
     return svrg.refined(problem.rows, closed.beta, closed.P, settings, monitor)
 
 
-def learn(chunk: Chunk, before: ModelState, moments: SecondMoments, settings: Settings) -> ModelState:
+def learn(
+    chunk: Chunk, before: ModelState, moments: SecondMoments, settings: Settings
+) -> ModelState:
     """The state after a chunk of a stream; `moments` are those of all rows so far, the chunk included."""
     return state_of(moments, before, settings)
 
@@ -80,13 +86,15 @@ def state_of(moments: SecondMoments, before: ModelState, settings: Settings) -> 
 def is_exact_enough(closed: ClosedForm, settings: Settings) -> bool:
     """Whether rounding errors of the products may be left as they are.
 
-    Without a penalty, or with one below rounding errors, it is the coefficients that are wanted, and they lose more digits
-    than the predictions.
+    Without a penalty, or with one below rounding errors, it is the coefficients that are wanted,
+    and they lose more digits than the predictions.
     """
     if settings.tol is None:
         return True
     predictions = bool(np.all(closed.rounding <= settings.tol / 10))
-    return predictions and (settings.alpha > EPS or ROUNDING * closed.P.inverse_norm <= LEAST_SQUARES)
+    return predictions and (
+        settings.alpha > EPS or ROUNDING * closed.P.inverse_norm <= LEAST_SQUARES
+    )
 
 
 def exact_solution(closed: ClosedForm, n_rows: int, tol: float | None) -> Solution:
@@ -132,8 +140,9 @@ def remainder(products: Standardized, beta: np.ndarray, alpha: float) -> np.ndar
 def rounding_cost(beta: np.ndarray, P: Factored | Spectral) -> np.ndarray:
     """RMS change of the predictions, per target and in std(y), by rounding errors E of the products.
 
-    They move the solution by H^-1 E beta, and its predictions by the length of H^(-1/2) E beta: at most about
-    eps (1 + ||D beta||) / sqrt(the least eigenvalue of D^-1 H D^-1), the columns being brought to unit length by D.
+    They move the solution by H^-1 E beta, and its predictions by the length of H^(-1/2) E beta: at
+    most about eps (1 + ||D beta||) / sqrt(the least eigenvalue of D^-1 H D^-1), the columns being
+    brought to unit length by D.
     """
     length = np.sqrt(dot(P.D * beta, P.D * beta))
     return ROUNDING * (1 + length) * np.sqrt(P.inverse_norm)

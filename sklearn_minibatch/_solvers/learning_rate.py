@@ -26,9 +26,10 @@ def largest_eigenvalue(batches, alpha, solve, rng):
 def stable_rate(rows, batch_size, alpha, rng):
     """Largest learning rate at which plain mini-batch steps contract in mean square, up to a factor of 2.
 
-    1 / (L + (R^2 - L) / |B| + alpha): L the largest eigenvalue of Z'Z/n, R^2 the largest squared row norm, both with the
-    intercept's column. It grows with the batch size, then levels off (Jain et al., 2018, "Parallelizing stochastic
-    gradient descent for least squares regression"). 1 / |B| is a mean over the mini-batches: the last may be a short one.
+    1 / (L + (R^2 - L) / |B| + alpha): L the largest eigenvalue of Z'Z/n, R^2 the largest squared
+    row norm, both with the intercept's column. It grows with the batch size, then levels off (Jain
+    et al., 2018, "Parallelizing stochastic gradient descent for least squares regression"). 1 / |B|
+    is a mean over the mini-batches: the last may be a short one.
     """
     L = max(largest_eigenvalue(rows.batches(SAMPLED_ROWS, 1, rng), 0.0, lambda v: v, rng), 1.0)
     R2 = max(rows.largest_square_norm(), L)

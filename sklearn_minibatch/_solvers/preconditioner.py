@@ -10,7 +10,8 @@ from .._statistics.linalg import norm
 from .._statistics.sketch import DENSE_FEATURES, n_buckets
 
 NYSTROM_RANK = 100
-# The rows have twice the digits of a Gram matrix of unit columns, and are asked where its inverse is as large as this.
+# The rows have twice the digits of a Gram matrix of unit columns, and are asked where its inverse
+# is as large as this.
 LARGEST_INVERSE = 1e10
 
 
@@ -33,7 +34,8 @@ class Diagonal(NamedTuple):
 class Spectral(NamedTuple):
     """P = D U diag(l) U' D with D as above, where columns follow from others: what no row reaches is left out.
 
-    No step leads out of the span of the rows, R, so that of all minimisers the one nearest to the start is found.
+    No step leads out of the span of the rows, R, so that of all minimisers the one nearest to the
+    start is found.
     """
 
     U: np.ndarray  # (d, k)

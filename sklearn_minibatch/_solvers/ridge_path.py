@@ -4,8 +4,8 @@ With B (d, n_alphas) from one eigendecomposition of the training rows, all in th
 
     mse = var_v - 2 B' C_zv + diag(B' C_zz B) + (mean_v - mean_z B)^2
 
-in the moments of the rows held out. Rows of the training set are in it by their moments too: merged from those of the
-folds, never the difference of a total and a fold, which would lose digits.
+in the moments of the rows held out. Rows of the training set are in it by their moments too: merged
+from those of the folds, never the difference of a total and a fold, which would lose digits.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,13 +20,16 @@ from .._statistics.second_moments import SecondMoments, Standardized, merge, sta
 from .cholesky import closed_form
 from .preconditioner import LARGEST_INVERSE
 
-# Where the terms of a mean squared error cancel to less than this fraction, moments leave it fewer than 8 digits.
+# Where the terms of a mean squared error cancel to less than this fraction, moments leave it fewer
+# than 8 digits.
 CANCELLED = 1e-7
-# The default grid: at its ends the strongest direction keeps 1 % of its length, and the weakest loses 1 %; at most so wide.
+# The default grid: at its ends the strongest direction keeps 1 % of its length, and the weakest
+# loses 1 %; at most so wide.
 SHRUNK = 100.0
 WIDEST = 1e-10
 
-# The mean square of the residuals (n_alphas, t), in scaled units, of coefficients (d, n_alphas, t) on rows held out.
+# The mean square of the residuals (n_alphas, t), in scaled units, of coefficients (d, n_alphas, t)
+# on rows held out.
 FromRows = Callable[[Scaling, np.ndarray], np.ndarray]
 
 
@@ -43,7 +46,9 @@ def all_but_one(parts: Sequence[SecondMoments]) -> Iterator[SecondMoments]:
     yield from _outside(parts, None)
 
 
-def _outside(parts: Sequence[SecondMoments], others: SecondMoments | None) -> Iterator[SecondMoments]:
+def _outside(
+    parts: Sequence[SecondMoments], others: SecondMoments | None
+) -> Iterator[SecondMoments]:
     if len(parts) == 1:
         assert others is not None, "one part has no others"
         yield others
@@ -57,8 +62,8 @@ def _outside(parts: Sequence[SecondMoments], others: SecondMoments | None) -> It
 def coefficient_path(products: Standardized, alphas: np.ndarray, unit_columns: bool) -> np.ndarray:
     """The closed forms (d, n_alphas, t); of least norm where columns follow from others and alpha is next to nothing.
 
-    One eigendecomposition serves all alphas where the columns have unit length. Columns of unlike lengths would lose
-    digits in it, and have a Cholesky factor for each alpha.
+    One eigendecomposition serves all alphas where the columns have unit length. Columns of unlike
+    lengths would lose digits in it, and have a Cholesky factor for each alpha.
     """
     assert products.zz is not None
     if not unit_columns:

@@ -39,7 +39,9 @@ SOLVERS = {
 
 def asks_for_mini_batches(settings: Settings) -> bool:
     """Whether a parameter has been set that has no meaning without mini-batches, or epochs."""
-    is_set = any(getattr(settings, name) != UNSET[name] for name in ("batch_size", "lr", "preconditioner"))
+    is_set = any(
+        getattr(settings, name) != UNSET[name] for name in ("batch_size", "lr", "preconditioner")
+    )
     return is_set or settings.early_stopping
 
 
@@ -69,7 +71,11 @@ def stream_solver(settings: Settings, has_second_moments: bool) -> str:
 
 def unused_settings(settings: Settings, solver: str) -> str | None:
     """A sentence on the parameters that have been set and have no effect, if there are any."""
-    unused = [name for name in SOLVERS[solver].unused if getattr(settings, name) not in (UNSET[name], None)]
+    unused = [
+        name
+        for name in SOLVERS[solver].unused
+        if getattr(settings, name) not in (UNSET[name], None)
+    ]
     if unused:
         users = [repr(name) for name, each in SOLVERS.items() if not set(unused) & set(each.unused)]
         taken = " (which solver='auto' has taken)" if settings.solver == "auto" else ""

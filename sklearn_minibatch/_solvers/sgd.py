@@ -53,10 +53,14 @@ def split(theta):
     return theta[:d], theta[d]
 
 
-def solve(problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Any) -> Solution:
+def solve(
+    problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Any
+) -> Solution:
     """Minimise F from `start`, in mini-batches that come in random order if the settings say so."""
     rows = problem.rows
-    batch_size = min(BATCH_SIZE if settings.batch_size == "auto" else settings.batch_size, rows.n_rows)
+    batch_size = min(
+        BATCH_SIZE if settings.batch_size == "auto" else settings.batch_size, rows.n_rows
+    )
     settings = replace(settings, batch_size=batch_size)
     stable = stable_rate(rows, batch_size, settings.alpha, rng) if settings.lr == "auto" else np.inf
     lr = stable if settings.lr == "auto" else float(settings.lr)
@@ -91,7 +95,15 @@ class Descent(NamedTuple):
         batch_size = self.settings.batch_size
         assert not isinstance(batch_size, str)
         factor = lr / self.lr
-        return Solution(at.last, at.predicting, at.n_steps, self.lr, batch_size, lr_factor=factor, stable_lr=self.stable_lr)
+        return Solution(
+            at.last,
+            at.predicting,
+            at.n_steps,
+            self.lr,
+            batch_size,
+            lr_factor=factor,
+            stable_lr=self.stable_lr,
+        )
 
     def divergence(self, epoch: int, rng: Any) -> str:
         """What to warn of where it diverged."""
@@ -110,7 +122,9 @@ class Descent(NamedTuple):
         how_far = f"the loss fell by a fraction of {gain:.1e} in the last epoch"
         remedy = "Increase max_iter or tol."
         if reach < SHORT_REACH:
-            how_far += f", whose learning rates cannot go more than a fraction of {reach:.1e} of the way"
+            how_far += (
+                f", whose learning rates cannot go more than a fraction of {reach:.1e} of the way"
+            )
             remedy = "Increase lr, or decay it less."
         return f"Not converged after max_iter={settings.max_iter} epochs: {how_far}, tol={settings.tol}. {remedy}"
 
@@ -118,10 +132,12 @@ class Descent(NamedTuple):
 def descend(descent: Descent, at: Iterate, rng: Any, monitor: Any) -> Solution:
     """Minimise F from the iterate `at`.
 
-    It has converged when F has not fallen by more than a fraction `tol` for `n_iter_no_change` epochs, in none of which that
-    was for want of moving: where the learning rates of an epoch take the coefficients only a fraction of their `reach`, F
-    falls by so much less. When it diverges it stops and returns the iterate with the least F. `monitor` is told where an
-    epoch begins, and `monitor(found, beta, b, loss)` after it, with the `Solution` so far, stops the fit by returning True.
+    It has converged when F has not fallen by more than a fraction `tol` for `n_iter_no_change`
+    epochs, in none of which that was for want of moving: where the learning rates of an epoch take
+    the coefficients only a fraction of their `reach`, F falls by so much less. When it diverges it
+    stops and returns the iterate with the least F. `monitor` is told where an epoch begins, and
+    `monitor(found, beta, b, loss)` after it, with the `Solution` so far, stops the fit by returning
+    True.
     """
     rows, settings, lr = descent[:3]
     max_iter, tol, patience = settings.max_iter, settings.tol, settings.n_iter_no_change
@@ -181,7 +197,9 @@ def loss(rows, at, alpha):
         return rows.mean_square(at.mean) / 2 + alpha / 2 * dot(beta, beta)
 
 
-def learn(chunk: Chunk, before: ModelState, moments: SecondMoments, settings: Settings) -> ModelState:
+def learn(
+    chunk: Chunk, before: ModelState, moments: SecondMoments, settings: Settings
+) -> ModelState:
     """The state after one epoch over a chunk of a stream; `moments` are those of all rows so far, the chunk included."""
     scaling = textbook_scaling(moments.x, moments.y, settings.fit_intercept, settings.standardize)
     rng, order = before.order(len(chunk.y), settings.shuffle)
@@ -194,7 +212,8 @@ def learn(chunk: Chunk, before: ModelState, moments: SecondMoments, settings: Se
         stable = min(stable, stable_rate(rows, batch_size, settings.alpha, rng))
     lr = stable if settings.lr == "auto" else float(settings.lr)
     last, predicting = [
-        to_scaled(*without_intercept(each, settings.fit_intercept), scaling) for each in (before.last, before.predicting)
+        to_scaled(*without_intercept(each, settings.fit_intercept), scaling)
+        for each in (before.last, before.predicting)
     ]
     lrs, next_lr = rates(rows, lr * before.lr_factor, before.n_chunks + 1, settings)
     start = iterate(last, predicting, before.n_steps)

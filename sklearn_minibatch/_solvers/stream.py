@@ -1,12 +1,12 @@
 """One pass over a stream: preconditioned mini-batch steps of length about 3/t, averaged, the sketch growing with the rows.
 
-A stochastic Newton method. Coefficients are kept in original units, and the intercept follows from the running means,
-so a scaler that moves leaves the slopes where they are. Between two refreshes of the preconditioner all steps are
-taken in the units of the last one.
+A stochastic Newton method. Coefficients are kept in original units, and the intercept follows from
+the running means, so a scaler that moves leaves the slopes where they are. Between two refreshes of
+the preconditioner all steps are taken in the units of the last one.
 
-Where a column changes its scale or its offset, what was known of its coefficient is worth little in its new units.
-The rows that bring the change are learnt in one Newton step, and the average follows the iterates in the metric of
-the rows, so that it forgets as fast as they do.
+Where a column changes its scale or its offset, what was known of its coefficient is worth little in
+its new units. The rows that bring the change are learnt in one Newton step, and the average follows
+the iterates in the metric of the rows, so that it forgets as fast as they do.
 """
 
 from collections.abc import Callable
@@ -28,15 +28,18 @@ from .._statistics.sketch import DENSE_FEATURES, count_sketch, n_buckets
 from .preconditioner import Identity, Spectral, of_gram
 from .problem import ModelState, Settings
 
-# Steps of c/t forget the start like t^-c, and c up to 2.4 times too long or 0.5 too short (a sketched P) does no harm:
-# averaged with weights t, c = 3 costs 36 * integral of (x - x^2)^2 over [0, 1] = 1.2 times the least possible excess risk.
+# Steps of c/t forget the start like t^-c, and c up to 2.4 times too long or 0.5 too short (a
+# sketched P) does no harm: averaged with weights t, c = 3 costs 36 * integral of (x - x^2)^2 over
+# [0, 1] = 1.2 times the least possible excess risk.
 STEP = 3.0
-# Rows per step that "auto" stands for. Without a preconditioner it is the number of steps that counts.
+# Rows per step that "auto" stands for. Without a preconditioner it is the number of steps that
+# counts.
 BATCH_SIZE = 512
 BATCH_SIZE_WITHOUT_P = 32
 # Rows that wait before they are added to the sketch, all at once, into a new copy of it.
 WAITING_ROWS = 512
-# Once there have been so many rows per bucket, only a sample of the chunks enters the sketch, with larger weights.
+# Once there have been so many rows per bucket, only a sample of the chunks enters the sketch, with
+# larger weights.
 ROWS_PER_BUCKET = 8
 # With fewer rows per column than this, the small eigenvalues of P are noise.
 FEW_ROWS = 4
@@ -45,7 +48,8 @@ FEW_ROWS = 4
 class Curvature(NamedTuple):
     """What a stream knows of the Hessian: a CountSketch of its rows, and P as of the last refresh.
 
-    Rows are sketched as sqrt(w) [x - origin, 1]: they can be centred and scaled by moments that come later.
+    Rows are sketched as sqrt(w) [x - origin, 1]: they can be centred and scaled by moments that
+    come later.
     """
 
     origin: np.ndarray  # (d,)
@@ -82,7 +86,9 @@ class Plan(NamedTuple):
     seen: Callable[[Moments, Moments], Seen]  # with the units that these moments make
 
 
-def learn(chunk: Chunk, before: ModelState, moments: SecondMoments, settings: Settings) -> ModelState:
+def learn(
+    chunk: Chunk, before: ModelState, moments: SecondMoments, settings: Settings
+) -> ModelState:
     """The state after one pass of steps over a chunk; `moments` are those of all rows so far, the chunk included."""
 
     def seen(x: Moments, y: Moments) -> Seen:
@@ -118,7 +124,9 @@ def learn(chunk: Chunk, before: ModelState, moments: SecondMoments, settings: Se
     )
 
 
-def first_curvature(moments: SecondMoments, before: "Seen", now: "Seen", settings: Settings) -> "Curvature":
+def first_curvature(
+    moments: SecondMoments, before: "Seen", now: "Seen", settings: Settings
+) -> "Curvature":
     """What the second moments of the rows so far tell of the Hessian, if they were kept."""
     if moments.xx is None or moments.x.n_rows == 0:
         return initial_curvature(now.x, settings.preconditioner)
@@ -153,7 +161,9 @@ def learnt_in_parts(X, y, w, order, slopes, curvature, before, plan, rng):
         part = X[rows], y[rows], w[rows]
         x = merge_columns(before.x, column_moments(part[0], part[2]))
         now = plan.seen(x, merge_columns(before.y, column_moments(part[1], part[2])))
-        slopes, curvature = learnt(*part, np.arange(len(rows)), slopes, curvature, before, now, plan, rng)
+        slopes, curvature = learnt(
+            *part, np.arange(len(rows)), slopes, curvature, before, now, plan, rng
+        )
         before = now
     return slopes, curvature
 
@@ -189,9 +199,9 @@ def share_of_new_rows(before, now):
 def add_rows(curvature, X, w, before, now, rng):
     """The curvature with the rows X (c, d) of weights w (c,) in it, or waiting, or passed over.
 
-    `before` and `now` are the moments without and with them. In a steady stream a chunk is drawn with the probability of
-    the rows that the sketch may have to the rows before; more often if it changes a column, so that none is passed over
-    that P must know.
+    `before` and `now` are the moments without and with them. In a steady stream a chunk is drawn
+    with the probability of the rows that the sketch may have to the rows before; more often if it
+    changes a column, so that none is passed over that P must know.
     """
     if curvature.sketch is None:
         return curvature
@@ -204,7 +214,9 @@ def add_rows(curvature, X, w, before, now, rng):
     waiting = (*curvature.waiting, (X.copy(), w.copy()))
     n_waiting = curvature.n_waiting + len(w)
     sketched_weight = curvature.sketched_weight + w.sum()
-    curvature = curvature._replace(waiting=waiting, n_waiting=n_waiting, sketched_weight=sketched_weight)
+    curvature = curvature._replace(
+        waiting=waiting, n_waiting=n_waiting, sketched_weight=sketched_weight
+    )
     return flush_pending(curvature, rng) if n_waiting >= WAITING_ROWS else curvature
 
 
@@ -213,7 +225,9 @@ def flush_pending(curvature, rng):
     if not curvature.waiting:
         return curvature
     chunks, weights = zip(*curvature.waiting, strict=True)
-    S = count_sketch(curvature.n_waiting, max(len(curvature.sketch), n_buckets(len(curvature.origin))), rng)
+    S = count_sketch(
+        curvature.n_waiting, max(len(curvature.sketch), n_buckets(len(curvature.origin))), rng
+    )
     S.data *= np.sqrt(np.concatenate(weights))
     if any(sparse.issparse(X) for X in chunks):
         count = S.sum(axis=1)
@@ -244,7 +258,10 @@ def is_stale(curvature, before, now):
 
 
 def own_scale(curvature, seen):
-    """The units (d,) that P is made in. One that knows no rows has no scales but those of the penalty."""
+    """The units (d,) that P is made in.
+
+    One that knows no rows has no scales but those of the penalty.
+    """
     return seen.scaling.x_scale if curvature.sketch is None else seen.x.scale
 
 
@@ -254,7 +271,9 @@ def refreshed(curvature, now, alpha, rng):
     if curvature.sketch is not None:
         curvature = flush_pending(curvature, rng)
         rows = scaled_sketch(curvature, now.scaling.x_mean, scale)
-        curvature = curvature._replace(P=factored(rows.T @ rows, alpha * (now.scaling.x_scale / scale) ** 2))
+        curvature = curvature._replace(
+            P=factored(rows.T @ rows, alpha * (now.scaling.x_scale / scale) ** 2)
+        )
     return curvature._replace(scale=scale, weight=now.x.weight)
 
 
@@ -268,10 +287,11 @@ def scaled_sketch(curvature, mean, scale):
 def newton_step(X, y, w, slopes, curvature, before, now, plan, rng):
     """Slopes after one step for rows that change the scale of a column, and the curvature with P of all rows so far.
 
-    In its new units the coefficient of such a column may be off by many standard deviations of y, and a P that knows
-    the rows from a sketch would spread so large an error over all columns: here P holds them as they are. The
-    gradient is that of F over all rows, as if the coefficients were the best for those before. Of these it has
-    their mean only, as one more row, because the intercept follows the means.
+    In its new units the coefficient of such a column may be off by many standard deviations of y,
+    and a P that knows the rows from a sketch would spread so large an error over all columns: here
+    P holds them as they are. The gradient is that of F over all rows, as if the coefficients were
+    the best for those before. Of these it has their mean only, as one more row, because the
+    intercept follows the means.
 
     Without a sketch only the coefficients of columns that have changed are moved.
     """
@@ -288,7 +308,9 @@ def newton_step(X, y, w, slopes, curvature, before, now, plan, rng):
         for rows in row_blocks(*X.shape):
             Z = np.asarray(T[rows]) / scale
             gram += Z.T @ (s[rows] * Z)
-        curvature = curvature._replace(P=factored(gram, plan.alpha * (now.scaling.x_scale / scale) ** 2))
+        curvature = curvature._replace(
+            P=factored(gram, plan.alpha * (now.scaling.x_scale / scale) ** 2)
+        )
     penalty = plan.alpha * (1 - old_weight) * now.scaling.x_scale[:, None] ** 2
     coef = np.hstack(slopes)
     residual = T @ coef - np.tile(y - now.scaling.y_mean, 2)
@@ -308,15 +330,20 @@ def stream_chunk(X, y, w, order, slopes, curvature, before, now, plan):
     mean <- mean + share_B (coef - mean),                     share_B = w(B) / (w(all rows so far) + w(B))
     mean <- mean + min(share_B, exact_B) P^-1 H_B (coef - mean)
 
-    `exact_B` is the length that minimises the loss of B along the step: it holds back a batch that P does not know yet.
-    P^-1 H_B is about I in a steady stream, so that the average weights an iterate by the rows before it. It is more in
-    what late rows alone tell, where the average then forgets the iterates that came before these. Without a sketch the
-    share of late rows in the variance of each column stands for it, and where rows are few, 1.
+    `exact_B` is the length that minimises the loss of B along the step: it holds back a batch that
+    P does not know yet. P^-1 H_B is about I in a steady stream, so that the average weights an
+    iterate by the rows before it. It is more in what late rows alone tell, where the average then
+    forgets the iterates that came before these. Without a sketch the share of late rows in the
+    variance of each column stands for it, and where rows are few, 1.
     """
     scaling, seen = now.scaling, before.x.weight
     scale, penalty = curvature.scale[:, None], plan.alpha * scaling.x_scale[:, None] ** 2
     few = now.x.n_rows < FEW_ROWS * len(scale)
-    late = np.ones_like(scale) if few else share_of_new_rows(before.x, now.x)[:, None] * now.x.weight / w.sum()
+    late = (
+        np.ones_like(scale)
+        if few
+        else share_of_new_rows(before.x, now.x)[:, None] * now.x.weight / w.sum()
+    )
     coef, mean = slopes
     for start in range(0, len(order), plan.batch_size):
         rows = order[start : start + plan.batch_size]

@@ -1,8 +1,8 @@
 """Variance-reduced mini-batch SGD that lands on the closed form.
 
-Each epoch of mini-batch steps gives a direction; flexible conjugate gradients with an exact line search take it from
-there. So the objective falls at every epoch, whatever the learning rate and the batch size, and the fixed point is the
-minimiser.
+Each epoch of mini-batch steps gives a direction; flexible conjugate gradients with an exact line
+search take it from there. So the objective falls at every epoch, whatever the learning rate and the
+batch size, and the fixed point is the minimiser.
 """
 
 from dataclasses import replace
@@ -18,10 +18,11 @@ from .problem import Parameters, Problem, Settings, Solution
 
 # The batch size that "auto" stands for: large enough for NumPy, small enough for many steps.
 BATCH_SIZE = 2048
-# Fewer mini-batches than this make a direction no better than that of one full-batch step, which needs no pass.
+# Fewer mini-batches than this make a direction no better than that of one full-batch step, which
+# needs no pass.
 FEW_BATCHES = 8
-# Past directions that a new one is made conjugate to: of epochs of mini-batches, and of full-batch steps, which are linear
-# in g, so that the last direction alone would do but for rounding.
+# Past directions that a new one is made conjugate to: of epochs of mini-batches, and of full-batch
+# steps, which are linear in g, so that the last direction alone would do but for rounding.
 MEMORY, LINEAR_MEMORY = 10, 2
 # Squares of such numbers do not overflow.
 HUGE = 1e100
@@ -30,13 +31,17 @@ MOST_NOISE = 1e-6
 EPS = np.finfo(float).eps
 
 
-def solve(problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Any) -> Solution:
+def solve(
+    problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Any
+) -> Solution:
     """Minimise F from `start`, in mini-batches that come in random order if the settings say so."""
     rows = problem.rows
     P = preconditioner(rows, settings.alpha, settings.preconditioner, rng)
     batch_size = resolved_batch_size(settings.batch_size, rows, P)
     lr = resolved_lr(settings, rows, batch_size, P, rng)
-    return minimise(rows, start[0], P, batch_size, lr, settings, rng if settings.shuffle else None, monitor)
+    return minimise(
+        rows, start[0], P, batch_size, lr, settings, rng if settings.shuffle else None, monitor
+    )
 
 
 def refined(rows: Rows, beta: np.ndarray, P: Any, settings: Settings, monitor: Any) -> Solution:
@@ -53,7 +58,9 @@ def resolved_batch_size(batch_size: int | str, rows: Rows, P: Any) -> int:
     if not isinstance(batch_size, str):
         return min(batch_size, rows.n_rows)
     chosen = max(BATCH_SIZE, 2 * rows.n_features)
-    full = isinstance(P, Diagonal) or rows.passes_are_expensive or rows.n_rows < FEW_BATCHES * chosen
+    full = (
+        isinstance(P, Diagonal) or rows.passes_are_expensive or rows.n_rows < FEW_BATCHES * chosen
+    )
     return rows.n_rows if full else chosen
 
 
@@ -81,10 +88,11 @@ def minimise(
 ) -> Solution:
     """Minimise F over beta, (d, t), from `beta`.
 
-    It has converged when the distance is at most `tol`: the RMS distance between its predictions and those of the
-    minimiser; or when rounding errors hide what is left of that distance. `monitor` is told where an epoch begins, and
-    `monitor(found, beta, b, loss, distance)` after it, with the `Solution` so far, stops the fit by returning True. The
-    mini-batches come in random order if `rng` is given.
+    It has converged when the distance is at most `tol`: the RMS distance between its predictions
+    and those of the minimiser; or when rounding errors hide what is left of that distance.
+    `monitor` is told where an epoch begins, and `monitor(found, beta, b, loss, distance)` after it,
+    with the `Solution` so far, stops the fit by returning True. The mini-batches come in random
+    order if `rng` is given.
     """
     alpha, tol = settings.alpha, settings.tol
     g, loss = gradient_and_loss(rows, beta, alpha)
@@ -106,16 +114,22 @@ def minimise(
         step_length = -divide(dot(g, p), pHp)
         if size < rows.n_rows and np.all(step_length < 0.1):
             lr = cut_rate(lr)
-        beta, g, loss = beta + step_length * p, g + step_length * Hp, loss - step_length**2 * pHp / 2
+        beta, g, loss = (
+            beta + step_length * p,
+            g + step_length * Hp,
+            loss - step_length**2 * pHp / 2,
+        )
         directions = [*directions[1 - memory :], (p, Hp, pHp)]
         decreases = [*decreases[1 - MEMORY :], step_length**2 * pHp / 2]
         distance, Pg = distance_to_minimiser(g, P, decreases)
         if not final_step and within_tol(distance, recheck_threshold(tol, checked, rounding)):
-            # Rounding errors accumulate in the updated gradient: it is computed anew before the test of convergence.
+            # Rounding errors accumulate in the updated gradient: it is computed anew before the
+            # test of convergence.
             before, (g, loss) = g, gradient_and_loss(rows, beta, alpha)
             rounding, _ = distance_to_minimiser(g - before, P, [])
             last, (distance, Pg) = checked, distance_to_minimiser(g, P, decreases)
-            # A distance that no longer shrinks, and is no more than the errors that g had gathered, is noise.
+            # A distance that no longer shrinks, and is no more than the errors that g had gathered,
+            # is noise.
             noise = (distance > last / 2) & (distance < np.minimum(2 * rounding, MOST_NOISE))
             exhausted = bool(noise.any()) and within_tol(np.where(noise, 0.0, distance), tol)
             checked = distance
@@ -149,9 +163,13 @@ def within_tol(distance, tol):
 def recheck_threshold(tol, checked, rounding):
     """The distance (t,) at which to compute g anew: `tol`, or where it may consist of rounding errors.
 
-    `checked` and `rounding` are the distance, and what of it was rounding errors, when g last came from the data.
+    `checked` and `rounding` are the distance, and what of it was rounding errors, when g last came
+    from the data.
     """
-    return np.maximum(np.maximum(EPS, tol or 0), np.maximum(np.sqrt(EPS) * checked, np.minimum(checked, rounding) / 10))
+    return np.maximum(
+        np.maximum(EPS, tol or 0),
+        np.maximum(np.sqrt(EPS) * checked, np.minimum(checked, rounding) / 10),
+    )
 
 
 def gradient_and_loss(rows, beta, alpha):
@@ -187,8 +205,9 @@ def conjugate(v, directions, rows, alpha):
 def distance_to_minimiser(g, P, decreases):
     """RMS distance (t,) of the predictions to the minimiser's: sqrt(2 (F - F*)), estimated; and P^-1 g.
 
-    With e the error of beta, 2 (F - F*) = e'He = g'H^-1 g. It is taken as g'P^-1 g, or, where P is a poor likeness of
-    H, as what the last decreases of F leave to come if they go on shrinking at their rate.
+    With e the error of beta, 2 (F - F*) = e'He = g'H^-1 g. It is taken as g'P^-1 g, or, where P is
+    a poor likeness of H, as what the last decreases of F leave to come if they go on shrinking at
+    their rate.
     """
     Pg = P.solve(g)
     square = np.maximum(dot(g, Pg), 0)

@@ -9,7 +9,8 @@ import numpy as np
 
 # Numbers that fit a core's own cache with room to spare: half of a megabyte in float64.
 CACHE_ELEMENTS = 2**16
-# Numbers in a block of a pass: few enough for the cache that cores share, so many that threads rarely wait for one another.
+# Numbers in a block of a pass: few enough for the cache that cores share, so many that threads
+# rarely wait for one another.
 PASS_ELEMENTS = 2**18
 # Large blocks: at most so many, of at least so many numbers.
 MOST_BLOCKS = 8
@@ -22,7 +23,10 @@ def row_blocks(n_rows: int, n_columns: int, first: int = 0, least: int = 1) -> l
     They have `least` rows or more, if there are as many.
     """
     step = max(least, PASS_ELEMENTS // max(1, n_columns))
-    return [slice(start, min(start + step, first + n_rows)) for start in range(first, first + n_rows, step)]
+    return [
+        slice(start, min(start + step, first + n_rows))
+        for start in range(first, first + n_rows, step)
+    ]
 
 
 def large_blocks(n_rows: int, n_columns: int, least: int = 1) -> list[tuple[int, int]]:

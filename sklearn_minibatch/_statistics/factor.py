@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import lapack
 
-# A column of which others leave so little, as a fraction of its variance, is lost in the rounding errors of a Gram matrix.
+# A column of which others leave so little, as a fraction of its variance, is lost in the rounding
+# errors of a Gram matrix.
 NEARLY_SINGULAR = 1e-8
 
 
@@ -40,7 +41,9 @@ class Factored(NamedTuple):
 def check_finite(products: np.ndarray) -> None:
     """Raise ValueError where sums of products of rows have overflowed."""
     if not np.isfinite(products).all():
-        raise ValueError("X is too large: sums of products of its columns overflow. Divide the columns by constants.")
+        raise ValueError(
+            "X is too large: sums of products of its columns overflow. Divide the columns by constants."
+        )
 
 
 def factored(gram: np.ndarray, penalty: np.ndarray | float) -> Factored:

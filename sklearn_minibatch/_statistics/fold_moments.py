@@ -16,8 +16,9 @@ class FoldMoments(NamedTuple):
 def dealt(first: int, n_rows: int, n_folds: int, seed: int, deck: int = 0) -> np.ndarray:
     """The folds (n_rows,) of rows number `first` and on, the same however the rows are cut into chunks.
 
-    Each `n_folds` rows in turn are dealt one to a fold, in an order drawn by a generator that counts (Philox; Salmon et
-    al., 2011), so that a row's fold depends on its number only. Rows that are counted apart have decks of their own.
+    Each `n_folds` rows in turn are dealt one to a fold, in an order drawn by a generator that
+    counts (Philox; Salmon et al., 2011), so that a row's fold depends on its number only. Rows that
+    are counted apart have decks of their own.
     """
     blocks = range(first // n_folds, -(-(first + n_rows) // n_folds))
     start = blocks.start * n_folds
@@ -29,7 +30,9 @@ def dealt(first: int, n_rows: int, n_folds: int, seed: int, deck: int = 0) -> np
     return folds[first - start : first - start + n_rows]
 
 
-def fold_moments(X: Any, y: np.ndarray, w: np.ndarray | None, folds: np.ndarray, n_folds: int) -> FoldMoments:
+def fold_moments(
+    X: Any, y: np.ndarray, w: np.ndarray | None, folds: np.ndarray, n_folds: int
+) -> FoldMoments:
     """The moments of rows X (n, d), dense or CSR, with targets y (n, t), weights (n,) or None and folds (n,)."""
     parts = []
     for k in range(n_folds):

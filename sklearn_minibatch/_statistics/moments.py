@@ -9,12 +9,14 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from .blocks import in_threads, large_blocks, row_blocks
 
-# The least variance that keeps its digits. A column that varies by less has the variance LOST, never that of a constant.
+# The least variance that keeps its digits. A column that varies by less has the variance LOST,
+# never that of a constant.
 LEAST_VAR = np.finfo(float).tiny
 UNDERFLOWED = 2.0**-1064
 # Smaller sums of weights may have lost digits.
 TINY_WEIGHT = LEAST_VAR / np.finfo(float).eps
-# Rounding errors are bounded as if so many rows were summed one by one. Moments of blocks are merged, so it is rarely more.
+# Rounding errors are bounded as if so many rows were summed one by one. Moments of blocks are
+# merged, so it is rarely more.
 SUMMED_ROWS = 2**20
 # Squares of such numbers can be added up over many rows.
 LARGEST = 1e151
@@ -28,7 +30,8 @@ class Moments:
     weight: float
     mean: np.ndarray
     var: np.ndarray
-    # What rounding took from the mean: where columns lie far from 0, differences of means keep their digits by it.
+    # What rounding took from the mean: where columns lie far from 0, differences of means keep
+    # their digits by it.
     rest: np.ndarray | float = 0.0
 
     @property
@@ -45,7 +48,8 @@ class Moments:
     def is_constant(self):
         """Mask (d,) of the columns that rounding cannot tell from a constant.
 
-        The bound is that of Chan, Golub and LeVeque (1983), in the form of scikit-learn's StandardScaler.
+        The bound is that of Chan, Golub and LeVeque (1983), in the form of scikit-learn's
+        StandardScaler.
         """
         error = min(self.n_rows, SUMMED_ROWS) * np.finfo(float).eps
         return (self.var <= error * self.var + (error * self.mean) ** 2) | self.is_underflowed
@@ -63,7 +67,10 @@ def no_moments(n_columns):
 def merge_columns(a, b):
     """Moments of the rows of `a` and `b` together (Chan, Golub and LeVeque, 1983)."""
     if b.weight > a.weight:
-        a, b = b, a  # The smaller part is merged into the larger one, so that the larger one keeps its digits.
+        a, b = (
+            b,
+            a,
+        )  # The smaller part is merged into the larger one, so that the larger one keeps its digits.
     if b.weight == 0:
         return a
     n_rows = a.n_rows + b.n_rows
@@ -75,7 +82,9 @@ def merge_columns(a, b):
         mean, rest = rounded_sum(a.mean, a.rest + share * delta)
         var = a.var + share * (b.var - a.var + (1 - share) * delta**2)
     varies = (a.var > 0) | (b.var > 0) | (delta != 0)
-    return Moments(n_rows, weight, mean, np.where(varies & (var < LEAST_VAR), UNDERFLOWED, var), rest)
+    return Moments(
+        n_rows, weight, mean, np.where(varies & (var < LEAST_VAR), UNDERFLOWED, var), rest
+    )
 
 
 def difference_of_means(a: Moments, b: Moments) -> np.ndarray:
@@ -94,19 +103,26 @@ def column_moments(X, weight=None, n_jobs=1):
     n_rows = X.shape[0]
     if sparse.issparse(X):
         total = total_weight(X, weight)
-        # Distances to the first row, as for dense rows: the mean of a constant column is then exact.
+        # Distances to the first row, as for dense rows: the mean of a constant column is then
+        # exact.
         origin = np.where(is_full(X), X[[0]].toarray()[0], 0.0)
         shifted, _ = centred_where_full(X, origin)
-        mean, var = mean_variance_axis(shifted, axis=0, weights=None if weight is None else rescaled_weights(weight))
+        mean, var = mean_variance_axis(
+            shifted, axis=0, weights=None if weight is None else rescaled_weights(weight)
+        )
         mean = origin + mean.astype(float)
-        # Rounding can take the variance of a constant column below 0. One of zeros only is constant.
+        # Rounding can take the variance of a constant column below 0. One of zeros only is
+        # constant.
         var = flag_underflow(np.maximum(var.astype(float), 0.0), X, among=mean != 0)
         return Moments(n_rows, total, mean, var)
 
     def of_block(block):
         first, n = block
         parts = row_blocks(n, X.shape[1], first)
-        return reduce(merge_columns, [_dense_moments(X[rows], None if weight is None else weight[rows]) for rows in parts])
+        return reduce(
+            merge_columns,
+            [_dense_moments(X[rows], None if weight is None else weight[rows]) for rows in parts],
+        )
 
     return reduce(merge_columns, in_threads(of_block, large_blocks(*X.shape), n_jobs))
 
@@ -118,8 +134,8 @@ def _dense_moments(X, weight):
     w = np.ones(len(X)) if weight is None else rescaled_weights(weight)
     # Who uses what overflowed has to look. Threads do not inherit this setting.
     with np.errstate(over="ignore", invalid="ignore"):
-        # Distances to a row: the mean of a constant column is then exact and its variance exactly 0. One of great weight is
-        # not far from the mean.
+        # Distances to a row: the mean of a constant column is then exact and its variance exactly
+        # 0. One of great weight is not far from the mean.
         origin = X[w.argmax()]
         shifted = np.subtract(X, origin, dtype=float)
         offset = w @ shifted / w.sum()
@@ -139,7 +155,8 @@ def is_full(X):
 def centred_where_full(X, mean):
     """CSR rows less the mean in those columns that have an entry in every row, and the mean that is still to subtract.
 
-    There it fills nothing in, and a column far from 0, or constant, loses no digits in a difference of products.
+    There it fills nothing in, and a column far from 0, or constant, loses no digits in a difference
+    of products.
     """
     full = is_full(X)
     if not mean[full].any():

@@ -40,8 +40,8 @@ def scaling_of(x: Moments, y: Moments, fit_intercept: bool, standardize: bool) -
 def textbook_scaling(x: Moments, y: Moments, fit_intercept: bool, standardize: bool) -> Scaling:
     """The same for the textbook solver, which leaves y, and columns that it is not told to scale, as they are.
 
-    It divides all targets by one power of 2, which changes no digit of what the solver does, and keeps the squares of its
-    residuals within the range of numbers.
+    It divides all targets by one power of 2, which changes no digit of what the solver does, and
+    keeps the squares of its residuals within the range of numbers.
     """
     d, t = len(x.mean), len(y.mean)
     return Scaling(
@@ -52,7 +52,9 @@ def textbook_scaling(x: Moments, y: Moments, fit_intercept: bool, standardize: b
     )
 
 
-def to_scaled(coef: np.ndarray, intercept: np.ndarray, scaling: Scaling) -> tuple[np.ndarray, np.ndarray]:
+def to_scaled(
+    coef: np.ndarray, intercept: np.ndarray, scaling: Scaling
+) -> tuple[np.ndarray, np.ndarray]:
     """Parameters for z, v that predict what `coef` (d, t), `intercept` (t,) predict for x, y."""
     beta = coef * scaling.x_scale[:, None] / scaling.y_scale
     return beta, (intercept + scaling.x_mean @ coef - scaling.y_mean) / scaling.y_scale

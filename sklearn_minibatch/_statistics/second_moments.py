@@ -1,7 +1,7 @@
 """Second moments of rows [x, y]: gathered in one read, merged in any order, enough for the closed form.
 
-Means and centred products, never sums of raw squares: they lose no digits where columns lie far from 0 or where chunks
-drift (Chan, Golub and LeVeque, 1983; in matrix form Pebay, 2008).
+Means and centred products, never sums of raw squares: they lose no digits where columns lie far
+from 0 or where chunks drift (Chan, Golub and LeVeque, 1983; in matrix form Pebay, 2008).
 """
 
 from dataclasses import replace
@@ -28,21 +28,24 @@ from .moments import (
 from .scaling import Scaling
 from .sketch import Sketch
 
-# Where rows come in chunks their number is not known beforehand; up to so many columns, d^2 numbers are worth it.
+# Where rows come in chunks their number is not known beforehand; up to so many columns, d^2 numbers
+# are worth it.
 FEW_FEATURES = 1000
-# A squared distance of this many variances, between mean and origin, costs the variance about one digit.
+# A squared distance of this many variances, between mean and origin, costs the variance about one
+# digit.
 FAR = 10.0
 # A product of fewer rows than these would take longer to add to the others than to form.
 PRODUCT_ROWS = 2048
-# One product of dense matrices costs about as much as this fraction of one of the entries of sparse matrices.
+# One product of dense matrices costs about as much as this fraction of one of the entries of sparse
+# matrices.
 DENSE_COST = 0.02
 
 
 class SecondMoments(NamedTuple):
     """What one read of the rows leaves: moments of x and y, and their centred products divided by the weight.
 
-    The products of x with itself are either exact, or stand in the Gram matrix of a sketch where the columns are many,
-    or were not asked for; `xy` is None only if there are neither.
+    The products of x with itself are either exact, or stand in the Gram matrix of a sketch where
+    the columns are many, or were not asked for; `xy` is None only if there are neither.
     """
 
     x: Moments
@@ -63,7 +66,9 @@ class Standardized(NamedTuple):
 def no_second_moments(n_features: int, n_targets: int) -> SecondMoments:
     """Those of no rows."""
     xy = np.zeros((n_features, n_targets))
-    return SecondMoments(no_moments(n_features), no_moments(n_targets), xy, np.zeros((n_features, n_features)))
+    return SecondMoments(
+        no_moments(n_features), no_moments(n_targets), xy, np.zeros((n_features, n_features))
+    )
 
 
 def is_finite(moments: SecondMoments) -> bool:
@@ -75,7 +80,10 @@ def is_finite(moments: SecondMoments) -> bool:
 def merge(a: SecondMoments, b: SecondMoments) -> SecondMoments:
     """Second moments of the rows of `a` and `b` together."""
     if b.x.weight > a.x.weight:
-        a, b = b, a  # The smaller part is merged into the larger one, so that the larger one keeps its digits.
+        a, b = (
+            b,
+            a,
+        )  # The smaller part is merged into the larger one, so that the larger one keeps its digits.
     x = merge_columns(a.x, b.x)
     y = merge_columns(a.y, b.y)
     if b.x.weight == 0:
@@ -89,7 +97,9 @@ def merge(a: SecondMoments, b: SecondMoments) -> SecondMoments:
     return SecondMoments(x, y, xy, xx, sketch)
 
 
-def merged_products(a: np.ndarray, b: np.ndarray, dx: np.ndarray, dy: np.ndarray, share: float) -> np.ndarray:
+def merged_products(
+    a: np.ndarray, b: np.ndarray, dx: np.ndarray, dy: np.ndarray, share: float
+) -> np.ndarray:
     """Centred products of both parts, `share` being that of b in the weight: a + s (b - a) + s (1 - s) dx dy'."""
     merged = b - a
     merged += np.multiply.outer((1 - share) * dx, dy)
@@ -98,7 +108,9 @@ def merged_products(a: np.ndarray, b: np.ndarray, dx: np.ndarray, dy: np.ndarray
     return merged
 
 
-def second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None, n_jobs: int = 1) -> SecondMoments:
+def second_moments(
+    X: Any, y: np.ndarray, weight: np.ndarray | None, n_jobs: int = 1
+) -> SecondMoments:
     """Those of rows X (n, d), dense or CSR, with targets y (n, t) and weights (n,) or None; in one read, without a copy."""
     if sparse.issparse(X) and products_are_sparse(X):
         return sparse_second_moments(X, y, weight)
@@ -108,13 +120,16 @@ def second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None, n_jobs: int
         w = None if weight is None else weight[rows]
         return dense_second_moments(X[rows], y[rows], w)
 
-    # A block has so many rows for each column that its products take no time to merge, and little memory.
+    # A block has so many rows for each column that its products take no time to merge, and little
+    # memory.
     n, d = X.shape
     blocks = large_blocks(n, d, least=8 * (d + y.shape[1]))
     return reduce(merge, in_threads(of_block, blocks, n_jobs))
 
 
-def without_products(X: Any, y: np.ndarray, weight: np.ndarray | None, n_jobs: int = 1) -> SecondMoments:
+def without_products(
+    X: Any, y: np.ndarray, weight: np.ndarray | None, n_jobs: int = 1
+) -> SecondMoments:
     """The moments of the columns alone."""
     return SecondMoments(column_moments(X, weight, n_jobs), column_moments(y, weight))
 
@@ -153,15 +168,22 @@ def as_array(X: Any) -> np.ndarray:
 def origin_near(X: Any, y: np.ndarray, w: np.ndarray | None) -> np.ndarray:
     """A point (d + t,) among the rows: the distances of a constant column to it are exactly 0.
 
-    A row of the largest weight is not far from the mean; where all weigh the same, the medians of a few rows are not.
+    A row of the largest weight is not far from the mean; where all weigh the same, the medians of a
+    few rows are not.
     """
-    rows = slice(15) if w is None or w.min() == w.max() else slice(int(w.argmax()), int(w.argmax()) + 1)
+    rows = (
+        slice(15)
+        if w is None or w.min() == w.max()
+        else slice(int(w.argmax()), int(w.argmax()) + 1)
+    )
     few = np.hstack([as_array(X[rows]), y[rows]]).astype(float, copy=False)
     few = few[: len(few) - 1 + len(few) % 2]
     return few[0] if len(few) == 1 else np.sort(few, axis=0)[len(few) // 2]
 
 
-def centred_products(X: Any, y: np.ndarray, w: np.ndarray | None, origin: np.ndarray) -> SecondMoments:
+def centred_products(
+    X: Any, y: np.ndarray, w: np.ndarray | None, origin: np.ndarray
+) -> SecondMoments:
     """Means, variances and centred products, from blocks of rows sqrt(w) [x - origin, 1, y - origin]."""
     (n, d), t = X.shape, y.shape[1]
     root = None if w is None else np.sqrt(w)[:, None]
@@ -197,7 +219,9 @@ def is_narrow(d: int, t: int) -> bool:
     return t <= max(4, d // 4)
 
 
-def about_means(products: np.ndarray, squares: np.ndarray, n_rows: int, origin: np.ndarray) -> SecondMoments:
+def about_means(
+    products: np.ndarray, squares: np.ndarray, n_rows: int, origin: np.ndarray
+) -> SecondMoments:
     """The sums of products about an origin, (d + 1, d + 1 + t), in place as means of products about the mean."""
     t = len(squares)
     d = products.shape[1] - 1 - t
@@ -233,7 +257,11 @@ def sparse_second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> S
     offset = np.where(full, 0.0, x.mean)
     if np.any((offset**2 > FAR * x.var) & ~x.is_constant):
         return dense_second_moments(X, y, weight)
-    share = np.full(n, 1 / n) if weight is None else rescaled_weights(weight) / rescaled_weights(weight).sum()
+    share = (
+        np.full(n, 1 / n)
+        if weight is None
+        else rescaled_weights(weight) / rescaled_weights(weight).sum()
+    )
     weighted = T.copy()
     weighted.data *= np.repeat(share, np.diff(T.indptr))
     v = y - y_moments.mean

@@ -35,13 +35,19 @@ class Sketch(NamedTuple):
 
     def times(self, share):
         """The same where all weights have become so much smaller."""
-        return Sketch(self.origin, None if self.gram is None else share * self.gram, np.sqrt(share) * self.sums)
+        return Sketch(
+            self.origin,
+            None if self.gram is None else share * self.gram,
+            np.sqrt(share) * self.sums,
+        )
 
     def merged(self, other, share):
         """The sketch of the rows of both, `share` being that of `other` in the weight."""
         self, other = self.times(1 - share), other.times(share).moved(self.origin)
         grams = [one.gram for one in (self, other) if one.gram is not None]
-        return Sketch(self.origin, sum(grams) if grams else None, np.vstack([self.sums, other.sums])).folded()
+        return Sketch(
+            self.origin, sum(grams) if grams else None, np.vstack([self.sums, other.sums])
+        ).folded()
 
     def folded(self):
         """The same in no more than 3 (d + 1)^2 numbers."""
@@ -64,7 +70,8 @@ def moved(gram, shift):
 def n_buckets(n_features):
     """Rows of the sketch: eight a column keep the eigenvalues of P^-1 H within about [0.5, 2.4].
 
-    Four a column keep them within [0.4, 4] at half the price, which is that of a (4 d, d) Gram matrix.
+    Four a column keep them within [0.4, 4] at half the price, which is that of a (4 d, d) Gram
+    matrix.
     """
     return max(1000, (8 if n_features <= 1000 else 4) * n_features)
 

@@ -14,14 +14,16 @@ from .sketch import DENSE_FEATURES, Sketch, count_sketch, n_buckets
 def rows_per_sum(n_features: int, n_before: int) -> int:
     """How many rows the sketch adds up, after so many.
 
-    The first stay as they are, so that short data make enough sums; then ever more are added up, until the Gram matrix
-    of the sums takes no longer than reading the rows.
+    The first stay as they are, so that short data make enough sums; then ever more are added up,
+    until the Gram matrix of the sums takes no longer than reading the rows.
     """
     most = max(8, n_features // 32)
     return min(most, max(1, n_before // (2 * n_buckets(n_features))))
 
 
-def sketched_moments(X: Any, y: np.ndarray, weight: np.ndarray | None, n_before: int, rng: Any) -> SecondMoments:
+def sketched_moments(
+    X: Any, y: np.ndarray, weight: np.ndarray | None, n_before: int, rng: Any
+) -> SecondMoments:
     """Moments of rows X (n, d), dense or CSR, and a sketch in place of the products of x with itself, in one read."""
     y_moments = column_moments(y, weight)
     w = np.ones(len(y)) if weight is None else weight
@@ -29,7 +31,9 @@ def sketched_moments(X: Any, y: np.ndarray, weight: np.ndarray | None, n_before:
     return gather(X, w, y_moments, y - y_moments.mean, n_before, rng)
 
 
-def sparse_sketch(X: Any, w: np.ndarray, y: Moments, r: np.ndarray, n_before: int, rng: Any) -> SecondMoments:
+def sparse_sketch(
+    X: Any, w: np.ndarray, y: Moments, r: np.ndarray, n_before: int, rng: Any
+) -> SecondMoments:
     """The same of CSR rows, with the residuals r of y from its mean; about 0 in columns with zeros."""
     x = column_moments(X, w)
     n_rows, d = X.shape
@@ -45,7 +49,9 @@ def sparse_sketch(X: Any, w: np.ndarray, y: Moments, r: np.ndarray, n_before: in
     return SecondMoments(x, y, covariance, None, Sketch(x.mean - mean, None, sums).folded())
 
 
-def dense_sketch(X: np.ndarray, w: np.ndarray, y: Moments, r: np.ndarray, n_before: int, rng: Any) -> SecondMoments:
+def dense_sketch(
+    X: np.ndarray, w: np.ndarray, y: Moments, r: np.ndarray, n_before: int, rng: Any
+) -> SecondMoments:
     """The same of dense rows, about an origin near them, block by block while they are in cache."""
     n_rows, d = X.shape
     # Sums of squares about it lose no digits, and those of a constant column are exactly 0.
