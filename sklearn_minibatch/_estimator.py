@@ -519,7 +519,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             moments = merge(before.moments, moments)
             check_moments(moments)
             learnt = SOLVERS[name].learn(chunk, before, moments, settings)
-            self._publish(replace(learnt, n_chunks=chunk.number), name)
+            self._publish(learnt, name)
             if first:
                 self.loss_history_ = self.distance_history_ = np.empty(0)
             if are_new and (warning := unused_settings(settings, name)):

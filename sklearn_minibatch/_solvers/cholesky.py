@@ -72,6 +72,7 @@ def state_of(moments: SecondMoments, before: ModelState, settings: Settings) -> 
     last = to_original(*solution.last, scaling)
     return replace(
         before,
+        n_chunks=before.n_chunks + 1,
         last=last,
         predicting=last,
         moments=moments,
@@ -112,20 +113,23 @@ def closed_form(products: Standardized, alpha: float) -> ClosedForm:
     residual = remainder(products, beta, alpha)
     step = P.solve(residual)
     distance = dot(residual, step)
+    # The residual itself has rounding errors of about this square.
+    enough = len(beta) * EPS**2
     for _ in range(MOST_CORRECTIONS):
-        if np.all(distance <= EPS**2):
+        if np.all(distance <= enough):
             break
         candidate = beta + step
         left = remainder(products, candidate, alpha)
         next_step = P.solve(left)
         shorter = dot(left, next_step)
         better = shorter < distance
-        if not better.any():
-            break
+        gains = bool(np.any(shorter < distance / 4))
         beta = np.where(better, candidate, beta)
         residual = np.where(better, left, residual)
         step = np.where(better, next_step, step)
         distance = np.where(better, shorter, distance)
+        if not gains:
+            break
     loss = np.maximum(products.vv - dot(beta, products.zv + residual + alpha * beta), 0.0) / 2
     loss += alpha / 2 * dot(beta, beta)
     return ClosedForm(beta, loss, rounding_cost(beta, P), P)

@@ -228,6 +228,7 @@ def learn(
         )
     return replace(
         before,
+        n_chunks=chunk.number,
         last=to_original(*at.last, scaling),
         predicting=to_original(*at.predicting, scaling),
         moments=moments,

@@ -113,6 +113,7 @@ def learn(
     last, predicting = [(coef, now.scaling.y_mean - now.scaling.x_mean @ coef) for coef in slopes]
     return replace(
         before,
+        n_chunks=chunk.number,
         last=last,
         predicting=predicting,
         moments=moments,

@@ -1,6 +1,7 @@
 """Cholesky factors of matrices whose columns may have unlike scales."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import lapack
@@ -8,9 +9,12 @@ from scipy.linalg import lapack
 # A column of which others leave so little, as a fraction of its variance, is lost in the rounding
 # errors of a Gram matrix.
 NEARLY_SINGULAR = 1e-8
+EPS = float(np.finfo(float).eps)
+TINY = float(np.finfo(float).tiny)
 
 
-class Factored(NamedTuple):
+@dataclass(frozen=True)
+class Factored:
     """P = D L L' D with D the square root of P's diagonal, so that unlike scales of columns do no harm."""
 
     L: np.ndarray  # (d, d), of which only the lower triangle counts
@@ -31,11 +35,11 @@ class Factored(NamedTuple):
         """Whether a column all but follows from those before it."""
         return bool(np.diag(self.L).min() ** 2 < NEARLY_SINGULAR)
 
-    @property
+    @cached_property
     def inverse_norm(self) -> float:
         """The 1-norm of (L L')^-1, estimated by LAPACK; no less than the inverse of the least eigenvalue."""
         reciprocal, _ = lapack.dpocon(self.L, 1.0, uplo="L")
-        return float(1 / max(reciprocal, np.finfo(float).tiny))
+        return float(1 / max(reciprocal, TINY))
 
 
 def check_finite(products: np.ndarray) -> None:
@@ -47,22 +51,27 @@ def check_finite(products: np.ndarray) -> None:
 
 
 def factored(gram: np.ndarray, penalty: np.ndarray | float) -> Factored:
-    """P = gram + diag(penalty) for a (d, d) Gram matrix of rows or of a sketch of rows; `penalty` (d,) or a number."""
+    """Factor P = gram + diag(penalty), of a (d, d) Gram matrix and a penalty (d,) or a number."""
     d = len(gram)
     diagonal = np.diag(gram) + penalty
     check_finite(diagonal)
     # A column that never varies stands for itself: nothing is divided by a length of 0.
-    dead = diagonal < np.finfo(float).tiny
-    D = np.where(dead, 1.0, np.sqrt(np.maximum(diagonal, np.finfo(float).tiny)))
-    jitter = 10 * d * np.finfo(float).eps
+    dead = diagonal < TINY
+    D = np.sqrt(np.where(dead, 1.0, diagonal))
+    # Standardised columns have nearly the same length. Two passes over the matrix are spared.
+    is_standardised = bool(D.min() > 0.9 and D.max() < 1.1)
+    if is_standardised:
+        D = np.ones(d)
+    unit = np.where(dead, 1.0, diagonal / D / D)
+    jitter = 10 * d * EPS
     while True:
-        P = gram / D
-        P /= D[:, None]
-        np.fill_diagonal(P, np.where(dead, 1.0, diagonal / D / D) + jitter)
-        check_finite(P)
+        P = gram.copy() if is_standardised else gram / D / D[:, None]
+        np.fill_diagonal(P, unit + jitter)
+        # The transpose is the same matrix in the order of LAPACK, which overwrites it.
         L, failed = lapack.dpotrf(P.T, lower=1, clean=0, overwrite_a=1)
-        if not failed:
+        if not failed and np.isfinite(np.diag(L)).all():
             return Factored(L, D[:, None])
+        check_finite(gram / D / D[:, None])
         jitter *= 10
 
 
@@ -71,7 +80,7 @@ def root(gram: np.ndarray) -> np.ndarray:
     P = factored(gram, 0.0)
     if P.is_nearly_singular:
         eigenvalues, U = np.linalg.eigh(gram / (P.D * P.D[:, 0]))
-        eigenvalues[eigenvalues < 10 * len(gram) * np.finfo(float).eps * eigenvalues[-1]] = 0.0
+        eigenvalues[eigenvalues < 10 * len(gram) * EPS * eigenvalues[-1]] = 0.0
         rows = (U * P.D).T * np.sqrt(eigenvalues)[:, None]
     else:
         rows = P.root

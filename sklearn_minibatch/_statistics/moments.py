@@ -67,24 +67,27 @@ def no_moments(n_columns):
 def merge_columns(a, b):
     """Moments of the rows of `a` and `b` together (Chan, Golub and LeVeque, 1983)."""
     if b.weight > a.weight:
-        a, b = (
-            b,
-            a,
-        )  # The smaller part is merged into the larger one, so that the larger one keeps its digits.
+        # The smaller part is merged into the larger one, so that the larger one keeps its digits.
+        a, b = b, a
     if b.weight == 0:
         return a
+    return merge_larger(a, b, difference_of_means(b, a))
+
+
+def merge_larger(a: Moments, b: Moments, delta: np.ndarray) -> Moments:
+    """The same for `b` of no more weight than `a`, whose mean is less by `delta`."""
     n_rows = a.n_rows + b.n_rows
     # An integer goes on counting where adding 1 to a float no longer changes it.
     weight = float(n_rows) if a.is_unweighted and b.is_unweighted else a.weight + b.weight
     share = b.weight / weight
     with np.errstate(over="ignore", invalid="ignore"):
-        delta = difference_of_means(b, a)
         mean, rest = rounded_sum(a.mean, a.rest + share * delta)
         var = a.var + share * (b.var - a.var + (1 - share) * delta**2)
-    varies = (a.var > 0) | (b.var > 0) | (delta != 0)
-    return Moments(
-        n_rows, weight, mean, np.where(varies & (var < LEAST_VAR), UNDERFLOWED, var), rest
-    )
+    small = var < LEAST_VAR
+    if small.any():
+        varies = (a.var > 0) | (b.var > 0) | (delta != 0)
+        var[small & varies] = UNDERFLOWED
+    return Moments(n_rows, weight, mean, var, rest)
 
 
 def difference_of_means(a: Moments, b: Moments) -> np.ndarray:

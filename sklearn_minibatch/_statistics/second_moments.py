@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import blas
 
 from .blocks import in_threads, large_blocks, row_blocks
 from .moments import (
@@ -19,7 +20,7 @@ from .moments import (
     difference_of_means,
     flag_underflow,
     is_full,
-    merge_columns,
+    merge_larger,
     no_moments,
     rescaled_weights,
     rounded_sum,
@@ -80,17 +81,15 @@ def is_finite(moments: SecondMoments) -> bool:
 def merge(a: SecondMoments, b: SecondMoments) -> SecondMoments:
     """Second moments of the rows of `a` and `b` together."""
     if b.x.weight > a.x.weight:
-        a, b = (
-            b,
-            a,
-        )  # The smaller part is merged into the larger one, so that the larger one keeps its digits.
-    x = merge_columns(a.x, b.x)
-    y = merge_columns(a.y, b.y)
+        # The smaller part is merged into the larger one, so that the larger one keeps its digits.
+        a, b = b, a
     if b.x.weight == 0:
         return a
-    share = b.x.weight / x.weight
     dx = difference_of_means(b.x, a.x)
     dy = difference_of_means(b.y, a.y)
+    x = merge_larger(a.x, b.x, dx)
+    y = merge_larger(a.y, b.y, dy)
+    share = b.x.weight / x.weight
     xy = None if a.xy is None or b.xy is None else merged_products(a.xy, b.xy, dx, dy, share)
     xx = None if a.xx is None or b.xx is None else merged_products(a.xx, b.xx, dx, dx, share)
     sketch = None if a.sketch is None or b.sketch is None else a.sketch.merged(b.sketch, share)
@@ -101,11 +100,15 @@ def merged_products(
     a: np.ndarray, b: np.ndarray, dx: np.ndarray, dy: np.ndarray, share: float
 ) -> np.ndarray:
     """Centred products of both parts, `share` being that of b in the weight: a + s (b - a) + s (1 - s) dx dy'."""
-    merged = b - a
-    merged += np.multiply.outer((1 - share) * dx, dy)
+    merged = np.subtract(b, a, out=np.empty(a.shape))
     merged *= share
     merged += a
-    return merged
+    return plus_outer(merged, share * (1 - share) * dx, dy)
+
+
+def plus_outer(A: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return A + x y' for a contiguous A (n, m), which is overwritten in one pass."""
+    return blas.dger(1.0, y, x, a=A.T, overwrite_a=1).T
 
 
 def second_moments(
@@ -227,11 +230,12 @@ def about_means(
     d = products.shape[1] - 1 - t
     weight = float(products[d, d])
     products /= weight
-    x_offset = products[d, :d].copy()
-    y_offset = products[d, d + 1 :].copy()
+    offset = products[d].copy()
+    x_offset = offset[:d]
+    y_offset = offset[d + 1 :]
+    products = plus_outer(products, -products[:, d], offset)
     xx = products[:d, :d]
-    xx -= np.multiply.outer(x_offset, x_offset)
-    xy = products[:d, d + 1 :] - np.multiply.outer(x_offset, y_offset)
+    xy = products[:d, d + 1 :].copy()
     x_var = np.maximum(np.diag(xx), 0.0)
     y_var = np.maximum(squares / weight - y_offset**2, 0.0)
     x_mean, x_rest = rounded_sum(origin[:d], x_offset)
