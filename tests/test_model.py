@@ -314,7 +314,8 @@ def call(model, method, X, y, w):
     """What the call raised, or None. That it did not converge goes without saying here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
+        for message in ("X does not have valid feature names", ".* (does not use|has no effect)"):
+            warnings.filterwarnings("ignore", message, UserWarning)
         try:
             getattr(model, method)(X, y, sample_weight=w)
         except ValueError as error:

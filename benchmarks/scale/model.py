@@ -7,7 +7,7 @@ import numpy as np
 from sklearn_minibatch import MiniBatchRidgeSGD
 from sklearn_minibatch._rows.chunk import Chunk
 from sklearn_minibatch._rows.chunked import add, gathered, products
-from sklearn_minibatch._statistics.scaling import Units
+from sklearn_minibatch._statistics.scaling import Scaling
 from sklearn_minibatch._statistics.second_moments import FEW_FEATURES
 
 from ..report import markdown
@@ -72,7 +72,7 @@ def far(n_rows, n_machines, d=100, cores=16, **costs):
 def rates_of_passes(n_rows, d):
     """Bytes of rows that the first pass and each other one take in per second."""
     X, y = some_rows(n_rows, 0, np.ones(d))
-    units, p = Units(X.mean(axis=0), X.std(axis=0), None, np.ones(1)), np.ones((d, 1))
+    units, p = Scaling(X.mean(axis=0), X.std(axis=0), None, np.ones(1)), np.ones((d, 1))
     chunk = Chunk(1, X, y[:, None], None)
     (medians, _) = interleaved(
         [lambda: gathered(chunk, 0, FEW_FEATURES), lambda: products(chunk, units, p, 1.0)], 5
