@@ -2,6 +2,7 @@
 
 compare  time to accuracy against the peers: results.csv, results.md and pictures
 one_read the closed form from second moments against scikit-learn's and others': one_read.md
+alpha    alpha by cross-validation against searches, and the reads and memory it takes: alpha.md
 targets  the targets that the package is held to: targets.md and a picture
 page     puts the tables of the last runs, those of python -m benchmarks.scale too, into the pages of docs
 """
@@ -9,7 +10,7 @@ page     puts the tables of the last runs, those of python -m benchmarks.scale t
 import argparse
 from pathlib import Path
 
-from . import one_read, problems, report, timing
+from . import alpha, one_read, problems, report, timing
 from .peers import PEERS
 from .rows import Size
 from .targets import TARGETS
@@ -20,6 +21,8 @@ COMPARISONS = {
     "short": (problems.short, 2.0, 3),
     "full": (problems.full, 20.0, 5),
 }
+# Tables of targets.
+TABLES = {"one_read": one_read.TARGETS, "alpha": alpha.TARGETS, "targets": TARGETS}
 SIZES = {"tiny": Size(200, 1, 0.02), "short": Size(1, 5, 20.0), "full": Size(1, 15, 60.0)}
 
 
@@ -29,7 +32,7 @@ def main():
         prog="python -m benchmarks", description=__doc__, formatter_class=form
     )
     parser.add_argument(
-        "what", nargs="?", choices=["compare", "one_read", "targets", "page"], default="compare"
+        "what", nargs="?", choices=["compare", *TABLES, "page"], default="compare"
     )
     parser.add_argument(
         "--tiny", dest="size", action="store_const", const="tiny", help="a smoke run, in seconds"
@@ -55,9 +58,8 @@ def main():
     timing.use(options.clock)
     if options.what == "page":
         report.pages(options.out.parent, options.out)
-    elif options.what in ("one_read", "targets"):
-        targets = one_read.TARGETS if options.what == "one_read" else TARGETS
-        chosen = [target for target in targets if options.only in target.__name__]
+    elif options.what in TABLES:
+        chosen = [each for each in TABLES[options.what] if options.only in each.__name__]
         report.targets(
             chosen, SIZES[options.size], options.size, options.out, bool(options.only), options.what
         )

@@ -195,6 +195,7 @@ def draw_errors(lines, title, path):
 PAGES = {
     "benchmarks.md": ("one_read", "targets", "results"),
     "larger_than_memory.md": ("files", "disk"),
+    "choosing_alpha.md": ("alpha",),
     "dask.md": ("dask",),
     "scale.md": ("model", "stragglers"),
 }

@@ -5,10 +5,12 @@ from ._display import LossHistoryDisplay
 from ._estimator import MiniBatchRidgeSGD
 from ._estimator_cv import MiniBatchRidgeSGDCV
 from ._onnx import register_onnx_converter
+from ._path_display import AlphaPathDisplay
 from ._run.callbacks import EpochProgressBar
 from ._version import __version__
 
 __all__ = [
+    "AlphaPathDisplay",
     "ChunkSource",
     "EpochProgressBar",
     "LossHistoryDisplay",

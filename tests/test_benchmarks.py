@@ -186,6 +186,20 @@ def test_a_peer_that_cannot_is_skipped_with_its_reason(tiny):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("one_read", ["StandardScaler + Ridge cholesky", "auto, ", "partial_fit, 1 x 20", "float32"]),
+        ("alpha", ["GridSearchCV", "one MiniBatchRidgeSGD fit", "RidgeCV", "reads | 1 | 1 | yes"]),
+    ],
+)
+def test_other_tables(name, rows, tmp_path):
+    run(name, "--tiny", "--out", tmp_path)
+    table = (tmp_path / f"{name}.md").read_text()
+    assert [what for what in rows if what not in table] == []
+
+
+@pytest.mark.slow
 def test_tiny_targets_write_a_table(tmp_path):
     run("targets", "--tiny", "--out", tmp_path)
     table = (tmp_path / "targets.md").read_text()
