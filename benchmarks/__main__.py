@@ -31,9 +31,7 @@ def main():
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=form
     )
-    parser.add_argument(
-        "what", nargs="?", choices=["compare", *TABLES, "page"], default="compare"
-    )
+    parser.add_argument("what", nargs="?", choices=["compare", *TABLES, "page"], default="compare")
     parser.add_argument(
         "--tiny", dest="size", action="store_const", const="tiny", help="a smoke run, in seconds"
     )

@@ -22,6 +22,7 @@ from ._run.callbacks import CallbackSupportMixin, Task
 from ._run.monitor import Monitor
 from ._run.rollback import AllOrNothing
 from ._solvers.cholesky import state_of
+from ._solvers.curvature import curvature_of_fit
 from ._solvers.problem import ModelState, Parameters, Problem, Settings, without_intercept
 from ._solvers.selection import (
     SOLVERS,
@@ -30,7 +31,6 @@ from ._solvers.selection import (
     unused_settings,
     wants_second_moments,
 )
-from ._solvers.stream import curvature_of_fit
 from ._statistics.scaling import to_original, to_scaled
 from ._statistics.second_moments import (
     FEW_FEATURES,

@@ -189,7 +189,10 @@ def test_a_peer_that_cannot_is_skipped_with_its_reason(tiny):
 @pytest.mark.parametrize(
     ("name", "rows"),
     [
-        ("one_read", ["StandardScaler + Ridge cholesky", "auto, ", "partial_fit, 1 x 20", "float32"]),
+        (
+            "one_read",
+            ["StandardScaler + Ridge cholesky", "auto, ", "partial_fit, 1 x 20", "float32"],
+        ),
         ("alpha", ["GridSearchCV", "one MiniBatchRidgeSGD fit", "RidgeCV", "reads | 1 | 1 | yes"]),
     ],
 )

@@ -60,7 +60,8 @@ INVALID = {
 BAD = {
     "NaN": lambda X, y, w: (spoilt(X, np.nan), y, w),
     "infinity": lambda X, y, w: (spoilt(X, -np.inf), y, w),
-    "too large": lambda X, y, w: (spoilt(X, 1e200), y, w),
+    # Without weights: a row of weight 0 is left out, however large.
+    "too large": lambda X, y, w: (spoilt(X, 1e200), y, None),
     "NaN in y": lambda X, y, w: (X, spoilt(y, np.nan), w),
     "a row too few in y": lambda X, y, w: (X, y[1:], w),
     "a row too many in y": lambda X, y, w: (X, np.append(y, y[:1], axis=0), w),

@@ -20,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
 from sklearn_minibatch._rows.in_memory import in_memory as rows_in_memory
 from sklearn_minibatch._solvers.preconditioner import preconditioner
-from sklearn_minibatch._solvers.svrg import minimise
+from sklearn_minibatch._solvers.svrg import Descent, minimise
 from sklearn_minibatch._statistics.scaling import Scaling
 from sklearn_minibatch._statistics.second_moments import second_moments
 from sklearn_minibatch._statistics.sketched_moments import sketched_moments
@@ -596,7 +596,8 @@ class TestWhenRoundingHidesTheRest:
         )
         P = preconditioner(rows, 0.0, "auto", rng)
         settings = MiniBatchRidgeSGD(alpha=0.0, tol=0.0, max_iter=30)._settings()
-        found = minimise(rows, np.zeros((4, 1)), P, 40, 1.0, settings, rng, Watched())
+        descent = Descent(rows, P, 40, 0.0, 0.0, rng)
+        found = minimise(descent, np.zeros((4, 1)), 1.0, settings, Watched())
         assert not found.converged
 
     def test_what_is_no_rounding_error_is_not_taken_for_one(self):

@@ -6,8 +6,8 @@ version that wrote it is in it too, so that another one can say why it does not 
 
 import warnings
 
+from .._solvers.curvature import Curvature
 from .._solvers.preconditioner import Diagonal, Identity, Nystrom, Spectral
-from .._solvers.stream import Curvature
 from .._statistics.factor import Factored
 from .._statistics.moments import Moments
 from .._statistics.second_moments import SecondMoments

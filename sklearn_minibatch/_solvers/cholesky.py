@@ -11,7 +11,7 @@ import numpy as np
 
 from .._rows.chunk import Chunk
 from .._statistics.factor import Factored
-from .._statistics.linalg import dot
+from .._statistics.linalg import EPS, dot
 from .._statistics.scaling import scaling_of, to_original
 from .._statistics.second_moments import SecondMoments, Standardized, standardized
 from . import svrg
@@ -19,7 +19,6 @@ from .preconditioner import Spectral, of_gram
 from .problem import ModelState, Parameters, Problem, Settings, Solution
 
 # Products of unit columns over many blocks of rows are wrong by about so much.
-EPS = float(np.finfo(float).eps)
 ROUNDING = 20 * EPS
 # Coefficients of least squares that may be wrong by more are refined.
 LEAST_SQUARES = 1e-12

@@ -1,19 +1,19 @@
 """Variance-reduced mini-batch SGD that lands on the closed form.
 
-Each epoch of mini-batch steps gives a direction; flexible conjugate gradients with an exact line
-search take it from there. So the objective falls at every epoch, whatever the learning rate and the
-batch size, and the fixed point is the minimiser.
+Each epoch of mini-batch steps gives a direction. Flexible conjugate gradients take an exact line
+search along it. So the objective falls in every epoch, whatever the learning rate and the batch
+size, and the fixed point is the minimiser.
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._rows.protocol import Rows
-from .._statistics.linalg import divide, dot
+from .._statistics.linalg import EPS, TINY, divide, dot
 from .learning_rate import largest_eigenvalue
-from .preconditioner import Diagonal, preconditioner
+from .preconditioner import Diagonal, Preconditioner, preconditioner
 from .problem import Parameters, Problem, Settings, Solution
 
 # The batch size that "auto" stands for: large enough for NumPy, small enough for many steps.
@@ -21,14 +21,62 @@ BATCH_SIZE = 2048
 # Fewer mini-batches than this make a direction no better than that of one full-batch step, which
 # needs no pass.
 FEW_BATCHES = 8
-# Past directions that a new one is made conjugate to: of epochs of mini-batches, and of full-batch
-# steps, which are linear in g, so that the last direction alone would do but for rounding.
+# A new direction is made conjugate to so many past directions. Full-batch steps are linear in g:
+# the last direction would do, and two of them guard against rounding.
 MEMORY, LINEAR_MEMORY = 10, 2
 # Squares of such numbers do not overflow.
 HUGE = 1e100
 # Noise in the gradient that is worth more than this is no rounding error.
 MOST_NOISE = 1e-6
-EPS = np.finfo(float).eps
+
+
+class Point(NamedTuple):
+    """Coefficients, all of (d, t), with what F and its gradient are there, per target."""
+
+    beta: np.ndarray
+    g: np.ndarray
+    loss: np.ndarray  # (t,)
+    distance: np.ndarray  # (t,), estimated RMS distance of the predictions to the minimiser's
+    Pg: np.ndarray  # P^-1 g
+
+
+class Direction(NamedTuple):
+    """A direction p with Hp, both (d, t), and p.Hp per target."""
+
+    p: np.ndarray
+    Hp: np.ndarray
+    pHp: np.ndarray
+
+
+class Check(NamedTuple):
+    """What was seen when the gradient last came from the rows."""
+
+    distance: np.ndarray  # (t,)
+    rounding: np.ndarray  # (t,), what of the distance the updated gradient had by rounding
+    exhausted: bool = False  # whether rounding errors hide what is left of the distance
+
+
+class Descent(NamedTuple):
+    """What all epochs of a fit share; mini-batches come in random order if `rng` is given."""
+
+    rows: Rows
+    P: Preconditioner
+    batch_size: int
+    alpha: float
+    tol: float | None
+    rng: Any
+
+    @property
+    def memory(self) -> int:
+        """How many past directions are kept."""
+        return MEMORY if self.batch_size < self.rows.n_rows else LINEAR_MEMORY
+
+    def point(self, beta: np.ndarray, decreases: list[np.ndarray]) -> Point:
+        """Compute F and its gradient from the rows."""
+        g, square = self.rows.residual_gradient(beta)
+        g = g + self.alpha * beta
+        loss = square / 2 + self.alpha / 2 * dot(beta, beta)
+        return Point(beta, g, loss, *distance_to_minimiser(g, self.P, decreases))
 
 
 def solve(
@@ -39,174 +87,196 @@ def solve(
     P = preconditioner(rows, settings.alpha, settings.preconditioner, rng)
     batch_size = resolved_batch_size(settings.batch_size, rows, P)
     lr = resolved_lr(settings, rows, batch_size, P, rng)
-    return minimise(
-        rows, start[0], P, batch_size, lr, settings, rng if settings.shuffle else None, monitor
-    )
+    order_rng = rng if settings.shuffle else None
+    descent = Descent(rows, P, batch_size, settings.alpha, settings.tol, order_rng)
+    return minimise(descent, start[0], lr, settings, monitor)
 
 
-def refined(rows: Rows, beta: np.ndarray, P: Any, settings: Settings, monitor: Any) -> Solution:
-    """The minimiser from a `beta` that is near it but for rounding errors of P = H, by gradients from the rows.
+def refined(
+    rows: Rows, beta: np.ndarray, P: Preconditioner, settings: Settings, monitor: Any
+) -> Solution:
+    """Minimise F from the closed form `beta`, which rounding errors of P = H keep from the minimiser.
 
-    The epoch by which `beta` was found has been counted.
+    The epoch that found `beta` has been counted.
     """
-    solution = minimise(rows, beta, P, rows.n_rows, 1.0, settings, None, monitor)
+    descent = Descent(rows, P, rows.n_rows, settings.alpha, settings.tol, None)
+    solution = minimise(descent, beta, 1.0, settings, monitor)
     return replace(solution, n_steps=solution.n_steps + 1)
 
 
-def resolved_batch_size(batch_size: int | str, rows: Rows, P: Any) -> int:
-    """Rows per mini-batch; "auto" takes so many that their pass outweighs the step from one batch to the next."""
+def resolved_batch_size(batch_size: int | str, rows: Rows, P: Preconditioner) -> int:
+    """Return the rows per mini-batch.
+
+    "auto" takes so many that the pass over them takes longer than what goes on between two of them.
+    """
     if not isinstance(batch_size, str):
         return min(batch_size, rows.n_rows)
     chosen = max(BATCH_SIZE, 2 * rows.n_features)
-    full = (
-        isinstance(P, Diagonal) or rows.passes_are_expensive or rows.n_rows < FEW_BATCHES * chosen
-    )
-    return rows.n_rows if full else chosen
+    few = rows.n_rows < FEW_BATCHES * chosen
+    return rows.n_rows if isinstance(P, Diagonal) or rows.passes_are_expensive or few else chosen
 
 
-def resolved_lr(settings: Settings, rows: Rows, batch_size: int, P: Any, rng: Any) -> float:
-    """The learning rate; "auto" takes 1 / (the largest curvature of a few mini-batches)."""
-    if settings.lr != "auto":
+def resolved_lr(
+    settings: Settings, rows: Rows, batch_size: int, P: Preconditioner, rng: Any
+) -> float:
+    """Return the learning rate; "auto" takes 1 / (the largest curvature of a few mini-batches)."""
+    if not isinstance(settings.lr, str):
         return settings.lr
     batches = rows.batches(batch_size, 8, rng)
     if batch_size == rows.n_rows:
         return 1.0
     largest = largest_eigenvalue(batches, settings.alpha, P.solve, rng)
-    # Where nothing bends, as with constant columns and alpha=0, any rate will do.
-    return 1 / largest if largest > np.finfo(float).tiny else 1.0
+    # With constant columns and alpha=0 there is no curvature, and any rate will do.
+    return 1 / largest if largest > TINY else 1.0
 
 
 def minimise(
-    rows: Rows,
-    beta: np.ndarray,
-    P: Any,
-    batch_size: int,
-    lr: float,
-    settings: Settings,
-    rng: Any,
-    monitor: Any,
+    descent: Descent, beta: np.ndarray, lr: float, settings: Settings, monitor: Any
 ) -> Solution:
-    """Minimise F over beta, (d, t), from `beta`.
+    """Minimise F over the coefficients, from `beta` (d, t).
 
-    It has converged when the distance is at most `tol`: the RMS distance between its predictions
-    and those of the minimiser; or when rounding errors hide what is left of that distance.
-    `monitor` is told where an epoch begins, and `monitor(found, beta, b, loss, distance)` after it,
-    with the `Solution` so far, stops the fit by returning True. The mini-batches come in random
-    order if `rng` is given.
+    The fit has converged when the RMS distance between its predictions and those of the minimiser
+    is at most `tol`, or when rounding errors hide what is left of that distance. `monitor` is told
+    when an epoch begins. `monitor(solution, beta, b, loss, distance)` is called after it, with the
+    `Solution` so far, and stops the fit by returning True.
     """
-    alpha, tol = settings.alpha, settings.tol
-    g, loss = gradient_and_loss(rows, beta, alpha)
-    distance, Pg = distance_to_minimiser(g, P, [])
-    checked, rounding, exhausted = distance, 0 * distance, False
-    memory = MEMORY if batch_size < rows.n_rows else LINEAR_MEMORY
+    tol = settings.tol
+    at = descent.point(beta, [])
+    check = Check(at.distance, 0 * at.distance)
     decreases: list[np.ndarray] = []
-    directions: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    directions: list[Direction] = []
     n_steps = 0
     for _ in range(monitor.n_epochs, settings.max_iter):
         monitor.begin_epoch()
         # The last epoch is one full-batch step, which costs little and takes most of what is left.
-        final_step = within_tol(distance, tol)
-        size = rows.n_rows if final_step else batch_size
-        v = -Pg if size >= rows.n_rows else rows.epoch(size, g, alpha, P.solve, lr, rng)
-        n_steps += -(-rows.n_rows // size)
-        v, lr = safeguarded(v, lr, g, Pg)
-        p, Hp, pHp = conjugate(v, directions, rows, alpha)
-        step_length = -divide(dot(g, p), pHp)
-        if size < rows.n_rows and np.all(step_length < 0.1):
-            lr = cut_rate(lr)
-        beta, g, loss = (
-            beta + step_length * p,
-            g + step_length * Hp,
-            loss - step_length**2 * pHp / 2,
-        )
-        directions = [*directions[1 - memory :], (p, Hp, pHp)]
-        decreases = [*decreases[1 - MEMORY :], step_length**2 * pHp / 2]
-        distance, Pg = distance_to_minimiser(g, P, decreases)
-        if not final_step and within_tol(distance, recheck_threshold(tol, checked, rounding)):
-            # Rounding errors accumulate in the updated gradient: it is computed anew before the
-            # test of convergence.
-            before, (g, loss) = g, gradient_and_loss(rows, beta, alpha)
-            rounding, _ = distance_to_minimiser(g - before, P, [])
-            last, (distance, Pg) = checked, distance_to_minimiser(g, P, decreases)
-            # A distance that no longer shrinks, and is no more than the errors that g had gathered,
-            # is noise.
-            noise = (distance > last / 2) & (distance < np.minimum(2 * rounding, MOST_NOISE))
-            exhausted = bool(noise.any()) and within_tol(np.where(noise, 0.0, distance), tol)
-            checked = distance
-            if not within_tol(distance, tol) or np.any(rounding > distance / 10):
-                directions = []  # They are no longer conjugate to the digits that are left.
+        is_final = within_tol(at.distance, tol)
+        size = descent.rows.n_rows if is_final else descent.batch_size
+        n_steps += -(-descent.rows.n_rows // size)
+        direction, lr = next_direction(descent, at, size, lr, directions)
+        at, lr, decrease = line_search(descent, at, direction, size, lr, decreases)
+        directions = [*directions[1 - descent.memory :], direction]
+        decreases = [*decreases[1 - MEMORY :], decrease]
+        if not is_final and within_tol(at.distance, recheck_threshold(tol, check)):
+            at, check = rechecked(descent, at, check, decreases)
+            if not within_tol(at.distance, tol) or np.any(check.rounding > at.distance / 10):
+                # The directions are no longer conjugate to the digits that are left.
+                directions = []
         # y is centred like z, so its intercept is 0 from the start.
-        last_point = (beta, np.zeros(beta.shape[1]))
-        solution = Solution(last_point, last_point, n_steps, lr, batch_size, False, P)
-        arrived = exhausted or (final_step and within_tol(distance, tol))
-        if monitor(solution, *solution.last, loss, distance) or arrived:
+        point = (at.beta, np.zeros(at.beta.shape[1]))
+        solution = Solution(point, point, n_steps, lr, descent.batch_size, False, descent.P)
+        arrived = check.exhausted or (is_final and within_tol(at.distance, tol))
+        if monitor(solution, *point, at.loss, at.distance) or arrived:
             break
     else:
-        if tol is not None and not (exhausted or within_tol(distance, tol)):
-            return replace(solution, warning=unfinished(distance, settings))
-    return replace(solution, converged=exhausted or within_tol(distance, tol))
+        if tol is not None and not (check.exhausted or within_tol(at.distance, tol)):
+            return replace(solution, warning=unfinished(at.distance, settings))
+    return replace(solution, converged=check.exhausted or within_tol(at.distance, tol))
+
+
+def next_direction(
+    descent: Descent, at: Point, size: int, lr: float, directions: list[Direction]
+) -> tuple[Direction, float]:
+    """Return the conjugate direction of an epoch in mini-batches of `size`, and the learning rate."""
+    rows = descent.rows
+    v = -at.Pg
+    if size < rows.n_rows:
+        v = rows.epoch(size, at.g, descent.alpha, descent.P.solve, lr, descent.rng)
+    v, lr = safeguarded(v, lr, at)
+    return conjugate(v, directions, rows, descent.alpha), lr
+
+
+def line_search(
+    descent: Descent,
+    at: Point,
+    direction: Direction,
+    size: int,
+    lr: float,
+    decreases: list[np.ndarray],
+) -> tuple[Point, float, np.ndarray]:
+    """Return the minimiser along a direction, the learning rate, and the decrease of F (t,)."""
+    p, Hp, pHp = direction
+    step_length = -divide(dot(at.g, p), pHp)
+    if size < descent.rows.n_rows and np.all(step_length < 0.1):
+        lr = cut_rate(lr)
+    decrease = step_length**2 * pHp / 2
+    g = at.g + step_length * Hp
+    distance, Pg = distance_to_minimiser(g, descent.P, [*decreases[1 - MEMORY :], decrease])
+    return Point(at.beta + step_length * p, g, at.loss - decrease, distance, Pg), lr, decrease
+
+
+def rechecked(
+    descent: Descent, at: Point, check: Check, decreases: list[np.ndarray]
+) -> tuple[Point, Check]:
+    """Compute the gradient anew: rounding errors accumulate in the one that is updated."""
+    anew = descent.point(at.beta, decreases)
+    rounding, _ = distance_to_minimiser(anew.g - at.g, descent.P, [])
+    # A distance that no longer shrinks, and is no more than the errors of the updated gradient, is
+    # noise.
+    distance = anew.distance
+    noise = (distance > check.distance / 2) & (distance < np.minimum(2 * rounding, MOST_NOISE))
+    is_rest_small = within_tol(np.where(noise, 0.0, distance), descent.tol)
+    return anew, Check(distance, rounding, bool(noise.any()) and is_rest_small)
 
 
 def unfinished(distance: np.ndarray, settings: Settings) -> str:
     """What to warn of at the end of the last epoch."""
     return (
-        f"Not converged after max_iter={settings.max_iter} epochs: the predictions are about {np.max(distance):.1e} std(y) "
-        f"from those of the closed form, tol={settings.tol}. Increase max_iter or tol."
+        f"Not converged after max_iter={settings.max_iter} epochs: the predictions are about "
+        f"{np.max(distance):.1e} std(y) from those of the closed form, tol={settings.tol}. "
+        "Increase max_iter or tol."
     )
 
 
-def within_tol(distance, tol):
+def within_tol(distance: np.ndarray, tol: float | np.ndarray | None) -> bool:
     """Whether every target is within `tol`; never, if that is None."""
     return tol is not None and bool(np.all(distance <= tol))
 
 
-def recheck_threshold(tol, checked, rounding):
-    """The distance (t,) at which to compute g anew: `tol`, or where it may consist of rounding errors.
+def recheck_threshold(tol: float | None, check: Check) -> np.ndarray:
+    """Return the distance (t,) at which to compute the gradient anew.
 
-    `checked` and `rounding` are the distance, and what of it was rounding errors, when g last came
-    from the data.
+    It is `tol`, or a distance that may consist of rounding errors.
     """
-    return np.maximum(
-        np.maximum(EPS, tol or 0),
-        np.maximum(np.sqrt(EPS) * checked, np.minimum(checked, rounding) / 10),
-    )
+    rounding = np.minimum(check.distance, check.rounding) / 10
+    lost_digits = np.maximum(np.sqrt(EPS) * check.distance, rounding)
+    return np.maximum(max(EPS, tol or 0.0), lost_digits)
 
 
-def gradient_and_loss(rows, beta, alpha):
-    """Gradient (d, t) and value (t,) of F, one per target."""
-    g, square = rows.residual_gradient(beta)
-    return g + alpha * beta, square / 2 + alpha / 2 * dot(beta, beta)
+def safeguarded(v: np.ndarray, lr: float, at: Point) -> tuple[np.ndarray, float]:
+    """Return `v` (d, t) and `lr`, or the preconditioned gradient and a lower rate.
 
-
-def safeguarded(v, lr, g, Pg):
-    """`v`, or where it is no direction of descent, or huge, the preconditioned gradient instead; `lr` is then cut."""
+    It does so for targets whose `v` is no direction of descent, or huge.
+    """
     with np.errstate(invalid="ignore", over="ignore"):
-        failed = ~((dot(g, v) < 0) & (np.abs(v).max(axis=0) < HUGE)) & g.any(axis=0)
+        descends = (dot(at.g, v) < 0) & (np.abs(v).max(axis=0) < HUGE)
+    failed = ~descends & at.g.any(axis=0)
     if not failed.any():
         return v, lr
-    return np.where(failed, -Pg, v), cut_rate(lr)
+    return np.where(failed, -at.Pg, v), cut_rate(lr)
 
 
-def cut_rate(lr):
-    """A quarter of the learning rate, but not 0."""
-    return max(lr / 4, np.finfo(float).tiny)
+def cut_rate(lr: float) -> float:
+    """Return a quarter of the learning rate, but not 0."""
+    return max(lr / 4, TINY)
 
 
-def conjugate(v, directions, rows, alpha):
-    """p = v made conjugate to the stored directions, with Hp and p.Hp per target."""
+def conjugate(v: np.ndarray, directions: list[Direction], rows: Rows, alpha: float) -> Direction:
+    """Return `v` (d, t) made conjugate to the stored directions."""
     p = v.copy()
-    for q, Hq, qHq in directions:
-        p -= divide(dot(Hq, v), qHq) * q
+    for past in directions:
+        p -= divide(dot(past.Hp, v), past.pHp) * past.p
     Hp = rows.hessian_product(p)
     Hp += alpha * p
-    return p, Hp, dot(p, Hp)
+    return Direction(p, Hp, dot(p, Hp))
 
 
-def distance_to_minimiser(g, P, decreases):
-    """RMS distance (t,) of the predictions to the minimiser's: sqrt(2 (F - F*)), estimated; and P^-1 g.
+def distance_to_minimiser(
+    g: np.ndarray, P: Preconditioner, decreases: list[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Estimate sqrt(2 (F - F*)), the RMS distance (t,) of the predictions; and return P^-1 g.
 
-    With e the error of beta, 2 (F - F*) = e'He = g'H^-1 g. It is taken as g'P^-1 g, or, where P is
-    a poor likeness of H, as what the last decreases of F leave to come if they go on shrinking at
+    With e the error of beta, 2 (F - F*) = e'He = g'H^-1 g. It is taken as g'P^-1 g. If P is a poor
+    approximation of H, it is what the last decreases of F leave to come if they go on shrinking at
     their rate.
     """
     Pg = P.solve(g)
@@ -214,6 +284,6 @@ def distance_to_minimiser(g, P, decreases):
     if len(decreases) > 1:
         rate = divide(decreases[-1], decreases[0]) ** (1 / (len(decreases) - 1))
         rate = np.minimum(rate, 0.99)
-        # Twice what such a series would sum to: its rate is a guess.
+        # The rate is a guess: twice what such a series would sum to.
         square = np.maximum(square, 4 * decreases[-1] * rate / (1 - rate))
     return np.sqrt(square), Pg

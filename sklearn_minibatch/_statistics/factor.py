@@ -6,11 +6,11 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import lapack
 
+from .linalg import EPS, TINY
+
 # A column of which others leave so little, as a fraction of its variance, is lost in the rounding
 # errors of a Gram matrix.
 NEARLY_SINGULAR = 1e-8
-EPS = float(np.finfo(float).eps)
-TINY = float(np.finfo(float).tiny)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,10 @@
 import numpy as np
 from scipy import linalg
 
+# The distance from 1 to the next float64, and the least positive one that keeps its digits.
+EPS = float(np.finfo(float).eps)
+TINY = float(np.finfo(float).tiny)
+
 
 def dot(a, b):
     """Inner products of the columns of two (d, t) arrays."""

@@ -1,0 +1,177 @@
+"""What a stream knows of the Hessian: a sketch of its rows that grows with them, and P made from it."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from .._statistics.factor import Factored, factored
+from .._statistics.linalg import divide
+from .._statistics.moments import Moments
+from .._statistics.scaling import Scaling
+from .._statistics.second_moments import SecondMoments, standardized
+from .._statistics.sketch import DENSE_FEATURES, count_sketch, n_buckets
+from .preconditioner import Identity, Preconditioner, Spectral, of_gram
+from .problem import Settings
+
+# So many rows wait before they are added to the sketch, all at once, into a new copy of it.
+WAITING_ROWS = 512
+# Once there have been so many rows per bucket, only a sample of the chunks enters the sketch, with
+# larger weights.
+ROWS_PER_BUCKET = 8
+
+
+class Seen(NamedTuple):
+    """The rows of a stream up to some chunk: their moments, and the units that they make."""
+
+    x: Moments
+    y: Moments
+    scaling: Scaling
+
+
+class Curvature(NamedTuple):
+    """A CountSketch of the rows of a stream, and P as of the last refresh.
+
+    Rows are sketched as sqrt(w) [x - origin, 1], so that moments that come later can centre and
+    scale them.
+    """
+
+    origin: np.ndarray  # (d,)
+    sketch: np.ndarray | None  # (m, d + 1); None if P is not made from one
+    waiting: tuple  # of (X, w), not in the sketch yet
+    n_waiting: int  # how many rows these are
+    sketched_weight: float  # weight of the rows in the sketch or waiting
+    P: Preconditioner
+    scale: np.ndarray  # (d,), the units of P
+    weight: float  # of all rows at the last refresh
+
+    def own_scale(self, seen: Seen) -> np.ndarray:
+        """The units (d,) that P is made in; without a sketch there are none but those of the penalty."""
+        return seen.scaling.x_scale if self.sketch is None else seen.x.scale
+
+    def is_rescaled(self, before: Seen, now: Seen) -> bool:
+        """Whether a column has changed its scale by a factor of 2 since the last refresh.
+
+        A column that is no longer constant counts as well.
+        """
+        ratio = self.own_scale(now) / self.scale
+        return bool(ratio.max() > 2 or ratio.min() < 0.5 or is_awake(before, now).any())
+
+    def is_stale(self, before: Seen, now: Seen) -> bool:
+        """Whether the rows have doubled since the last refresh, or a column `is_rescaled`."""
+        return now.x.weight >= 2 * self.weight or self.is_rescaled(before, now)
+
+
+def is_awake(before: Seen, now: Seen) -> np.ndarray:
+    """Mask (d,) of columns that are no longer constant.
+
+    The scale of such a column says nothing of what it will be.
+    """
+    return before.x.is_constant & ~now.x.is_constant
+
+
+def initial_curvature(first: Moments, choice: int | str | None) -> Curvature:
+    """Return the curvature before any row; `first` are the moments of the first chunk."""
+    d = len(first.mean)
+    sketch = None if choice is None or d > DENSE_FEATURES else np.zeros((n_buckets(d), d + 1))
+    return Curvature(first.mean, sketch, (), 0, 0.0, Identity(), first.scale, 0.0)
+
+
+def first_curvature(
+    moments: SecondMoments, before: Seen, now: Seen, settings: Settings
+) -> Curvature:
+    """Return what the second moments of the rows so far tell of the Hessian, if they were kept."""
+    if moments.xx is None or moments.x.n_rows == 0:
+        return initial_curvature(now.x, settings.preconditioner)
+    zz = standardized(moments, before.scaling).zz
+    assert zz is not None
+    return curvature_of_fit(of_gram(zz, settings.alpha), moments.x, before.scaling)
+
+
+def curvature_of_fit(P: Preconditioner, moments: Moments, scaling: Scaling) -> Curvature:
+    """Return the curvature after a fit: rows whose Gram matrix is P stand for its rows."""
+    rows = None
+    if isinstance(P, (Factored, Spectral)):
+        rows = np.sqrt(moments.weight) * P.root * scaling.x_scale
+        # Of a constant column P knows the penalty only, in units that will not be its own.
+        rows[:, moments.is_constant] = 0.0
+        rows = np.hstack([rows, np.zeros((len(rows), 1))])
+    return Curvature(moments.mean, rows, (), 0, moments.weight, P, scaling.x_scale, 0.0)
+
+
+def share_of_new_rows(before: Moments, now: Moments) -> np.ndarray:
+    """Return the share (d,) of the rows since `before` in the sum of squares of each column.
+
+    The squares are about the mean. For a constant column it is the share in the weight.
+    """
+    old_weight = before.weight / now.weight
+    new = now.var - old_weight * before.var
+    return np.where(now.var > 0, divide(new, now.var), 1 - old_weight)
+
+
+def add_rows(
+    curvature: Curvature, X: Any, w: np.ndarray, before: Moments, now: Moments, rng: Any
+) -> Curvature:
+    """Return the curvature with the rows X (c, d) of weights w (c,) in it, or waiting, or passed over.
+
+    `before` and `now` are the moments without and with them. In a steady stream a chunk is drawn
+    with the ratio of the rows that the sketch may have to the rows before as probability. The
+    probability is higher if the chunk changes a column, so that none is passed over that P must
+    know.
+    """
+    if curvature.sketch is None:
+        return curvature
+    most = max(share_of_new_rows(before, now).max(), w.sum() / now.weight)
+    allowed = ROWS_PER_BUCKET * n_buckets(len(curvature.origin)) * most
+    n_rows = (1 - most) * len(w)
+    if allowed < n_rows:
+        if rng.random() * n_rows > allowed:
+            return curvature
+        w = w * (n_rows / allowed)
+    n_waiting = curvature.n_waiting + len(w)
+    curvature = curvature._replace(
+        waiting=(*curvature.waiting, (X.copy(), w.copy())),
+        n_waiting=n_waiting,
+        sketched_weight=curvature.sketched_weight + w.sum(),
+    )
+    return flush_pending(curvature, rng) if n_waiting >= WAITING_ROWS else curvature
+
+
+def flush_pending(curvature: Curvature, rng: Any) -> Curvature:
+    """Return the curvature with all waiting rows in its sketch."""
+    if not curvature.waiting:
+        return curvature
+    assert curvature.sketch is not None
+    chunks, weights = zip(*curvature.waiting, strict=True)
+    buckets = max(len(curvature.sketch), n_buckets(len(curvature.origin)))
+    S = count_sketch(curvature.n_waiting, buckets, rng)
+    S.data *= np.sqrt(np.concatenate(weights))
+    if any(sparse.issparse(X) for X in chunks):
+        count = S.sum(axis=1)
+        rows = (S @ sparse.vstack([sparse.csr_array(X) for X in chunks])).toarray()
+        sketch = np.column_stack([rows - np.outer(count, curvature.origin), count])
+    else:
+        rows = np.ones((curvature.n_waiting, len(curvature.origin) + 1))
+        np.subtract(np.concatenate(chunks), curvature.origin, out=rows[:, :-1])
+        sketch = S @ rows
+    sketch[: len(curvature.sketch)] += curvature.sketch
+    return curvature._replace(sketch=sketch, waiting=(), n_waiting=0)
+
+
+def refreshed(curvature: Curvature, now: Seen, alpha: float, rng: Any) -> Curvature:
+    """Return the curvature with P made anew from all rows so far, in the units they make."""
+    scale = curvature.own_scale(now)
+    if curvature.sketch is not None:
+        curvature = flush_pending(curvature, rng)
+        rows = scaled_sketch(curvature, now.scaling.x_mean, scale)
+        penalty = alpha * (now.scaling.x_scale / scale) ** 2
+        curvature = curvature._replace(P=factored(rows.T @ rows, penalty))
+    return curvature._replace(scale=scale, weight=now.x.weight)
+
+
+def scaled_sketch(curvature: Curvature, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return rows whose Gram matrix is close to that of the sketched rows, centred and scaled."""
+    assert curvature.sketch is not None
+    rows = curvature.sketch[:, :-1] - curvature.sketch[:, -1:] * (mean - curvature.origin)
+    rows /= scale * np.sqrt(curvature.sketched_weight)
+    return rows
