@@ -1,4 +1,4 @@
-"""The scikit-learn estimator: parameters, validation, and the way of the data through the other modules."""
+"""The scikit-learn estimator: its parameters, and the way of the data through the other modules."""
 
 import warnings
 from collections.abc import Iterable
@@ -58,7 +58,7 @@ STATE = {
 
 
 class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
-    """Ridge regression in closed form from one read of the rows, or by mini-batches, with its scaler inside.
+    """Ridge regression with its scaler inside, in closed form from one read, or by mini-batches.
 
     Minimises, over the coefficients `beta` of the standardised columns z = (x - mean) / std and the
     intercept b,
@@ -341,7 +341,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Fit to the rows of X: by "cholesky" in one read, by the other solvers in as many epochs as it takes.
+        """Fit to the rows of X.
+
+        "cholesky" reads them once; the other solvers take as many epochs as they need.
 
         Parameters
         ----------
@@ -421,7 +423,10 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         chunks: Any,
         rng: np.random.RandomState,
     ) -> bool:
-        """Publish where the fit stands, at its end or at that of its last complete epoch; False where there is none."""
+        """Publish the last complete epoch, which at the end of a fit is its result.
+
+        Returns False if no epoch is complete.
+        """
         if monitor.last_checkpoint is None:
             return False
         solution, n_epochs, best = monitor.last_checkpoint
@@ -618,8 +623,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         before = self._predicting[0].shape
         if before != shape:
             raise ValueError(
-                f"warm_start=True, but the last fit had {before} (features, targets) and this one has {shape}. "
-                "Set warm_start=False to start anew."
+                f"warm_start=True, but the last fit had {before} (features, targets) and this one "
+                f"has {shape}. Set warm_start=False to start anew."
             )
         return without_intercept(self._predicting, self.fit_intercept)
 

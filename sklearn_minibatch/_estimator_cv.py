@@ -26,7 +26,7 @@ SCORINGS = ("neg_mean_squared_error", "r2")
 
 
 class MiniBatchRidgeSGDCV(ScaledLinearModel):
-    """Ridge regression with its scaler inside, and alpha chosen by cross-validation, in one read of the rows.
+    """Ridge regression with alpha chosen by cross-validation, in one read of the rows.
 
     One read leaves the second moments of each fold. Those of a fold's training rows are merged from
     the other folds'; from them follow the coefficients for all alphas, and with the moments of the
@@ -226,8 +226,9 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
             mse, variances = self._errors(data, total)
             if np.isnan(mse).all():
                 raise ValueError(
-                    f"No fold has rows both to train on and to be held out ({total.x.n_rows} rows of positive weight in "
-                    f"{mse.shape[1]} folds). Give more rows, or fewer folds by cv."
+                    "No fold has rows both to train on and to be held out "
+                    f"({total.x.n_rows} rows of positive weight in {mse.shape[1]} folds). "
+                    "Give more rows, or fewer folds by cv."
                 )
             self._choose(mse, variances, total)
             self._folds = list(data.cells) if data.training is None else []
@@ -308,8 +309,9 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         """Raise ValueError for parameters that scikit-learn's checks do not know."""
         if self.scoring is not None and self.scoring not in SCORINGS:
             raise ValueError(
-                f"scoring={self.scoring!r} cannot be computed from second moments, which is all that is kept of the rows: "
-                f"they hold {' and '.join(map(repr, SCORINGS))}. For others, use GridSearchCV(MiniBatchRidgeSGD(), ...)."
+                f"scoring={self.scoring!r} cannot be computed from second moments, which is all "
+                f"that is kept of the rows: they hold {' and '.join(map(repr, SCORINGS))}. For "
+                "others, use GridSearchCV(MiniBatchRidgeSGD(), ...)."
             )
         if self.alphas is not None:
             alphas = np.asarray(self.alphas, dtype=float)
@@ -319,14 +321,18 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
                 or not np.all((alphas >= 0) & np.isfinite(alphas))
             ):
                 raise ValueError(
-                    f"alphas must be one or more finite numbers, each at least 0, in a list; got {self.alphas!r}."
+                    "alphas must be one or more finite numbers, each at least 0, in a list; "
+                    f"got {self.alphas!r}."
                 )
 
     def _scaling(self, moments: SecondMoments) -> Scaling:
         return scaling_of(moments.x, moments.y, self.fit_intercept, self.standardize)
 
     def _errors(self, data: FoldData, total: SecondMoments) -> tuple[Floats, Floats]:
-        """Mean squared errors (n_alphas, n_folds, t), and the variances (n_folds, t) of the targets held out."""
+        """Return the mean squared errors (n_alphas, n_folds, t).
+
+        The variances (n_folds, t) of the targets held out come second.
+        """
         alphas = self.alphas
         if alphas is None:
             zz = standardized(total, self._scaling(total)).zz
@@ -337,7 +343,10 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         return np.stack([mse for mse, _ in folds], axis=1), np.stack([var for _, var in folds])
 
     def _error_of(self, fold: Fold) -> Floats:
-        """Mean squared errors (n_alphas, t) of a fold; NaN where one of its sets is empty, or has no R^2 to choose by."""
+        """Return the mean squared errors (n_alphas, t) of a fold.
+
+        They are NaN if one of its sets is empty, or has no R^2 to choose by.
+        """
         least = 2 if self.scoring == "r2" else 1
         if fold.training.x.n_rows == 0 or fold.held_out.x.n_rows < least:
             return np.full((len(self.alphas_), len(fold.held_out.y.mean)), np.nan)
@@ -375,7 +384,10 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
 def chosen_alphas(
     scores: Floats, alphas: Floats, one_standard_error: bool, verbose: int
 ) -> tuple[Floats, Floats]:
-    """The alpha of each column of the scores (n_alphas, n_folds, m), and its mean score; the largest without folds."""
+    """Choose the alpha of each column of the scores (n_alphas, n_folds, m).
+
+    The mean scores come second. Without folds the largest alpha is taken.
+    """
     n_folds = scores.shape[1]
     if n_folds == 0:
         return np.full(scores.shape[2], alphas.max()), np.full(scores.shape[2], np.nan)
@@ -384,7 +396,8 @@ def chosen_alphas(
     if verbose:
         for alpha, of_targets, errors in zip(alphas, mean, error, strict=True):
             print(
-                f"alpha {alpha:.3e}  score {of_targets.mean():.6g}  standard error {errors.mean():.2g}"
+                f"alpha {alpha:.3e}  score {of_targets.mean():.6g}  "
+                f"standard error {errors.mean():.2g}"
             )
     best = mean.argmax(axis=0)
     columns = np.arange(len(best))

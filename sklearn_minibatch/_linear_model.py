@@ -1,4 +1,4 @@
-"""What the estimators have in common: a linear model with its scaler inside, which predicts and is saved."""
+"""What the estimators share: a linear model with its scaler inside, which predicts and is saved."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -169,11 +169,12 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         return scaler
 
     def _show(self, predicting: tuple[Floats, Floats], moments: SecondMoments) -> None:
-        """Show the parameters that predict in the shapes and under the names of scikit-learn, if they are finite."""
+        """Show finite parameters in the shapes and under the names of scikit-learn."""
         if not all(np.isfinite(part).all() for part in predicting):
             raise ValueError(
-                "The coefficients have left the range of floating-point numbers: the values of X, or their units next to "
-                "those of y, lie too many orders of magnitude apart. Divide columns by constants, or take a larger alpha."
+                "The coefficients have left the range of floating-point numbers: the values of X, "
+                "or their units next to those of y, lie too many orders of magnitude apart. Divide "
+                "columns by constants, or take a larger alpha."
             )
         self._predicting = predicting
         self._moments = moments

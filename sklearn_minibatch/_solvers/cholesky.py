@@ -59,7 +59,10 @@ def solve(
 def learn(
     chunk: Chunk, before: ModelState, moments: SecondMoments, settings: Settings
 ) -> ModelState:
-    """The state after a chunk of a stream; `moments` are those of all rows so far, the chunk included."""
+    """Return the state after a chunk of a stream.
+
+    `moments` are those of all rows so far, the chunk included.
+    """
     return state_of(moments, before, settings)
 
 
@@ -141,11 +144,11 @@ def remainder(products: Standardized, beta: np.ndarray, alpha: float) -> np.ndar
 
 
 def rounding_cost(beta: np.ndarray, P: Factored | Spectral) -> np.ndarray:
-    """RMS change of the predictions, per target and in std(y), by rounding errors E of the products.
+    """Bound what rounding errors E of the products cost the predictions.
 
-    They move the solution by H^-1 E beta, and its predictions by the length of H^(-1/2) E beta: at
-    most about eps (1 + ||D beta||) / sqrt(the least eigenvalue of D^-1 H D^-1), the columns being
-    brought to unit length by D.
+    The bound is a root mean square per target, in std(y). The errors move the solution by H^-1 E
+    beta, and its predictions by the length of H^(-1/2) E beta: at most about eps (1 + ||D beta||) /
+    sqrt(the least eigenvalue of D^-1 H D^-1), the columns being brought to unit length by D.
     """
     length = np.sqrt(dot(P.D * beta, P.D * beta))
     return ROUNDING * (1 + length) * np.sqrt(P.inverse_norm)

@@ -1,4 +1,4 @@
-"""What a stream knows of the Hessian: a sketch of its rows that grows with them, and P made from it."""
+"""What a stream knows of the Hessian: a sketch that grows with its rows, and P made from it."""
 
 from typing import Any, NamedTuple
 
@@ -46,7 +46,10 @@ class Curvature(NamedTuple):
     weight: float  # of all rows at the last refresh
 
     def own_scale(self, seen: Seen) -> np.ndarray:
-        """The units (d,) that P is made in; without a sketch there are none but those of the penalty."""
+        """The units (d,) that P is made in.
+
+        Without a sketch there are none but those of the penalty.
+        """
         return seen.scaling.x_scale if self.sketch is None else seen.x.scale
 
     def is_rescaled(self, before: Seen, now: Seen) -> bool:
@@ -112,12 +115,12 @@ def share_of_new_rows(before: Moments, now: Moments) -> np.ndarray:
 def add_rows(
     curvature: Curvature, X: Any, w: np.ndarray, before: Moments, now: Moments, rng: Any
 ) -> Curvature:
-    """Return the curvature with the rows X (c, d) of weights w (c,) in it, or waiting, or passed over.
+    """Return the curvature after rows X (c, d) of weights w (c,).
 
-    `before` and `now` are the moments without and with them. In a steady stream a chunk is drawn
-    with the ratio of the rows that the sketch may have to the rows before as probability. The
-    probability is higher if the chunk changes a column, so that none is passed over that P must
-    know.
+    They are in its sketch, or wait, or are passed over. `before` and `now` are the moments without
+    and with them. In a steady stream a chunk is drawn with the ratio of the rows that the sketch
+    may have to the rows before as probability. The probability is higher if the chunk changes a
+    column, so that none is passed over that P must know.
     """
     if curvature.sketch is None:
         return curvature

@@ -37,7 +37,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Problem:
-    """Rows to fit, by their moments and, where a solver asks for them, one by one; both in scaled units."""
+    """Rows to fit in scaled units: their moments, and the rows themselves if a solver asks."""
 
     moments: SecondMoments
     scaling: Scaling
@@ -67,7 +67,7 @@ class Solution:
 
 @dataclass(frozen=True)
 class ModelState:
-    """What a stream goes on from, and what it leaves: a model, and the statistics of the rows it has learnt."""
+    """A model, and the statistics of the rows it has learnt: a stream goes on from it."""
 
     last: Parameters  # in original units, as are those that predict
     predicting: Parameters

@@ -34,7 +34,10 @@ FromRows = Callable[[Scaling, np.ndarray], np.ndarray]
 
 
 class Fold(NamedTuple):
-    """Moments of the rows to train on and of those held out, and the latter rows themselves where they are at hand."""
+    """Moments of the rows to train on and of those held out.
+
+    The rows held out are there too, if they are in memory.
+    """
 
     training: SecondMoments
     held_out: SecondMoments
@@ -42,7 +45,10 @@ class Fold(NamedTuple):
 
 
 def all_but_one(parts: Sequence[SecondMoments]) -> Iterator[SecondMoments]:
-    """For each of the parts the moments of all others, in K log K merges that hold few results at a time."""
+    """Yield, for each of the parts, the moments of all others.
+
+    It takes K log K merges and holds few results at a time.
+    """
     yield from _outside(parts, None)
 
 
@@ -60,7 +66,9 @@ def _outside(
 
 
 def coefficient_path(products: Standardized, alphas: np.ndarray, unit_columns: bool) -> np.ndarray:
-    """The closed forms (d, n_alphas, t); of least norm where columns follow from others and alpha is next to nothing.
+    """Return the closed forms (d, n_alphas, t).
+
+    They are of least norm if columns follow from others and alpha is next to nothing.
 
     One eigendecomposition serves all alphas where the columns have unit length. Columns of unlike
     lengths would lose digits in it, and have a Cholesky factor for each alpha.
@@ -92,7 +100,10 @@ def by_matrix(A: np.ndarray, B: np.ndarray) -> np.ndarray:
 
 
 def default_alphas(zz: np.ndarray, count: int) -> np.ndarray:
-    """A grid, largest first, from where all is shrunk to nearly nothing down to where nothing is; for Z'WZ / W."""
+    """Return a grid of alphas, largest first, for Z'WZ / W.
+
+    The largest shrinks all coefficients to nearly nothing, the least shrinks next to nothing.
+    """
     eigenvalues = np.linalg.eigvalsh(zz)
     noise = 10 * len(eigenvalues) * np.finfo(float).eps * eigenvalues[-1]
     above = eigenvalues[eigenvalues > max(noise, LEAST_VAR)]
@@ -102,7 +113,10 @@ def default_alphas(zz: np.ndarray, count: int) -> np.ndarray:
 
 
 def error_path(fold: Fold, scaling: Scaling, alphas: np.ndarray, unit_columns: bool) -> np.ndarray:
-    """Mean squared error (n_alphas, t) on the rows held out, in the units of y; `scaling` are those of the training rows."""
+    """Return the mean squared errors (n_alphas, t) on the rows held out, in the units of y.
+
+    `scaling` is that of the training rows.
+    """
     beta = coefficient_path(standardized(fold.training, scaling), alphas, unit_columns)
     out = fold.held_out
     assert out.xx is not None
@@ -126,6 +140,9 @@ def error_path(fold: Fold, scaling: Scaling, alphas: np.ndarray, unit_columns: b
 
 
 def offset(held_out: Moments, training: Moments, origin: np.ndarray) -> np.ndarray:
-    """The mean of the rows held out, less the origin of the scaled units, with the digits that rounding took from it."""
+    """Return the mean of the rows held out, less the origin of the scaled units.
+
+    It has the digits that rounding took from the mean.
+    """
     rest = np.where(origin == training.mean, training.rest, 0.0)
     return held_out.mean - origin + (held_out.rest - rest)

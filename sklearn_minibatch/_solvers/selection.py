@@ -1,4 +1,4 @@
-"""The solvers, the one that "auto" stands for, and the parameters that each of them leaves unused."""
+"""The solvers, the choice that "auto" makes, and the parameters that each of them leaves unused."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ UNSET = {
 
 
 class Solver(NamedTuple):
-    """What a solver does in `fit` and in `partial_fit`, the units it works in, and the parameters it has no use for."""
+    """A solver for `fit` and `partial_fit`, its units, and the parameters it leaves unused."""
 
     solve: Callable[[Problem, Parameters, Settings, Any, Any], Solution]
     learn: Callable[[Chunk, ModelState, SecondMoments, Settings], ModelState]
@@ -53,7 +53,7 @@ def wants_second_moments(settings: Settings) -> bool | None:
 
 
 def solver_for(settings: Settings, has_second_moments: bool) -> str:
-    """The name of the solver; "auto" takes the closed form where there are second moments to solve it from."""
+    """Return the name of the solver; "auto" takes the closed form if there are second moments."""
     if settings.solver != "auto":
         return settings.solver
     return "cholesky" if has_second_moments and not asks_for_mini_batches(settings) else "svrg"
@@ -63,8 +63,8 @@ def stream_solver(settings: Settings, has_second_moments: bool) -> str:
     """The same for a stream, which may have learnt rows without their second moments."""
     if settings.solver == "cholesky" and not has_second_moments:
         raise ValueError(
-            "solver='cholesky' needs the second moments of all rows so far, which steps of mini-batches did not keep. "
-            "Fit anew, or go on with solver='auto' or 'svrg'."
+            "solver='cholesky' needs the second moments of all rows so far, which steps of "
+            "mini-batches did not keep. Fit anew, or go on with solver='auto' or 'svrg'."
         )
     return solver_for(settings, has_second_moments)
 
@@ -79,9 +79,18 @@ def unused_settings(settings: Settings, solver: str) -> str | None:
     if unused:
         users = [repr(name) for name, each in SOLVERS.items() if not set(unused) & set(each.unused)]
         taken = " (which solver='auto' has taken)" if settings.solver == "auto" else ""
-        return f"solver={solver!r}{taken} does not use {', '.join(unused)}; solver={' and '.join(users)} would."
+        return (
+            f"solver={solver!r}{taken} does not use {', '.join(unused)}; "
+            f"solver={' and '.join(users)} would."
+        )
     if solver == "sgd" and settings.lr_decay and settings.lr_schedule == "constant":
-        return "lr_decay has no effect with lr_schedule='constant'. Set lr_schedule='inverse_time' or 'compound'."
+        return (
+            "lr_decay has no effect with lr_schedule='constant'. "
+            "Set lr_schedule='inverse_time' or 'compound'."
+        )
     if solver == "sgd" and not settings.lr_decay and settings.lr_schedule != "constant":
-        return f"lr_schedule={settings.lr_schedule!r} has no effect with lr_decay=0. Set lr_decay, for example to 0.01."
+        return (
+            f"lr_schedule={settings.lr_schedule!r} has no effect with lr_decay=0. "
+            "Set lr_decay, for example to 0.01."
+        )
     return None

@@ -1,4 +1,4 @@
-"""The textbook algorithm: shuffled mini-batch steps on the ridge loss with a learning-rate schedule."""
+"""The textbook algorithm: shuffled mini-batch steps with a learning-rate schedule."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ SHORT_REACH = 0.01
 
 
 class Iterate(NamedTuple):
-    """Where the solver stands: theta = [beta; b; I], (d + 1 + t, t), and the average of its iterates."""
+    """An iterate theta = [beta; b; I], (d + 1 + t, t), and the average of all so far."""
 
     theta: np.ndarray
     mean: np.ndarray

@@ -208,7 +208,7 @@ def gram_of_all(
     before: Seen,
     now: Seen,
 ) -> np.ndarray:
-    """Return the Gram matrix (d, d) of the sketched rows, of new rows T with weights s, and of a mean."""
+    """Return the Gram matrix (d, d) of the sketched rows, of rows T, and of a mean."""
     scale = curvature.own_scale(now)
     old_weight = before.x.weight / now.x.weight
     Z = scaled_sketch(curvature, before.scaling.x_mean, scale)
@@ -268,7 +268,10 @@ def stream_chunk(
 
 
 class Metric(NamedTuple):
-    """The loss of a mini-batch: centred rows T with weights s and a penalty (d, 1); and P in units `scale`."""
+    """The loss of a mini-batch, of centred rows T with weights s and a penalty (d, 1).
+
+    P is in units of `scale`.
+    """
 
     T: Any
     s: np.ndarray
@@ -277,7 +280,7 @@ class Metric(NamedTuple):
     scale: np.ndarray
 
     def step(self, g: np.ndarray, length: float) -> np.ndarray:
-        """Return P^-1 g times the length, or times the best length for this loss if that is less."""
+        """Return P^-1 g times the length, or times the best one for this loss if that is less."""
         p = self.P.solve(g / self.scale) / self.scale
         Tp = self.T @ p
         curvature = dot(self.s * Tp, Tp) + dot(self.penalty * p, p)

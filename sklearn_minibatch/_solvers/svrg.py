@@ -95,7 +95,7 @@ def solve(
 def refined(
     rows: Rows, beta: np.ndarray, P: Preconditioner, settings: Settings, monitor: Any
 ) -> Solution:
-    """Minimise F from the closed form `beta`, which rounding errors of P = H keep from the minimiser.
+    """Minimise F from `beta`, which rounding errors of P = H keep from the minimiser.
 
     The epoch that found `beta` has been counted.
     """
@@ -176,7 +176,7 @@ def minimise(
 def next_direction(
     descent: Descent, at: Point, size: int, lr: float, directions: list[Direction]
 ) -> tuple[Direction, float]:
-    """Return the conjugate direction of an epoch in mini-batches of `size`, and the learning rate."""
+    """Return the conjugate direction of an epoch in batches of `size`, and the learning rate."""
     rows = descent.rows
     v = -at.Pg
     if size < rows.n_rows:
