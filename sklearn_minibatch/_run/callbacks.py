@@ -146,7 +146,7 @@ class EpochProgressBar:
 
 
 def progress_line(model: Any, fit: Any, finished: bool, width: int = 20) -> str:
-    """Return a line with the bar, epoch, loss, distance and seconds of `model` in the task `fit`."""
+    """Return a line with bar, epoch, loss, distance and seconds of `model` in the task `fit`."""
     filled = round(width * (1.0 if finished else progress(model, fit.max_subtasks)))
     seconds = (datetime.now(UTC) - fit.init_time).total_seconds()
     bar = "#" * filled + "." * (width - filled)
