@@ -40,7 +40,7 @@ WHO_HAS = {
     "distance": "solver='sgd' does not estimate it; draw the loss with optimum='closed_form'.",
     "validation": "rows are held out and scored with early_stopping=True.",
 }
-# A solver updates F from its first value, so F has rounding errors of so many EPS of that value.
+# A solver updates F from its first value, so F has rounding errors of this many EPS of that value.
 ROUNDING = 16
 # F depends on the rows and on these parameters. The optimum is the same only if they are equal.
 OBJECTIVE = ("alpha", "fit_intercept", "standardize")
@@ -658,7 +658,7 @@ def assignments(models: Sequence[Any], name: str, values: Sequence[Any]) -> list
 
 
 def n_distinct(values: Sequence[Any], digits: int = 17) -> int:
-    """Return the number of distinct values when they are written in so many digits."""
+    """Return the number of distinct values when they are written with `digits` digits."""
     return len({text(value, digits) for value in values})
 
 

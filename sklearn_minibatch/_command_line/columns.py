@@ -16,7 +16,7 @@ MOST_LEVELS = 200
 ROWS_PER_LEVEL = 2
 # With fewer rows than this, numbers may equal the row numbers by chance.
 FEWEST_COUNTED = 20
-# Whole numbers that are distinct in so many rows are assumed to be distinct in all.
+# Whole numbers that are distinct in this many rows are assumed to be distinct in all.
 DISTINCT_ROWS = 100_000
 IDENTIFIERS = {"id", "pid", "uid", "uuid", "guid", "index", "rowid", "rownames"}
 

@@ -15,7 +15,7 @@ from .._statistics import second_moments
 from .._statistics.fold_moments import FoldMoments, are_finite
 from .._statistics.second_moments import SecondMoments
 
-# A chunk of a mapped array has so many numbers, 16 megabytes in float64. An array of up to four
+# A chunk of a mapped array has this many numbers, 16 megabytes in float64. An array of up to four
 # chunks is loaded as a whole.
 CHUNK_ELEMENTS = 2**21
 

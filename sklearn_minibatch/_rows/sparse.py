@@ -16,9 +16,9 @@ from .._statistics.sketch import count_sketch
 from .kernels import batches_per_block, random_batches, svrg_epoch, textbook_steps
 from .protocol import Solve
 
-# A dense (d, d) preconditioner of so few columns is computed within a tenth of a second, however
-# many rows there are. Small mini-batches need it, because with a diagonal preconditioner only steps
-# over all rows give good directions.
+# A dense (d, d) preconditioner of up to this many columns is computed within a tenth of a second,
+# for any number of rows. Small mini-batches need it, because with a diagonal preconditioner only
+# steps over all rows give good directions.
 FEW_FEATURES = 500
 
 

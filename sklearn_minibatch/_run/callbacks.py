@@ -83,9 +83,9 @@ class Task:
 class EpochProgressBar:
     """Callback that shows a bar with epoch, loss and distance to the closed form while `fit` runs.
 
-    Set it with :meth:`MiniBatchRidgeSGD.set_callbacks`. It takes one line of the terminal or
-    notebook, rewritten as the fit goes on. The bar is full when the distance has come down to
-    `tol`, on a logarithmic scale, or at `max_iter` epochs. scikit-learn's
+    Set it with :meth:`MiniBatchRidgeSGD.set_callbacks`. It rewrites one line of the terminal or
+    notebook during the fit. The bar shows, on a logarithmic scale, how far the distance has
+    decreased towards `tol`, or the fraction of `max_iter` epochs if that is larger. scikit-learn's
     :class:`~sklearn.callback.ProgressBar` works as well; it counts epochs only.
 
     Callbacks need scikit-learn 1.9 or newer.
@@ -93,9 +93,9 @@ class EpochProgressBar:
     Parameters
     ----------
     interval : float, default=0.1
-        Least number of seconds between two drawings, the last one aside.
+        The least number of seconds between two updates of the bar, except for the last update.
     file : file object, default=None
-        Where to draw; the standard error stream by default.
+        The stream to write to. If None, it is the standard error stream.
 
     See Also
     --------

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-# So many numbers, half a megabyte in float64, fit in the private cache of a core.
+# This many numbers, half a megabyte in float64, fit in the private cache of a core.
 CACHE_ELEMENTS = 2**16
-# A block of a pass has so many numbers. It fits in the cache that cores share, and is large enough
+# A block of a pass has this many numbers. It fits in the cache that cores share, and is so large
 # that threads rarely wait for one another.
 PASS_ELEMENTS = 2**18
 MOST_BLOCKS = 8  # the largest number of large blocks

@@ -16,7 +16,7 @@ LEAST_VAR = np.finfo(float).tiny
 UNDERFLOWED = 2.0**-1064
 # A smaller sum of weights may have lost precision.
 TINY_WEIGHT = LEAST_VAR / np.finfo(float).eps
-# The bound on rounding errors assumes that at most so many rows are summed one by one. This is
+# The bound on rounding errors assumes that at most this many rows are summed one by one. This is
 # rarely exceeded, because the moments of blocks are merged.
 SUMMED_ROWS = 2**20
 # The squares of numbers up to this one can be summed over many rows without overflow.

@@ -29,7 +29,7 @@ from .moments import (
 from .scaling import Scaling
 from .sketch import Sketch
 
-# The products, d^2 numbers, are computed for up to so many columns. The number of rows cannot be
+# The products, d^2 numbers, are computed for up to this many columns. The number of rows cannot be
 # considered, since it is not known beforehand if rows come in chunks.
 FEW_FEATURES = 1000
 # If the squared distance between mean and origin is this many variances, the variance loses about
