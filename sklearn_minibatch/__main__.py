@@ -1,8 +1,11 @@
 """``python -m sklearn_minibatch``: fit a data set, and compare with Ridge and SGDRegressor."""
 
+import argparse
 import os
 import sys
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from typing import Any
 
 import joblib
 from sklearn.datasets import load_diabetes
@@ -17,15 +20,16 @@ from ._command_line.python_code import code_for, code_for_diabetes
 from ._command_line.reading import BadInput, CsvFile
 from ._estimator import MiniBatchRidgeSGD
 
-MOST_BYTES = 2**30  # of encoded rows; the fits take several times as much
+# More encoded rows than this are read in chunks; the fits need several times as much memory.
+MOST_BYTES = 2**30
 
 
-def main(argv=None):
-    """Run the command line; returns the exit status: 0, or 2 for input that cannot be used."""
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        stream.reconfigure(
-            errors="replace"
-        )  # names in the file may not fit the terminal's encoding
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status, which is 2 for input that cannot be used."""
+    streams: list[Any] = [sys.stdout, sys.stderr]
+    for stream in filter(None, streams):
+        # The terminal's encoding may lack characters of names in the file.
+        stream.reconfigure(errors="replace")
     known = parser()
     args = known.parse_args(argv)
     if args.csv is None and (option := file_option(args)):
@@ -37,8 +41,8 @@ def main(argv=None):
             _run_file(args)
         print(end="", flush=True)
     except BrokenPipeError:
-        # Whoever reads our output, `head` for one, has seen enough. Python must not fail again when
-        # it flushes at exit.
+        # The reader of the output, such as `head`, has closed the pipe. Python must not fail again
+        # when it flushes the stream at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except BadInput as error:
         return _refused(error)
@@ -51,30 +55,31 @@ def main(argv=None):
     return 0
 
 
-def _refused(why):
+def _refused(why: object) -> int:
     print(f"{PROGRAM}: error: {why}", file=sys.stderr)
     return 2
 
 
-def _model(args):
+def _model(args: argparse.Namespace) -> MiniBatchRidgeSGD:
     return MiniBatchRidgeSGD(
         args.alpha, solver=args.solver, batch_size=args.batch_size, random_state=0
     )
 
 
-def _run_diabetes(args):
+def _run_diabetes(args: argparse.Namespace) -> None:
     model = _model(args)
     if args.code:
         print(code_for_diabetes(model, args.save), end="")
         return
     X, y = load_diabetes(return_X_y=True, scaled=False)
     print(
-        f"diabetes data of scikit-learn: {len(y)} rows, {X.shape[1]} columns, target: progression after a year"
+        f"diabetes data of scikit-learn: {len(y)} rows, {X.shape[1]} columns, "
+        "target: progression after a year"
     )
     _show(args, model, load_diabetes().feature_names, X, y, fitted=lambda: model)
 
 
-def _run_file(args):
+def _run_file(args: argparse.Namespace) -> None:
     _check_save(args)
     file = CsvFile(args.csv, args.sep, not args.no_header)
     if args.target is None:
@@ -92,14 +97,15 @@ def _run_file(args):
     if args.code:
         if in_chunks:
             print("# This holds all rows in memory; the command line reads them in chunks.")
-        # Python's own escapes stand for what the terminal cannot show.
-        sys.stdout.reconfigure(errors="backslashreplace")
+        # Characters that the terminal cannot show are printed as escape sequences of Python.
+        stream: Any = sys.stdout
+        stream.reconfigure(errors="backslashreplace")
         print(code_for(encoded, model, args.save), end="")
         return
     for line in description(encoded):
         print(line)
 
-    def pipeline():
+    def pipeline() -> Any:
         return make_pipeline(encoded.named_transformer(), model)
 
     if in_chunks:
@@ -109,8 +115,15 @@ def _run_file(args):
         _show(args, model, encoded.names, X, y, pipeline)
 
 
-def _show(args, model, names, X, y, fitted):
-    """Fit and compare in memory; `fitted()` is what --save writes."""
+def _show(
+    args: argparse.Namespace,
+    model: MiniBatchRidgeSGD,
+    names: Sequence[str],
+    X: Any,
+    y: Any,
+    fitted: Callable[[], Any],
+) -> None:
+    """Fit and compare in memory; `fitted()` returns the object that --save writes."""
     fits = report.compare(model, X, y)
     _check_fit(fits[0], model)
     shown = _shown_coefficients(args, model)
@@ -127,14 +140,20 @@ def _show(args, model, names, X, y, fitted):
     elif args.grid is None:
         print(f"\nNo grid search, which takes minutes with {X.shape[1]} columns; --grid runs it.")
 
-    def draw():
+    def draw() -> None:
         report.draw_loss(model, report.closed_form_loss(fits[1], model, X, y), X, y, args.plot)
 
     print(f"\n{_picture(draw, args.plot)}")
 
 
-def _show_chunks(args, model, encoded, fitted, with_bar):
-    """Fit in chunks; the other two estimators and the grid need all rows in memory."""
+def _show_chunks(
+    args: argparse.Namespace,
+    model: MiniBatchRidgeSGD,
+    encoded: Encoded,
+    fitted: Callable[[], Any],
+    with_bar: bool,
+) -> None:
+    """Fit in chunks, without the other estimators and the grid, which need all rows in memory."""
     fit = report.fit_chunks(
         model,
         encoded.chunks,
@@ -144,7 +163,8 @@ def _show_chunks(args, model, encoded, fitted, with_bar):
     _check_fit(fit, model)
     shown = _shown_coefficients(args, model)
     print(
-        f"alpha={model.alpha:g}, solver={model.solver_}, in chunks: without the comparison, which needs all rows in memory\n"
+        f"alpha={model.alpha:g}, solver={model.solver_}, in chunks: "
+        "without the comparison, which needs all rows in memory\n"
     )
     print(
         *report.chunks_table(fit, model, encoded.names, encoded.chunks, encoded.plan.y.mean, shown),
@@ -154,23 +174,23 @@ def _show_chunks(args, model, encoded, fitted, with_bar):
     _print_notes([fit], encoded.names, shown)
     _save(args, fitted)
 
-    def draw():
+    def draw() -> None:
         report.draw_curves([model], [f'solver="{model.solver_}"'], None, args.plot)
 
     print(_picture(draw, args.plot))
 
 
-def _shown_coefficients(args, model):
+def _shown_coefficients(args: argparse.Namespace, model: MiniBatchRidgeSGD) -> Any:
     return report.largest(model, len(model.coef_) if args.all else report.MOST_COEFFICIENTS)
 
 
-def _check_fit(fit, model):
-    """Raise where our own fit was refused."""
+def _check_fit(fit: report.Fit, model: MiniBatchRidgeSGD) -> None:
+    """Raise BadInput if the fit of `model` has failed."""
     if not hasattr(model, "coef_"):
         raise BadInput("; ".join(fit.notes))
 
 
-def _print_notes(fits, names, shown):
+def _print_notes(fits: Sequence[report.Fit], names: Sequence[str], shown: Any) -> None:
     if len(shown) < len(names):
         print(
             "Largest coefficients first, by coefficient times standard deviation; --all prints all."
@@ -180,8 +200,8 @@ def _print_notes(fits, names, shown):
             print(f"Note on {fit.name}: {note}")
 
 
-def _check_save(args):
-    """Raise where --save would overwrite the data."""
+def _check_save(args: argparse.Namespace) -> None:
+    """Raise BadInput if --save would overwrite the data."""
     paths = (args.save, args.csv)
     if all(path is not None and os.path.exists(path) for path in paths) and os.path.samefile(
         *paths
@@ -189,7 +209,7 @@ def _check_save(args):
         raise BadInput(f"--save {args.save} would overwrite the data")
 
 
-def _save(args, fitted):
+def _save(args: argparse.Namespace, fitted: Callable[[], Any]) -> None:
     if args.save is None:
         return
     try:
@@ -199,10 +219,13 @@ def _save(args, fitted):
     print(f"Fit written to {args.save}: joblib.load({args.save!r}).predict(data_frame)")
 
 
-def _picture(draw, path):
-    """Write the picture; returns the line that says so, or why not."""
+def _picture(draw: Callable[[], None], path: str) -> str:
+    """Write the picture; return a message that says so, or why it was not written."""
     if find_spec("matplotlib") is None:
-        return "No picture of the loss: it needs matplotlib, which comes with pip install 'sklearn-minibatch[plot]'"
+        return (
+            "No picture of the loss: it needs matplotlib, "
+            "which comes with pip install 'sklearn-minibatch[plot]'"
+        )
     import matplotlib
 
     matplotlib.use("Agg")
@@ -211,7 +234,7 @@ def _picture(draw, path):
     except OSError as error:
         raise BadInput(f"cannot write {path}: {error.strerror or error}") from error
     except ValueError as error:
-        if "not supported" in str(error):  # matplotlib knows formats by the end of the name
+        if "not supported" in str(error):  # matplotlib does not know the suffix of the name
             raise BadInput(f"cannot write {path}: {error}") from error
         raise
     return f"Loss curve written to {path}"

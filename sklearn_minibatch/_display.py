@@ -1,4 +1,4 @@
-"""The loss curve as a picture."""
+"""Plots of the loss curves of fitted estimators."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 EPS = np.finfo(float).eps
-# With more epochs than the first, a dot per epoch would hide the line; so many are then drawn.
-DOTTED_EPOCHS, DOTS = 40, 12
-# Curves differ in line style and marker, to be told apart in grey; 5 and 8 have no common factor.
+# Up to DOTTED_EPOCHS epochs, each has a marker. A curve with more epochs has about DOTS markers,
+# because a marker for each epoch would hide the line.
+DOTTED_EPOCHS = 40
+DOTS = 12
+# Curves differ in line style and marker, so that they can be distinguished without colours. The
+# numbers of styles and of markers, 5 and 8, have no common factor.
 LINESTYLES = ["-", "--", "-.", ":", (0, (6, 2, 1, 2, 1, 2))]
 MARKERS = "osD^vPX*"
-# A legend of more curves than the first would cover some of them. In a figure of its own it stands
-# beside the axes, if it has no more lines than the second.
-LEGEND_INSIDE, LEGEND_BESIDE = 4, 20
-# Characters in a line of the legend.
-LABEL_WIDTH = 40
+# A legend of more than LEGEND_INSIDE curves would cover some of them. In a new figure it is placed
+# beside the axes, if it has at most LEGEND_BESIDE lines.
+LEGEND_INSIDE = 4
+LEGEND_BESIDE = 20
+LABEL_WIDTH = 40  # characters in a line of the legend
 YLABELS = {
     "loss": "Loss",
     "distance": "Distance to closed form, std(y)",
@@ -37,11 +40,12 @@ WHO_HAS = {
     "distance": "solver='sgd' does not estimate it; draw the loss with optimum='closed_form'.",
     "validation": "rows are held out and scored with early_stopping=True.",
 }
-# A solver carries F along from its first value: rounding hides so many EPS of that.
+# A solver updates F from its first value, so F has rounding errors of this many EPS of that value.
 ROUNDING = 16
-# F depends on these parameters beside the rows: with others it has another optimum.
+# F depends on the rows and on these parameters. The optimum is the same only if they are equal.
 OBJECTIVE = ("alpha", "fit_intercept", "standardize")
-# The fit that finds the optimum. Near it F is quadratic, so it is off by the square of `tol`.
+# The parameters of the fit that finds the optimum. F is quadratic near it, so the error of F is of
+# the order of the square of `tol`.
 TO_CLOSED_FORM = {
     "solver": "svrg",
     "batch_size": "auto",
@@ -52,39 +56,40 @@ TO_CLOSED_FORM = {
     "tol": 1e-12,
     "verbose": 0,
 }
-# Moments of the same rows, added up in another order, differ by less than this fraction.
+# Moments of the same rows that are summed in another order differ by less than this fraction.
 SAME = 1e-6
 
 
 class LossHistoryDisplay:
     """Loss per epoch of one or several fitted estimators.
 
-    Make it with :meth:`from_estimator`, or with :meth:`from_param_range`, which fits them; it
-    holds the curves and draws them in :meth:`plot`. The curves differ in colour, line style and
-    marker. A fit that diverged is drawn up to there, and its label says so.
+    Create a display with :meth:`from_estimator`, or with :meth:`from_param_range`, which also fits
+    the estimators. The display stores the curves, and :meth:`plot` draws them. The curves differ in
+    colour, line style and marker. The curve of a fit that diverged ends before the epoch in which
+    it diverged, and its label says so.
 
     Parameters
     ----------
     loss_histories : list of ndarray of shape (n_epochs,)
-        One curve per estimator, in the units of the loss.
+        The losses of each estimator.
     names : list of str
-        Label of each curve.
+        The label of each curve.
     optimum : float, array-like of shape (n_curves,), "lowest" or None, default=None
-        Loss at the minimiser, of all curves or of each; the curves are drawn above it. Where
-        rounding errors take a loss below it, they hide as much above it too: what is nearer is
-        drawn at that distance. "lowest" is the least loss of all the curves. The epochs that are
-        there are left out of a curve that comes down to it: it would seem to have arrived. None
-        draws the loss itself.
+        The loss at the minimiser, either one for all curves or one for each. The differences of the
+        losses from it are drawn. If rounding errors make a loss smaller than the optimum by some
+        amount, smaller differences are drawn as that amount. "lowest" is the least loss of all the
+        curves; epochs that reach it are not drawn, because they would seem to have reached the
+        minimum. If it is None, the losses themselves are drawn.
     distance_histories : list of ndarray of shape (n_epochs,), default=None
-        Estimated distances to the closed form, in standard deviations of y; empty if there are
-        none.
+        The estimated distances to the closed form, in standard deviations of y. An array is empty
+        if an estimator has none.
     validation_scores : list of ndarray of shape (n_epochs,), default=None
-        R^2 on held-out rows; empty if there are none.
+        R^2 on held-out rows. An array is empty if an estimator has none.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        Where the curves were drawn.
+        The axes with the curves.
     figure_ : matplotlib Figure
         The figure of `ax_`.
     lines_ : list of matplotlib Line2D
@@ -160,28 +165,29 @@ class LossHistoryDisplay:
         Parameters
         ----------
         estimator : MiniBatchRidgeSGD, Pipeline, search, or list of them
-            Fitted by ``fit``. A Pipeline is drawn by its last step, a search by its
-            ``best_estimator_``.
+            One or several estimators fitted by ``fit``. The curve of a Pipeline is that of its last
+            step, the curve of a search that of its ``best_estimator_``.
         ax : matplotlib Axes, default=None
-            Where to draw; a new figure by default.
+            The axes to draw on. If None, a new figure is created.
         names : str or list of str, default=None
-            Labels; by default the class name, or where there are several the parameters that
-            differ.
+            The labels. By default, a single curve has the class name as its label, and several
+            curves have the parameters that differ.
         kind : {"loss", "distance", "validation"}, default="loss"
             Whether to draw ``loss_history_``, ``distance_history_`` or ``validation_scores_``.
         optimum : float, array-like, "closed_form", estimator, "lowest" or None, default=None
-            Loss at the minimiser, to draw the losses above it. "closed_form" finds it by a fit to
-            `X` and `y`, one for each objective among the estimators. A fitted estimator that has
-            converged gives its last loss. The others are those of the constructor.
+            The loss at the minimiser, which is subtracted from the losses. For "closed_form", it is
+            computed by a fit to `X` and `y`, one for each objective among the estimators. For a
+            fitted estimator, which must have converged, it is its last loss. The other values are
+            those of the constructor.
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or source, default=None
             The rows that the estimators were fitted to, for ``optimum="closed_form"``.
         y : array-like of shape (n_samples,) or (n_samples, n_targets), default=None
-            Their targets.
+            The targets of these rows.
         fit_params : dict, default=None
-            What else ``fit`` was given, such as ``sample_weight``.
+            Other arguments that were passed to ``fit``, such as ``sample_weight``.
         log : bool, default=None
-            Whether the vertical axis is logarithmic; None means: if `optimum` or a distance is
-            drawn.
+            Whether the vertical axis is logarithmic. If None, it is if `optimum` is given or
+            distances are drawn.
         **kwargs : dict
             Passed to ``ax.plot``.
 
@@ -194,10 +200,11 @@ class LossHistoryDisplay:
         NotFittedError
             If an estimator is not fitted.
         TypeError
-            If one neither is nor ends in a `MiniBatchRidgeSGD`.
+            If an estimator is not a `MiniBatchRidgeSGD` and does not end in one.
         ValueError
-            If one has no such history, as after `partial_fit` alone; if `names` are not as many;
-            or if the optimum is one of other rows or of another objective.
+            If an estimator has no such history, for example after `partial_fit` alone; if the
+            number of `names` differs from that of the estimators; or if the optimum belongs to
+            other rows or to another objective.
         ImportError
             If matplotlib is not installed.
         """
@@ -250,26 +257,26 @@ class LossHistoryDisplay:
         Parameters
         ----------
         estimator : MiniBatchRidgeSGD, Pipeline or search
-            Cloned for each fit, and left as it was.
+            The estimator, which is cloned for each fit and not changed.
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
-            Rows to fit to.
+            The rows to fit to.
         y : array-like of shape (n_samples,) or (n_samples, n_targets), default=None
-            Their targets.
+            The targets of these rows.
         param_name : str
-            The parameter that varies: "batch_size", or "minibatchridgesgd__batch_size" in a
+            The parameter that varies, such as "batch_size", or "minibatchridgesgd__batch_size" in a
             Pipeline.
         param_range : array-like of shape (n_values,)
-            Its values.
+            The values of the parameter.
         fit_params : dict, default=None
-            Passed to ``fit``, such as ``sample_weight``.
+            Other arguments that are passed to ``fit``, such as ``sample_weight``.
         names : list of str, default=None
-            Labels; by default the parameter and its value.
+            The labels; by default, the parameter and its value.
         kind : {"loss", "distance", "validation"}, default="loss"
             As in :meth:`from_estimator`.
         optimum : float, array-like, "closed_form", estimator, "lowest" or None, default=None
-            As in :meth:`from_estimator`; "closed_form" needs no more than `X` and `y`.
+            As in :meth:`from_estimator`; "closed_form" uses `X` and `y`.
         ax : matplotlib Axes, default=None
-            Where to draw; a new figure by default.
+            The axes to draw on. If None, a new figure is created.
         log : bool, default=None
             As in :meth:`from_estimator`.
         **kwargs : dict
@@ -282,8 +289,8 @@ class LossHistoryDisplay:
         Raises
         ------
         ValueError
-            If there is no such parameter, or no value; or as in ``fit`` and
-            :meth:`from_estimator`.
+            If the parameter does not exist or there are no values, or for the reasons of ``fit``
+            and :meth:`from_estimator`.
         ImportError
             If matplotlib is not installed.
         """
@@ -317,24 +324,24 @@ class LossHistoryDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; a new figure by default.
+            The axes to draw on. If None, a new figure is created.
         kind : {"loss", "distance", "validation"}, default="loss"
-            Which of the three histories to draw; `optimum` is one of the loss alone.
+            Which of the three histories to draw; `optimum` is used for the loss only.
         log : bool, default=None
-            Whether the vertical axis is logarithmic; None means: if `optimum` or a distance is
-            drawn.
+            Whether the vertical axis is logarithmic. If None, it is if `optimum` is given and used,
+            or if distances are drawn.
         **kwargs : dict
             Passed to ``ax.plot``.
 
         Returns
         -------
         display : LossHistoryDisplay
-            Itself, with `ax_`, `figure_` and `lines_`.
+            The display itself, with `ax_`, `figure_` and `lines_`.
 
         Raises
         ------
         ValueError
-            If `kind` is none of the three, or an estimator has no such history.
+            If `kind` is not one of the three, or an estimator has no such history.
         ImportError
             If matplotlib is not installed.
         """
@@ -356,7 +363,8 @@ class LossHistoryDisplay:
             n_lines = sum(1 + name.count("\n") for name in self.names)
             if len(curves) > LEGEND_INSIDE and n_lines <= LEGEND_BESIDE:
                 legend |= {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_ = ax
+        self.figure_ = ax.figure
         longest = max(map(len, curves))
         every = 1 if longest <= DOTTED_EPOCHS else -(-longest // DOTS)
         given = normalize_kwargs(kwargs, Line2D)
@@ -374,7 +382,7 @@ class LossHistoryDisplay:
         ax.set(xlabel="Epoch", ylabel=ylabel)
         if log is None:
             log = above or kind == "distance"
-        # A log axis has no place for 0: where nothing else is drawn, the axis must be linear.
+        # A logarithmic axis cannot show 0, so the axis is linear if there are no positive values.
         if log and any(np.any(curve > 0) for curve in curves):
             ax.set_yscale("log", nonpositive="mask")
         else:
@@ -383,12 +391,12 @@ class LossHistoryDisplay:
         ax.grid(alpha=0.3)
         ax.spines[["top", "right"]].set_visible(False)
         made = ax.legend(**legend)
-        # A legend inside takes no room from the axes, however long its labels.
+        # The layout must not shrink the axes for a legend inside them.
         made.set_in_layout("loc" in legend)
         return self
 
     def _curves(self, kind: str) -> list[np.ndarray]:
-        """What is drawn, with NaN for the epochs in which a fit has diverged."""
+        """Return the curves to draw, with NaN for the epochs in which a fit has diverged."""
         check_choices(kind, self.optimum, ("lowest",))
         if kind == "loss":
             return self._losses()
@@ -396,7 +404,7 @@ class LossHistoryDisplay:
         return [np.where(diverged, np.nan, curve) for curve, diverged in pairs]
 
     def _losses(self) -> list[np.ndarray]:
-        """The losses, or how far they are above the optimum."""
+        """Return the losses, or their differences from the optimum if it is given."""
         pairs = zip(self.loss_histories, self._diverged(), strict=True)
         losses = [np.where(diverged, np.nan, history) for history, diverged in pairs]
         if self.optimum is None:
@@ -411,7 +419,7 @@ class LossHistoryDisplay:
         return [above_optimum(*pair) for pair in zip(losses, each, strict=True)]
 
     def _others(self, kind: str) -> list[np.ndarray]:
-        """The distances or the validation scores, of which no curve may be without."""
+        """Return the distances or the validation scores; raise ValueError if a curve has none."""
         held = self.distance_histories if kind == "distance" else self.validation_scores
         if held is None:
             held = [np.empty(0)] * len(self.names)
@@ -422,8 +430,11 @@ class LossHistoryDisplay:
         return curves
 
     def _diverged(self) -> list[np.ndarray]:
-        """Masks (n_epochs,) of the epochs with losses beside which the others would vanish."""
-        # A fit stops where it diverges, so the first of several epochs is still within bounds.
+        """Return masks (n_epochs,) of the epochs whose loss is not finite or far too large.
+
+        Other losses could not be seen in a plot with such a loss.
+        """
+        # A fit stops when it diverges, so the first of several epochs has not diverged.
         histories = [np.asarray(history) for history in self.loss_histories]
         sane = [history for history in histories if 0 < history[0] < np.inf]
         several = [history[0] for history in sane if len(history) > 1]
@@ -431,13 +442,13 @@ class LossHistoryDisplay:
         return [~(np.isfinite(each) & (each * EPS <= bound)) for each in histories]
 
     def _labels(self) -> list[str]:
-        """The names, and which fit has diverged."""
+        """Return the names, with a remark for fits that have diverged."""
         pairs = zip(self.names, self._diverged(), strict=True)
         return [f"{name} (diverged)" if diverged[-1] else name for name, diverged in pairs]
 
 
 def check_matplotlib() -> None:
-    """Raise ImportError where there is no matplotlib, before anything is fitted."""
+    """Raise ImportError if matplotlib is not installed, before anything is fitted."""
     try:
         import matplotlib.pyplot  # noqa: F401
     except ImportError as error:
@@ -446,7 +457,7 @@ def check_matplotlib() -> None:
 
 
 def check_choices(kind: str, optimum: Any, optima: Sequence[str]) -> None:
-    """Raise ValueError for a kind that there is not, or an optimum in words other than these."""
+    """Raise ValueError for an unknown kind, or for a text as optimum that is not in `optima`."""
     if kind not in YLABELS:
         raise ValueError(f"kind must be 'loss', 'distance' or 'validation', got {kind!r}.")
     if isinstance(optimum, str) and optimum not in optima:
@@ -458,9 +469,10 @@ def check_choices(kind: str, optimum: Any, optima: Sequence[str]) -> None:
 
 
 def above_optimum(history: np.ndarray, optimum: float) -> np.ndarray:
-    """How far losses (or NaN) are above the optimum, at least what rounding hides.
+    """Return the differences of losses (n_epochs,) from the optimum, at least the rounding error.
 
-    No loss is below the optimum but by rounding errors, which are seen there to be so large.
+    A loss is smaller than the optimum only by rounding errors, so the largest such difference is an
+    estimate of these errors. Losses that are NaN stay NaN.
     """
     difference = history - optimum
     below = np.max(-difference, where=difference < 0, initial=0.0)
@@ -468,10 +480,11 @@ def above_optimum(history: np.ndarray, optimum: float) -> np.ndarray:
 
 
 def above_lowest(losses: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """How far losses (or NaN) are above the least of all; NaN where a curve comes down to it.
+    """Return the differences of losses from the least loss of all curves.
 
-    That curve has not arrived at 0, although the difference is 0. One that is there from the
-    first epoch on comes down to nothing, and is drawn where rounding hides the rest.
+    They are NaN for epochs that reach the least loss, because a difference of 0 would suggest that
+    the minimum is reached. A curve that has this loss in all epochs is drawn at the size of the
+    rounding errors instead.
     """
     together = np.concatenate(losses)
     lowest = np.fmin.reduce(together)
@@ -487,13 +500,16 @@ def above_lowest(losses: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def least_difference(optimum: float, losses: np.ndarray) -> float:
-    """The spacing of floats at the optimum, or the square of the rounding errors in residuals."""
+    """Return the larger of two rounding errors of a difference from the optimum.
+
+    These are the spacing of floats at the optimum and the square of the errors in residuals.
+    """
     largest = np.max(losses, where=np.isfinite(losses), initial=0.0)
     return max(np.spacing(abs(optimum)), EPS**2 * largest)
 
 
 def fitted_model(estimator: Any) -> Any:
-    """The fitted `MiniBatchRidgeSGD` that a search or a Pipeline ends in, or that it is."""
+    """Return the fitted `MiniBatchRidgeSGD` of a search or a Pipeline, or the estimator itself."""
     if hasattr(estimator, "best_estimator_"):
         return fitted_model(estimator.best_estimator_)
     if isinstance(estimator, Pipeline):
@@ -516,7 +532,7 @@ def fitted_model(estimator: Any) -> Any:
 
 
 def fit(estimator: Any, X: Any, y: Any, fit_params: dict[str, Any] | None) -> Any:
-    """`estimator`, fitted."""
+    """Fit the estimator, and return it."""
     return estimator.fit(X, y, **(fit_params or {}))
 
 
@@ -526,7 +542,10 @@ def closed_form_losses(
     y: Any,
     fit_params: dict[str, Any] | None,
 ) -> list[float]:
-    """The loss at the minimiser for each fitted estimator; those with one objective share a fit."""
+    """Return the loss at the minimiser for each fitted estimator.
+
+    Estimators with the same objective share a fit.
+    """
     if X is None:
         raise ValueError("optimum='closed_form' needs X and y, the rows of the estimators' fits.")
     fits: dict[str, Any] = {}
@@ -541,7 +560,7 @@ def closed_form_losses(
 
 
 def to_closed_form(estimator: Any) -> Any:
-    """An unfitted copy, without a search, whose fit goes to the minimiser of the same F."""
+    """Return an unfitted copy, without a search, whose fit converges to the minimiser of F."""
     if hasattr(estimator, "best_estimator_"):
         return to_closed_form(estimator.best_estimator_)
     copy = clone(estimator)
@@ -560,7 +579,7 @@ def to_closed_form(estimator: Any) -> Any:
 
 
 def converged(estimator: Any) -> Any:
-    """Its fitted model, which must have converged."""
+    """Return the fitted model of the estimator; raise ValueError unless it has converged."""
     model = fitted_model(estimator)
     if not model.converged_:
         raise ValueError(
@@ -571,9 +590,13 @@ def converged(estimator: Any) -> Any:
 
 
 def loss_at(optimum: Any, model: Any) -> float:
-    """The last loss of the model `optimum`, if it has the objective and the rows of `model`."""
+    """Return the last loss of the model `optimum`.
+
+    Raise ValueError unless it has the objective and the rows of `model`.
+    """
     for name in OBJECTIVE:
-        theirs, ours = getattr(optimum, name), getattr(model, name)
+        theirs = getattr(optimum, name)
+        ours = getattr(model, name)
         if theirs != ours:
             raise ValueError(
                 f"The optimum has {name}={theirs} and a curve {name}={ours}: the losses differ. "
@@ -589,7 +612,7 @@ def loss_at(optimum: Any, model: Any) -> float:
 
 
 def same_rows(a: Any, b: Any) -> bool:
-    """Whether two fitted scalers have seen the same rows, by their means, up to rounding."""
+    """Return whether two fitted scalers have the same means up to rounding errors."""
     if a.n_features_in_ != b.n_features_in_:
         return False
     off = np.abs(a.mean_ - b.mean_) / (b.scale_ + np.abs(b.mean_))
@@ -597,7 +620,7 @@ def same_rows(a: Any, b: Any) -> bool:
 
 
 def labels(models: Sequence[Any]) -> list[str]:
-    """The parameters that differ between the models, or the class if none does."""
+    """Return labels with the parameters that differ between the models, or the class if none do."""
     params = [model.get_params() for model in models]
     parts = []
     for name in dict.fromkeys(name for each in params for name in each):
@@ -609,7 +632,7 @@ def labels(models: Sequence[Any]) -> list[str]:
 
 
 def in_lines(parts: Sequence[str]) -> str:
-    """The parts with commas between them, in lines that leave room for the curves."""
+    """Join the parts by commas, and break the text into lines of about LABEL_WIDTH characters."""
     found = parts[0]
     for part in parts[1:]:
         in_line = len(found) - found.rfind("\n") + len(part) < LABEL_WIDTH
@@ -618,7 +641,11 @@ def in_lines(parts: Sequence[str]) -> str:
 
 
 def assignments(models: Sequence[Any], name: str, values: Sequence[Any]) -> list[str]:
-    """name=value of each model, in as few digits as tell values apart; and what "auto" took."""
+    """Return name=value for each model.
+
+    Values have as few digits as are needed to distinguish them. The value that "auto" was resolved
+    to is added.
+    """
     enough = (d for d in (4, 8) if n_distinct(values, d) == n_distinct(values))
     digits = next(enough, 17)
     found = []
@@ -631,18 +658,18 @@ def assignments(models: Sequence[Any], name: str, values: Sequence[Any]) -> list
 
 
 def n_distinct(values: Sequence[Any], digits: int = 17) -> int:
-    """How many of the values differ in so many digits."""
+    """Return the number of distinct values when they are written with `digits` digits."""
     return len({text(value, digits) for value in values})
 
 
 def text(value: Any, digits: int) -> str:
-    """A parameter as text: the same for 1, 1.0 and numbers of NumPy."""
+    """Return a parameter as text, which is the same for 1, 1.0 and numbers of NumPy."""
     if isinstance(value, Real) and not isinstance(value, Integral):
         return f"{float(value):.{digits}g}"
     return repr(value) if isinstance(value, str) else str(value)
 
 
 def numbered(names: Sequence[str]) -> list[str]:
-    """The names, with the number of the curve where several are alike."""
+    """Return the names, and add the number of the curve to names that occur several times."""
     alike = {name for name in names if names.count(name) > 1}
     return [f"{name} ({i})" if name in alike else name for i, name in enumerate(names, start=1)]

@@ -1,4 +1,6 @@
-"""ONNX: how skl2onnx turns a fitted model into a graph."""
+"""Conversion of fitted models to ONNX by skl2onnx."""
+
+from typing import Any
 
 import numpy as np
 
@@ -7,12 +9,14 @@ from ._estimator_cv import MiniBatchRidgeSGDCV
 
 
 def register_onnx_converter() -> None:
-    """Teach skl2onnx to convert :class:`MiniBatchRidgeSGD` and :class:`MiniBatchRidgeSGDCV`, alone and inside pipelines.
+    """Register the converter of this package's estimators with skl2onnx.
 
-    Call it once, before ``skl2onnx.to_onnx`` or ``skl2onnx.convert_sklearn``. It needs the extra
-    ``[onnx]``: ``pip install 'sklearn-minibatch[onnx]'``. The graph has one output of shape
-    (n_samples, n_targets), of the type of the input (float for integers), and subtracts the means
-    of the columns first: columns far from zero lose no digits.
+    skl2onnx can then convert :class:`MiniBatchRidgeSGD` and :class:`MiniBatchRidgeSGDCV`, alone
+    and inside pipelines. Call this function once, before ``skl2onnx.to_onnx`` or
+    ``skl2onnx.convert_sklearn``. It needs the extra ``[onnx]``:
+    ``pip install 'sklearn-minibatch[onnx]'``. The graph has one output of shape
+    (n_samples, n_targets) and of the type of the input (float for integers). It subtracts the
+    means of the columns first, so that columns far from zero lose no precision.
 
     Raises
     ------
@@ -38,16 +42,18 @@ def register_onnx_converter() -> None:
         )
 
 
-def convert(scope, operator, container):
+def convert(scope: Any, operator: Any, container: Any) -> None:
     """Add the nodes of y = (x - mean) coef' + (intercept + mean coef') to the graph."""
     from skl2onnx.algebra.onnx_ops import OnnxAdd, OnnxCast, OnnxMatMul, OnnxSub
     from skl2onnx.common.data_types import guess_numpy_type, guess_proto_type
 
-    model, x, version = operator.raw_operator, operator.inputs[0], container.target_opset
+    model = operator.raw_operator
+    x = operator.inputs[0]
+    version = container.target_opset
     output = operator.outputs[0]
     dtype = guess_numpy_type(output.type)
     coef = np.atleast_2d(model.coef_).T
-    # The graph subtracts a rounded mean, so the constant belongs to that one.
+    # The graph subtracts the rounded mean, so the constant is computed from that mean.
     mean = model.scaler_.mean_.astype(dtype)
     constant = np.atleast_1d(model.intercept_) + mean.astype(float) @ coef
     if type(x.type) is not type(output.type):

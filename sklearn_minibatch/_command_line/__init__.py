@@ -1,1 +1,1 @@
-"""What ``python -m sklearn_minibatch`` reads, computes and shows."""
+"""The parts of ``python -m sklearn_minibatch``: options, CSV files, encoding and output."""

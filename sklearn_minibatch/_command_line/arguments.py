@@ -11,19 +11,22 @@ SEPARATORS = {"tab": "\t", r"\t": "\t"}
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of the command line."""
+    """Return the parser of the command line."""
     found = argparse.ArgumentParser(
         prog=PROGRAM,
         usage=f"{PROGRAM} [data.csv --target COLUMN] [options]",
-        description="Fit MiniBatchRidgeSGD, closed-form Ridge and SGDRegressor to the same rows and print, side by side, "
-        "their coefficients in original units, R2, epochs and seconds. Then search a grid of batch sizes and learning "
-        "rates, and write the loss curve as a picture.",
-        epilog=f"example: {PROGRAM} houses.csv --target price --drop id,address --save model.joblib",
+        description="Fit MiniBatchRidgeSGD, closed-form Ridge and SGDRegressor to the same rows "
+        "and print, side by side, their coefficients in original units, R2, epochs and seconds. "
+        "Then search a grid of batch sizes and learning rates, "
+        "and write the loss curve as a picture.",
+        epilog=f"example: {PROGRAM} houses.csv --target price --drop id,address "
+        "--save model.joblib",
     )
     found.add_argument(
         "csv",
         nargs="?",
-        help="comma-separated file (UTF-8) with a header; the diabetes data of scikit-learn if left out",
+        help="comma-separated file (UTF-8) with a header; "
+        "the diabetes data of scikit-learn if left out",
     )
     _add_file_options(found.add_argument_group("the file"))
     _add_fit_options(found.add_argument_group("the fit"))
@@ -57,8 +60,8 @@ def _add_file_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--chunks",
         action="store_true",
-        help="read the rows in chunks, again and again, and do without the comparison; done by itself where they are "
-        "more than a gigabyte of numbers",
+        help="read the rows in chunks, again and again, and do without the comparison; "
+        "done by itself where they are more than a gigabyte of numbers",
     )
 
 
@@ -108,7 +111,7 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
 
 
 def file_option(args: argparse.Namespace) -> str | None:
-    """An option given that says something about a CSV file, if there is one."""
+    """Return the first given option that needs a CSV file, or None."""
     names = ("target", "drop", "text", "numbers", "no_header", "chunks")
     given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name)]
     return next(iter(given), None)
@@ -131,7 +134,7 @@ def _batch_size(text: str) -> int | str:
 
 
 def _columns(text: str) -> list[str]:
-    """Names with commas between them; a name that has one is put into quotation marks."""
+    """Split names at commas; a name that contains a comma must be in quotation marks."""
     return next(csv.reader([text], skipinitialspace=True), [])
 
 

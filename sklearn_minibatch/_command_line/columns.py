@@ -1,4 +1,4 @@
-"""What a column of a CSV file holds, and what a person would do with it first."""
+"""Statistics of the columns of a CSV file, and the choice of how each is used."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,18 +10,19 @@ from numpy.typing import NDArray
 
 from .cells import EMPTY, LARGEST, TRUTHS, is_date, is_empty, is_no_number, number, numbers
 
-# Text with more levels than this, or with fewer rows per level than the latter, is left out.
+# A column of text is left out if it has more levels than MOST_LEVELS, or fewer rows per level than
+# ROWS_PER_LEVEL.
 MOST_LEVELS = 200
 ROWS_PER_LEVEL = 2
-# With fewer rows than this, numbers that count the rows may do so by chance.
+# With fewer rows than this, numbers may equal the row numbers by chance.
 FEWEST_COUNTED = 20
-# Whole numbers that differ in so many rows are taken to differ in all.
+# Whole numbers that are distinct in this many rows are assumed to be distinct in all.
 DISTINCT_ROWS = 100_000
 IDENTIFIERS = {"id", "pid", "uid", "uuid", "guid", "index", "rowid", "rownames"}
 
 
 class Use(Enum):
-    """What is done with a column."""
+    """The way in which a column is used."""
 
     NUMBERS = "numbers"
     TEXT = "text"
@@ -29,28 +30,28 @@ class Use(Enum):
 
 
 class Column:
-    """What the rows so far have told of a column.
+    """Statistics of a column, updated block by block.
 
     Parameters
     ----------
     name : str
-        Its name.
+        The name of the column.
     most_levels : float
-        As soon as it has more, they are forgotten.
+        If the column has more levels, they are no longer stored.
 
     Attributes
     ----------
     n_rows, n_empty, n_marks, n_numbers, n_truths : int
-        Cells in all, empty ones, those in NO_NUMBER, numbers, and truth values, which are numbers
-        too.
+        Numbers of all cells, of empty cells, of cells in NO_NUMBER, of numbers, and of truth
+        values, which are also counted as numbers.
     marks : set of str
         The cells in NO_NUMBER.
     total : float
         Sum of the numbers.
     levels : set of str or None
-        All different cells, or None where they were too many.
+        The distinct cells, or None if there were too many.
     first_fault : (int, str) or None
-        Line and content of the first cell that is neither empty nor a number we can use.
+        Line and content of the first cell that is neither empty nor a usable number.
     """
 
     def __init__(self, name: str, most_levels: float = MOST_LEVELS) -> None:
@@ -65,7 +66,7 @@ class Column:
         self._seen: set[float] | None = set() if is_called_identifier(name) else None
 
     def add(self, cells: Sequence[str], lines: Sequence[int], rows: NDArray[np.int64]) -> None:
-        """Learn from cells, with the lines and the rows of the file in which they stand."""
+        """Update the statistics with cells, given their line and row numbers in the file."""
         values = numbers(cells)
         usable = np.abs(values) <= LARGEST
         if self.levels is not None:
@@ -117,18 +118,21 @@ class Column:
 
     @property
     def mean(self) -> float:
-        """Mean of the numbers."""
+        """The mean of the numbers."""
         return self.total / self.n_numbers
 
     def _holds_numbers(self) -> bool:
-        """Whether at least half of the cells are numbers, or all are truth values; empty ones aside."""
+        """Return whether the column is one of numbers.
+
+        At least half of the cells that are not empty must be numbers, or all must be truth values.
+        """
         n_cells = self.n_rows - self.n_empty - self.n_marks
         if self.n_truths:
             return self.n_truths == n_cells
         return 2 * self.n_numbers >= n_cells
 
     def use(self) -> tuple[Use, str]:
-        """What a person would do first with the column; and where it is left out, why."""
+        """Return how the column is used by default, and the reason if it is left out."""
         n_cells = self.n_rows - self.n_empty
         if n_cells == self.n_marks:
             return Use.NONE, "empty"
@@ -148,7 +152,7 @@ class Column:
 
 
 def is_called_identifier(name: str) -> bool:
-    """Whether a name says that each row has another value.
+    """Return whether the name is typical of a column of identifiers.
 
     Examples
     --------

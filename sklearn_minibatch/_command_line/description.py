@@ -1,4 +1,4 @@
-"""What a CSV file holds and what was done with its columns, in three lines."""
+"""A description of a CSV file and of the use of its columns, in about three lines."""
 
 from textwrap import wrap
 
@@ -11,7 +11,7 @@ WIDTH = 80
 
 
 def description(encoded: Encoded) -> list[str]:
-    """Lines that say what the file holds, how it was encoded if it was, and what was left out."""
+    """Return lines that describe the file, its encoding if needed, and what was left out."""
     plan = encoded.plan
     used = counted(len(plan.used(Use.NUMBERS, Use.TEXT)), "column")
     rows = f"{counted(encoded.n_rows, 'row')}, {used}, target: {label(plan.y.name)}"

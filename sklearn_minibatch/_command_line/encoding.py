@@ -1,4 +1,4 @@
-"""Rows of a CSV file as numbers, by scikit-learn's imputer and one-hot encoder."""
+"""Encoding of the rows of a CSV file by scikit-learn's imputer and one-hot encoder."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -18,26 +18,26 @@ EMPTY_LEVEL = "(empty)"  # in the names of encoded columns
 
 
 class Encoded:
-    """The rows of a CSV file that have a target, encoded.
+    """The encoded rows of a CSV file that have a target.
 
-    The transformers are fitted to a small table that has every level of text, every mean and every
-    kind of empty cell; they are then those that the whole file would give.
+    The transformers are fitted to a small table that has the levels, the means and the empty cells
+    of the file. They are equal to transformers fitted to the whole file.
 
     Parameters
     ----------
     file : CsvFile
-        The rows.
+        The file with the rows.
     plan : Plan
-        What is done with each column.
+        The use of each column.
 
     Attributes
     ----------
     transformer : ColumnTransformer
-        Fitted.
+        The fitted transformers.
     names : list of str
-        The encoded columns: "price", "price=(empty)", "colour=red".
+        The names of the encoded columns, such as "price", "price=(empty)", "colour=red".
     n_rows : int
-        Rows with a target.
+        The number of rows with a target.
     """
 
     def __init__(self, file: CsvFile, plan: Plan) -> None:
@@ -48,12 +48,12 @@ class Encoded:
         self.names = _names(self.transformer, plan)
 
     def chunks(self) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        """X and y, in chunks of some thousand rows.
+        """Yield X (c, d) and y (c,) in chunks of some thousand rows.
 
         Raises
         ------
         BadInput
-            If the file is no longer the one that the plan was made for.
+            If the file has changed since the plan was made.
         """
         changed = BadInput(f"{self.file.path} was changed while it was read")
         n_rows = 0
@@ -67,7 +67,7 @@ class Encoded:
             raise changed
 
     def in_memory(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """X and y of all rows."""
+        """Return X (n, d) and y (n,) of all rows."""
         X = np.empty((self.n_rows, len(self.names)))
         y = np.empty(self.n_rows)
         n = 0
@@ -78,7 +78,7 @@ class Encoded:
         return X, y
 
     def named_transformer(self) -> ColumnTransformer:
-        """A copy that takes data frames, whose columns it knows by their names."""
+        """Return a copy of the transformers that selects the columns of data frames by name."""
         named = deepcopy(self.transformer)
         if self.file.has_header:
             names = np.array([column.name for column in self.plan.columns], dtype=object)
@@ -86,7 +86,7 @@ class Encoded:
             for _, fitted, columns in named.transformers_:
                 if fitted != "drop":
                     fitted.feature_names_in_ = names[columns]
-            # By names a later fit finds the columns too.
+            # A later fit then selects the columns by name too.
             named.transformers = [
                 (step, how, list(names[columns])) for step, how, columns in named.transformers
             ]
@@ -94,7 +94,7 @@ class Encoded:
 
 
 def transformers(plan: Plan) -> ColumnTransformer:
-    """What makes numbers of the columns that are used; the others are dropped."""
+    """Return the unfitted transformers of the columns that are used; the others are dropped."""
     text = OneHotEncoder(drop="if_binary", handle_unknown="ignore", sparse_output=False)
     steps = [
         ("numbers", SimpleImputer(add_indicator=True), plan.used(Use.NUMBERS)),
@@ -104,7 +104,7 @@ def transformers(plan: Plan) -> ColumnTransformer:
 
 
 def _stand_in(plan: Plan) -> NDArray[np.object_]:
-    """A table that tells transformers the same as all rows do."""
+    """Return a small table for which the fitted transformers are the same as for all rows."""
     values: dict[int, list] = {}
     for j in plan.used(Use.NUMBERS):
         column = plan.columns[j]
@@ -119,7 +119,10 @@ def _stand_in(plan: Plan) -> NDArray[np.object_]:
 
 
 def _table(rows: Rows, plan: Plan) -> NDArray[np.object_]:
-    """Rows as the transformers take them: NaN in empty cells, None in columns that are not used."""
+    """Convert rows to the input of the transformers.
+
+    Empty cells become NaN, and columns that are not used have None.
+    """
     table = np.empty((len(rows.y), len(plan.columns)), dtype=object)
     for j in plan.used(Use.NUMBERS, Use.TEXT):
         cells = rows.columns[j + (j >= plan.target)]
@@ -132,6 +135,7 @@ def _table(rows: Rows, plan: Plan) -> NDArray[np.object_]:
 
 
 def _names(transformer: ColumnTransformer, plan: Plan) -> list[str]:
+    """Return the names of the encoded columns."""
     names: list[str] = []
     if used := plan.used(Use.NUMBERS):
         known = [plan.columns[j].name for j in used]

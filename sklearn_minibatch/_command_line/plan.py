@@ -1,4 +1,4 @@
-"""The first pass over a CSV file: what is done with each column, and with rows of no target."""
+"""The first pass over a CSV file, which decides how each column is used."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import compress
@@ -17,7 +17,7 @@ MOST_ENCODED = 10_000  # that text may become
 
 
 class Wishes(NamedTuple):
-    """Columns, by name, for which the command line says what to do."""
+    """The names of columns whose use is set on the command line."""
 
     drop: Sequence[str] = ()
     numbers: Sequence[str] = ()
@@ -25,20 +25,20 @@ class Wishes(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What the first pass has found, and what is to be done.
+    """The statistics of the columns and their use.
 
     Parameters
     ----------
     target : int
-        Index of the target in the file.
+        The index of the target in the file.
     y : Column
-        What is known of the target.
+        The statistics of the target.
     columns : list of Column
-        All others, in the order of the file.
+        The other columns, in the order of the file.
     uses : list of (Use, str)
-        What is done with each of them, and why it is left out.
+        The use of each of them, and the reason if it is left out.
     n_without_target : int
-        Rows that are left out because they have no target.
+        The number of rows that are left out because they have no target.
     """
 
     target: int
@@ -48,7 +48,7 @@ class Plan(NamedTuple):
     n_without_target: int
 
     def used(self, *how: Use) -> list[int]:
-        """Indices into `columns` of those with this use."""
+        """Return the indices in `columns` of the columns with one of these uses."""
         return [j for j, (use, _) in enumerate(self.uses) if use in how]
 
 
@@ -62,11 +62,11 @@ class Rows(NamedTuple):
     columns : list of list of str
         The cells of all columns of the file.
     lines : list of int
-        The line of each.
+        The line number of each row.
     numbers : ndarray of shape (n_rows,)
-        Which row of the file each is, from 0 on.
+        The number of each row in the file, from 0 on.
     n_left_out : int
-        Rows beside them that have no target.
+        The number of rows in the same block that have no target.
     """
 
     y: NDArray[np.float64]
@@ -77,7 +77,7 @@ class Rows(NamedTuple):
 
 
 def rows_with_target(file: CsvFile, target: int, progress: bool = False) -> Iterator[Rows]:
-    """The rows of the file, in blocks, without those whose target is empty."""
+    """Yield blocks of the rows of the file whose target is not empty."""
     n_before = 0
     for lines, columns in file.blocks(progress):
         y = numbers(columns[target])
@@ -89,34 +89,35 @@ def rows_with_target(file: CsvFile, target: int, progress: bool = False) -> Iter
             kept = ~empty
             columns = [list(compress(cells, kept)) for cells in columns]
             lines = list(compress(lines, kept))
-            y, row_numbers = y[kept], row_numbers[kept]
+            y = y[kept]
+            row_numbers = row_numbers[kept]
         yield Rows(y, columns, lines, row_numbers, int(empty.sum()))
 
 
 def plan_for(file: CsvFile, target: str, wishes: Wishes, progress: bool = False) -> Plan:
-    """Read the file once, and decide what is done with each column.
+    """Read the file once, and decide how each column is used.
 
     Parameters
     ----------
     file : CsvFile
-        Where the columns are.
+        The file.
     target : str
-        Name of the target.
+        The name of the target.
     wishes : Wishes
-        Columns for which it is decided already.
+        The columns whose use is set by the user.
     progress : bool
         Whether to show how much has been read.
 
     Returns
     -------
     plan : Plan
-        What to do.
+        The statistics of the columns and their use.
 
     Raises
     ------
     BadInput
-        If a column is not there, if a cell of the target or of a column of numbers cannot be used,
-        or if no row or no column is left.
+        If a column does not exist, if a cell of the target or of a column of numbers cannot be
+        used, or if no row or no column is left.
     """
     t = file.index(target)
     if len(file.names) == 1:
@@ -153,7 +154,7 @@ def plan_for(file: CsvFile, target: str, wishes: Wishes, progress: bool = False)
 
 
 def _decided(file: CsvFile, target: int, wishes: Wishes) -> dict[int, Use]:
-    """The wishes, by the indices of the columns."""
+    """Return the uses that the user has set, by the indices of the columns."""
     wished: dict[int, Use] = {}
     options = {"--drop": Use.NONE, "--numbers": Use.NUMBERS, "--text": Use.TEXT}
     for names, (option, use) in zip(wishes, options.items(), strict=True):
@@ -174,7 +175,7 @@ def _use(column: Column, wished: Use | None) -> tuple[Use, str]:
 
 
 def _check_cells(file: CsvFile, column: Column, is_target: bool) -> None:
-    """Raise where a column of numbers has a cell that is none."""
+    """Raise BadInput if a column of numbers has a cell that is not a usable number."""
     if column.first_fault is None:
         return
     line, cell = column.first_fault
@@ -187,7 +188,7 @@ def _check_cells(file: CsvFile, column: Column, is_target: bool) -> None:
 
 
 def _check_size(file: CsvFile, plan: Plan) -> None:
-    """Raise where no column is left, or text would become too many."""
+    """Raise BadInput if no column is left, or if text would be encoded as too many columns."""
     text = plan.used(Use.TEXT)
     if not text and not plan.used(Use.NUMBERS):
         why = "; ".join(left_out(plan, shown))
@@ -203,7 +204,7 @@ def _check_size(file: CsvFile, plan: Plan) -> None:
 
 
 def left_out(plan: Plan, show: Callable[[str], str]) -> list[str]:
-    """What is left out, with the reason: "rownames, Order (row numbers)"."""
+    """Return texts that name what is left out and why, such as "Order (row numbers)"."""
     names: dict[str, list[str]] = {}
     for column, (use, why) in zip(plan.columns, plan.uses, strict=True):
         if use is Use.NONE:

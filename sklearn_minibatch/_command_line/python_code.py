@@ -1,4 +1,4 @@
-"""Python that does what the command line does, to be copied from the terminal."""
+"""Python code that does the same as the command line, to be copied from the terminal."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ _OURS = "from sklearn_minibatch import MiniBatchRidgeSGD"
 
 
 def code_for_diabetes(model: MiniBatchRidgeSGD, save: str | None) -> str:
-    """The fit to the diabetes data of scikit-learn."""
+    """Return a script that fits the model to the diabetes data of scikit-learn."""
     fit = [
         "X, y = load_diabetes(return_X_y=True, scaled=False)",
         f"model = {model!r}.fit(X, y)",
@@ -22,23 +22,23 @@ def code_for_diabetes(model: MiniBatchRidgeSGD, save: str | None) -> str:
 
 
 def code_for(encoded: Encoded, model: MiniBatchRidgeSGD, save: str | None) -> str:
-    """The fit to a file.
+    """Return a script that fits the model to a file.
 
-    Whatever comes from the file is written as a literal, so that it can be nothing but a string.
+    Names and cells of the file are written as string literals, so they cannot be executed.
 
     Parameters
     ----------
     encoded : Encoded
-        The file.
+        The encoded file.
     model : MiniBatchRidgeSGD
-        Not fitted.
+        The unfitted model.
     save : str or None
-        Where the fitted pipeline is to be written.
+        The path to which the script writes the fitted pipeline.
 
     Returns
     -------
     code : str
-        A script.
+        The script.
     """
     plan = encoded.plan
     numbers = [plan.columns[j].name for j in plan.used(Use.NUMBERS)]
@@ -84,7 +84,7 @@ def _saving(save: str | None) -> list[str]:
 
 
 def _names(variable: str, names: Sequence[str]) -> list[str]:
-    """A line that sets a list of strings, or several where it is long."""
+    """Return the lines of an assignment of a list of strings."""
     if not names:
         return []
     line = f"{variable} = {list(names)!r}"
@@ -103,7 +103,7 @@ def _names(variable: str, names: Sequence[str]) -> list[str]:
 
 
 def _reading(encoded: Encoded, has_text: bool) -> list[str]:
-    """The call of `pandas.read_csv` that reads what we read."""
+    """Return the line with the call of `pandas.read_csv` that reads the same table."""
     file = encoded.file
     marks = {
         column.name: sorted(column.marks)
@@ -113,7 +113,7 @@ def _reading(encoded: Encoded, has_text: bool) -> list[str]:
         )
         if column.marks
     }
-    # Where names come twice, pandas would give the types of the first to the others too.
+    # If several columns have the same name, pandas would use the type of the first for the others.
     ours = [f"header=None, names={file.names!r}"]
     if file.has_header:
         ours = [f"skiprows={file.header_line}", *ours] if file.names != file.given else []

@@ -1,4 +1,4 @@
-"""A CSV file, read from its beginning as often as need be, in blocks of rows."""
+"""Reading of a CSV file in blocks of rows, in as many passes as needed."""
 
 import codecs
 import csv
@@ -18,11 +18,11 @@ LONG_FILE = 2**26  # bytes
 
 
 class BadInput(Exception):
-    """Input that cannot be used; the message says where and why, on one line."""
+    """An error in the input; the message says where and why, on one line."""
 
 
 class Block(NamedTuple):
-    """Some rows of a file: the number of each one's last line, and the cells of each column."""
+    """Rows of a file: the number of the last line of each row, and the cells of each column."""
 
     lines: list[int]
     columns: list[list[str]]
@@ -34,26 +34,25 @@ class CsvFile:
     Parameters
     ----------
     path : str
-        File. One that can be read only once, such as a pipe, is kept in memory.
+        The path of the file. If it can be read only once, as a pipe, its content is kept in memory.
     separator : str
-        Character between cells.
+        The character between cells.
     has_header : bool
-        Whether the first row has the names of the columns. Else they are x0, x1, ...
+        Whether the first row has the names of the columns. If not, they are x0, x1, ...
 
     Attributes
     ----------
     given : list of str
-        Names of the columns, as in the file.
+        The names of the columns in the file.
     header_line : int
-        Line of the file on which the first row ends.
+        The line of the file on which the first row ends.
     names : list of str
-        The same, with names for those that have none, and all different, as `pandas.read_csv` makes
-        them.
+        The names made unique and not empty, as `pandas.read_csv` does.
 
     Raises
     ------
     BadInput
-        If it cannot be read.
+        If the file cannot be read.
     """
 
     def __init__(self, path: str, separator: str = ",", has_header: bool = True) -> None:
@@ -72,7 +71,7 @@ class CsvFile:
         self.names = distinct(self.given)
 
     def index(self, name: str) -> int:
-        """Index of the column called so in the file, or by `names`."""
+        """Return the index of the column with this name in `given` or `names`."""
         for names in (self.given, self.names):
             found = [j for j, known in enumerate(names) if known.strip() == name.strip()]
             if len(found) == 1:
@@ -85,35 +84,35 @@ class CsvFile:
         raise BadInput(f"{self.path} {fault} {shown(name.strip())}; {self.columns()}{self._hint()}")
 
     def is_long(self) -> bool:
-        """Whether a pass takes so long that progress should be seen."""
+        """Return whether a pass takes so long that progress should be shown."""
         return self.content is None and os.path.getsize(self.path) > LONG_FILE
 
     def columns(self) -> str:
-        """The columns, in a message."""
+        """Return a text that lists the columns, for a message."""
         return f"columns: {listed(self.given, 20, lambda name: shown(name.strip()))}"
 
     def blocks(self, progress: bool = False) -> Iterator[Block]:
-        """All rows after the header.
+        """Yield all rows after the header in blocks.
 
         Parameters
         ----------
         progress : bool
-            Whether to say on the standard error stream how much of the file has been read.
+            Whether to show on the standard error stream how much of the file has been read.
 
         Yields
         ------
         block : Block
-            Of about BLOCK_CELLS cells.
+            A block of about BLOCK_CELLS cells.
 
         Raises
         ------
         BadInput
-            At a row that has not as many cells as the header, or that cannot be read.
+            If a row has another number of cells than the header, or cannot be read.
         """
         n_columns = len(self.names)
         most = max(1, BLOCK_CELLS // n_columns)
         lines: list[int] = []
-        # One list of all cells: a list per row would keep the garbage collector busy.
+        # All cells are in one list, because a list per row would slow down the garbage collector.
         cells: list[str] = []
         read = self._rows(progress)
         if self.has_header:
@@ -126,12 +125,13 @@ class CsvFile:
             cells += row
             if len(lines) == most:
                 yield Block(lines, [cells[j::n_columns] for j in range(n_columns)])
-                lines, cells = [], []
+                lines = []
+                cells = []
         if lines:
             yield Block(lines, [cells[j::n_columns] for j in range(n_columns)])
 
     def _rows(self, progress: bool = False) -> Iterator[tuple[int, list[str]]]:
-        """Rows that are not blank, each with the number of its last line."""
+        """Yield the rows that are not blank, each with the number of its last line."""
         with self._open() as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
             lines = self._lines(text, file.tell if progress else None)
             reader = csv.reader(lines, delimiter=self.separator, skipinitialspace=True, strict=True)
@@ -144,7 +144,11 @@ class CsvFile:
                 raise BadInput(self._not_utf8()) from error
 
     def _lines(self, text: io.TextIOWrapper, position: Callable[[], int] | None) -> Iterator[str]:
-        """The lines; where `position()` tells how far the file has been read, so does the terminal."""
+        """Yield the lines.
+
+        If `position` is given, it returns the number of bytes that have been read, and progress is
+        shown on the standard error stream.
+        """
         percent = -1
         for number, line in enumerate(iter(partial(text.readline, LONGEST_LINE), ""), 1):
             if "\0" in line:
@@ -168,7 +172,7 @@ class CsvFile:
         return Path(self.path).open("rb") if self.content is None else io.BytesIO(self.content)
 
     def _not_utf8(self) -> str:
-        """Where the first byte is that is not UTF-8."""
+        """Return a message that locates the first byte that is not UTF-8."""
         decoder = codecs.getincrementaldecoder("utf-8")()
         line = 1
         with self._open() as file:
@@ -184,7 +188,7 @@ class CsvFile:
                 line += block.count(b"\n")
 
     def _hint(self) -> str:
-        """What may be wrong with a file whose header is a single cell."""
+        """Return advice for a file whose header is a single cell, else an empty text."""
         if len(self.given) > 1:
             return ""
         for separator in ";\t|":
@@ -195,7 +199,7 @@ class CsvFile:
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """The names of columns, made different as `pandas.read_csv` does it.
+    """Return the names of columns made unique, as `pandas.read_csv` does.
 
     Examples
     --------

@@ -1,9 +1,13 @@
-"""What ``python -m sklearn_minibatch`` shows: three estimators side by side, two grid searches, a loss curve."""
+"""The output of ``python -m sklearn_minibatch``.
+
+It compares three estimators, runs two grid searches, and draws a loss curve.
+"""
 
 import time
 import warnings
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import clone
@@ -20,17 +24,20 @@ from .._run.callbacks import EpochProgressBar
 from .words import label
 
 HEADING = "coefficient (original units)"
-GRID = {"batch_size": [1, 16, 128], "lr": [0.01, 0.1, 1.0]}
-GRID_FOLDS, GRID_ROWS = 5, 5000
+GRID: dict[str, list[Any]] = {"batch_size": [1, 16, 128], "lr": [0.01, 0.1, 1.0]}
+GRID_FOLDS = 5
+GRID_ROWS = 5000
 # With more columns, mini-batches of one row take minutes.
 GRID_COLUMNS = 50
 GRID_CELLS = 50_000
-TEXTBOOK_BATCH, TEXTBOOK_EPOCHS, TEXTBOOK_STEPS = 32, 20, 2000
+TEXTBOOK_BATCH = 32
+TEXTBOOK_EPOCHS = 20
+TEXTBOOK_STEPS = 2000
 MOST_COEFFICIENTS = 40
 
 
 class Fit(NamedTuple):
-    """A fitted line in original units, and what it took."""
+    """A fitted linear model in original units, with the epochs and seconds that the fit took."""
 
     name: str
     coef: np.ndarray
@@ -40,22 +47,22 @@ class Fit(NamedTuple):
     notes: list
 
 
-def compare(model, X, y):
+def compare(model: Any, X: np.ndarray, y: np.ndarray) -> list[Fit]:
     """Fit `model`, closed-form Ridge and SGDRegressor to the same rows and the same objective.
 
     Parameters
     ----------
     model : MiniBatchRidgeSGD
-        Fitted in place.
+        The model, which is fitted in place.
     X : ndarray of shape (n_samples, n_features)
-        Rows, in original units.
+        The rows in original units.
     y : ndarray of shape (n_samples,)
-        Target.
+        The target.
 
     Returns
     -------
     fits : list of Fit
-        In the order above.
+        The three fits in the order above.
     """
     ridge = make_pipeline(StandardScaler(), Ridge(alpha=model.alpha * len(y)))
     sgd = make_pipeline(StandardScaler(), SGDRegressor(alpha=model.alpha, random_state=0))
@@ -69,19 +76,19 @@ def compare(model, X, y):
     return fits
 
 
-def _r2(fit, X, y):
-    """R2, or NaN where it is not a number."""
+def _r2(fit: Fit, X: np.ndarray, y: np.ndarray) -> float:
+    """Return R2, or NaN if it is not defined."""
     predictions = X @ fit.coef + fit.intercept
     return r2_score(y, predictions) if _varies(y) and np.all(np.isfinite(predictions)) else np.nan
 
 
-def fit_chunks(model, chunks, n_features, with_bar):
+def fit_chunks(model: Any, chunks: Callable[[], Any], n_features: int, with_bar: bool) -> Fit:
     """Fit `model` to chunks, with a progress bar on the standard error stream if `with_bar`.
 
     Returns
     -------
     fit : Fit
-        Of the one model: the others need all rows in memory.
+        The fit of `model`; the other estimators need all rows in memory.
     """
     if with_bar:
         model.set_callbacks(EpochProgressBar())
@@ -91,11 +98,11 @@ def fit_chunks(model, chunks, n_features, with_bar):
     return fit
 
 
-def _fit(name, estimator, X, y, n_features, repeats=3):
-    seconds = []
+def _fit(name: str, estimator: Any, X: Any, y: Any, n_features: int, repeats: int = 3) -> Fit:
+    seconds: list[float] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        # The first fit also pays for loading code; the best of a few is what a fit takes.
+        # The first fit includes the time for loading code, so the best of a few is reported.
         while len(seconds) < repeats and sum(seconds) < 1:
             start = time.perf_counter()
             try:
@@ -109,45 +116,58 @@ def _fit(name, estimator, X, y, n_features, repeats=3):
     return Fit(name, coef, intercept, last.n_iter_, min(seconds), notes)
 
 
-def original_units(estimator):
-    """Coefficients and intercept for the columns as given, of a linear model or a pipeline of StandardScaler and one."""
+def original_units(estimator: Any) -> tuple[np.ndarray, float]:
+    """Return the coefficients (d,) and the intercept in original units.
+
+    The estimator is a linear model, or a pipeline of a StandardScaler and a linear model.
+    """
     if not hasattr(estimator, "steps"):
         return estimator.coef_, float(estimator.intercept_)
-    scaler, linear = estimator[0], estimator[-1]
+    scaler = estimator[0]
+    linear = estimator[-1]
     coef = linear.coef_ / scaler.scale_
     return coef, float(np.squeeze(linear.intercept_)) - float(scaler.mean_ @ coef)
 
 
-def largest(model, n_shown):
-    """Indices of the coefficients that move the prediction most: by coefficient times standard deviation of the column.
+def largest(model: Any, n_shown: int) -> np.ndarray:
+    """Return the indices of the largest coefficients, each times the column's standard deviation.
 
     Parameters
     ----------
     model : MiniBatchRidgeSGD
-        Fitted.
+        The fitted model.
     n_shown : int
-        How many at most. Where there are no more, all stay in the order of the columns.
+        The largest number of indices.
 
     Returns
     -------
     indices : ndarray of int
-        Of the largest, in falling order.
+        The indices in descending order of the coefficients, or in the order of the columns if there
+        are no more than `n_shown`.
     """
     if len(model.coef_) <= n_shown:
         return np.arange(len(model.coef_))
     return np.argsort(-np.abs(model.coef_ * model.scaler_.scale_), kind="stable")[:n_shown]
 
 
-def coefficient_rows(fits, names, shown):
-    """Cells of a table: a row per coefficient in `shown`, and the intercept."""
+def coefficient_rows(
+    fits: Sequence[Fit], names: Sequence[str], shown: np.ndarray
+) -> list[list[str]]:
+    """Return the rows of a table, one for each coefficient in `shown` and one for the intercept."""
     rows = [[label(names[j]), *(f"{fit.coef[j]:#.6g}" for fit in fits)] for j in shown]
     if len(names) > len(shown):
         rows.append([f"... and {len(names) - len(shown):,} more", *("" for _ in fits)])
     return [*rows, ["(intercept)", *(f"{fit.intercept:#.6g}" for fit in fits)]]
 
 
-def comparison_table(fits, names, X, y, shown):
-    """Lines of a table: a row per coefficient in `shown`, then how good each fit is and what it took."""
+def comparison_table(
+    fits: Sequence[Fit], names: Sequence[str], X: np.ndarray, y: np.ndarray, shown: np.ndarray
+) -> list[str]:
+    """Return the lines of a table that compares the fits.
+
+    It has a row for each coefficient in `shown`, the intercept, R2, the distance to Ridge, epochs
+    and seconds.
+    """
     spread, unit = (np.std(y), "std(y)") if _varies(y) else (1.0, "units of y")
     predictions = [X @ fit.coef + fit.intercept for fit in fits]
     distances = [np.sqrt(np.mean((p - predictions[1]) ** 2)) / spread for p in predictions]
@@ -166,8 +186,15 @@ def comparison_table(fits, names, X, y, shown):
     return table([HEADING, *(fit.name for fit in fits)], rows)
 
 
-def chunks_table(fit, model, names, chunks, y_mean, shown):
-    """The same of one fit to chunks, which are read once more for R2."""
+def chunks_table(
+    fit: Fit,
+    model: Any,
+    names: Sequence[str],
+    chunks: Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]],
+    y_mean: float,
+    shown: np.ndarray,
+) -> list[str]:
+    """Return the lines of a table of one fit to chunks, which are read once more for R2."""
     left = total = 0.0
     for X, y in chunks():
         left += np.sum((y - X @ fit.coef - fit.intercept) ** 2)
@@ -182,19 +209,21 @@ def chunks_table(fit, model, names, chunks, y_mean, shown):
     return table([HEADING, fit.name], rows)
 
 
-def _score(score):
-    # A diverged fit has an R2 of many digits.
+def _score(score: float) -> str:
+    # The R2 of a fit that diverged has many digits.
     return f"{score:.2e}" if score < -100 else f"{score:.6f}"
 
 
-def _varies(y):
-    # The standard deviation of equal numbers is not always 0, and that of very small ones
-    # underflows to it.
-    return np.ptp(y) > 0 and np.std(y) > 0
+def _varies(y: np.ndarray) -> bool:
+    # The standard deviation of equal numbers may differ from 0 by rounding, and that of very small
+    # numbers underflows to 0.
+    return bool(np.ptp(y) > 0 and np.std(y) > 0)
 
 
-def table(header, rows):
-    """Lines of a table, the first column flush left and the others flush right; an empty row is a blank line.
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table.
+
+    The first column is aligned left, the others right. An empty row becomes a blank line.
 
     Examples
     --------
@@ -219,15 +248,15 @@ def table(header, rows):
     ]
 
 
-def grid_search(model, X, y):
+def grid_search(model: Any, X: np.ndarray, y: np.ndarray) -> tuple[Any, int]:
     """Search GRID by cross-validation.
 
     Returns
     -------
     search : GridSearchCV
-        Fitted.
+        The fitted search.
     n_diverged : int
-        Fits that warned of divergence.
+        The number of fits that warned of divergence.
     """
     folds = KFold(GRID_FOLDS, shuffle=True, random_state=0)
     with warnings.catch_warnings(record=True) as caught:
@@ -241,15 +270,16 @@ def grid_search(model, X, y):
     return search, len(diverged)
 
 
-def grid_report(model, X, y):
-    """Lines that show the two solvers over the same grid of batch sizes and learning rates."""
+def grid_report(model: Any, X: np.ndarray, y: np.ndarray) -> list[str]:
+    """Return lines with the grid searches of both solvers over batch sizes and learning rates."""
     if len(y) < 2 * GRID_FOLDS or not _varies(y):
         return ["No grid search: it needs at least 10 rows and a target that is not constant."]
     lines = [f"Grid search over batch_size and lr (GridSearchCV, mean R2 of {GRID_FOLDS} folds)"]
     n_rows = min(GRID_ROWS, GRID_CELLS // min(X.shape[1], GRID_COLUMNS))
     if len(y) > n_rows:
         chosen = np.random.default_rng(0).choice(len(y), n_rows, replace=False)
-        X, y = X[chosen], y[chosen]
+        X = X[chosen]
+        y = y[chosen]
         lines.append(f"on {n_rows:,} rows drawn at random")
     svrg, _ = grid_search(clone(model).set_params(solver="svrg"), X, y)
     spread = np.ptp(svrg.cv_results_["mean_test_score"])
@@ -272,7 +302,7 @@ def grid_report(model, X, y):
     return lines
 
 
-def _grid_table(search):
+def _grid_table(search: Any) -> list[str]:
     scores = search.cv_results_["mean_test_score"].reshape(len(GRID["batch_size"]), -1)
     header = ["", *(f"lr={lr:g}" for lr in GRID["lr"])]
     rows = [
@@ -282,27 +312,27 @@ def _grid_table(search):
     return table(header, rows)
 
 
-def closed_form_loss(fit, model, X, y):
-    """The minimum of the objective: F at the closed form."""
+def closed_form_loss(fit: Fit, model: Any, X: np.ndarray, y: np.ndarray) -> float:
+    """Return the minimum of the objective, which is F at the closed form."""
     beta = fit.coef * model.scaler_.scale_
     return np.mean((X @ fit.coef + fit.intercept - y) ** 2) / 2 + model.alpha / 2 * beta @ beta
 
 
-def draw_loss(model, minimum, X, y, path):
-    """Write the loss curve of the fitted `model`, beside those of both solvers with the same mini-batches.
+def draw_loss(model: Any, minimum: float, X: np.ndarray, y: np.ndarray, path: str) -> None:
+    """Write a picture of the loss curves of `model` and of both solvers with the same mini-batches.
 
     Parameters
     ----------
     model : MiniBatchRidgeSGD
-        Fitted to X and y.
+        The model fitted to X and y.
     minimum : float
-        F at the closed form, for a line to land on.
+        F at the closed form, which is drawn as a horizontal line.
     X, y : ndarray of shape (n_samples, n_features), ndarray of shape (n_samples,)
-        Rows and target.
+        The rows and the target.
     path : str
-        Picture to write.
+        The path of the picture.
     """
-    # More rows than 32 only where the steps of an epoch would be too many to wait for.
+    # Mini-batches have more than TEXTBOOK_BATCH rows only if an epoch would have too many steps.
     textbook_size = max(TEXTBOOK_BATCH, len(y) // TEXTBOOK_STEPS)
     size = textbook_size if model.batch_size == "auto" else model.batch_size
     shared = clone(model).set_params(batch_size=size)
@@ -318,15 +348,15 @@ def draw_loss(model, minimum, X, y, path):
     draw_curves(curves, names, minimum, path)
 
 
-def curve_name(model):
-    """The label of the curve of a fitted model."""
+def curve_name(model: Any) -> str:
+    """Return the label of the curve of a fitted model."""
     return f'solver="{model.solver_}"' + (
         "" if model.solver_ == "cholesky" else f", batch_size={model.batch_size_}"
     )
 
 
-def solver_in_words(model):
-    """The solver of a fitted model, and its mini-batches if it has some."""
+def solver_in_words(model: Any) -> str:
+    """Return a text with the solver of a fitted model, and its batch size if it has one."""
     read = (
         "in one read of the rows"
         if model.solver_ == "cholesky"
@@ -335,8 +365,10 @@ def solver_in_words(model):
     return f"solver={model.solver_}, {read}"
 
 
-def draw_curves(models, names, minimum, path):
-    """Write the loss curves of fitted models, with a line at `minimum` where that is known."""
+def draw_curves(
+    models: Sequence[Any], names: Sequence[str], minimum: float | None, path: str
+) -> None:
+    """Write a picture of the loss curves of fitted models, with a line at `minimum` if given."""
     import matplotlib.pyplot as plt
 
     display = LossHistoryDisplay.from_estimator(models, names=names)

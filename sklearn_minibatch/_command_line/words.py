@@ -1,21 +1,21 @@
-"""Names and numbers in what the command line says: on one line, and not too long."""
+"""Formatting of names and numbers for the output of the command line."""
 
 from collections.abc import Callable, Sequence
 
 
 def shown(text: str) -> str:
-    """A cell or a name in a message: on one line, and not all of it where it is long."""
+    """Return a cell or a name in quotation marks, on one line and shortened if it is long."""
     return repr(text if len(text) <= 40 else text[:37] + "...")
 
 
 def label(name: str, width: int = 32) -> str:
-    """A column name fit for a table: no control characters, not too wide."""
+    """Return a column name for a table, without control characters and shortened if it is long."""
     printable = "".join(c if c.isprintable() else "?" for c in name[: width + 1])
     return printable if len(name) <= width else printable[: width - 3] + "..."
 
 
 def listed(items: Sequence[str], most: int, show: Callable[[str], str] = shown) -> str:
-    """The items with commas between them, no more than `most`.
+    """Return at most `most` of the items separated by commas, and the number of the others.
 
     Examples
     --------
@@ -27,7 +27,7 @@ def listed(items: Sequence[str], most: int, show: Callable[[str], str] = shown) 
 
 
 def counted(n: int, noun: str) -> str:
-    """A number and what it counts.
+    """Return a number and the noun that it counts.
 
     Examples
     --------

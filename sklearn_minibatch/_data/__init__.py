@@ -1,1 +1,1 @@
-"""From what the user hands over to checked rows: arrays, sources of chunks, Dask collections."""
+"""Conversion of arrays, sources of chunks and Dask collections to checked rows."""

@@ -1,4 +1,4 @@
-"""Predictions and R^2 of rows that come in chunks, from a source or on a cluster."""
+"""Predictions and R^2 for rows that come in chunks, from a source or on a cluster."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from .validation import checked_chunk
 
 
 def chunks_to_score(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
-    """The rows in chunks, if they come so; else None."""
+    """Return the chunks of rows that come in chunks, else None."""
     if is_dask(X):
         from .dask import Partitions
 
@@ -34,7 +34,7 @@ def chunks_to_score(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
 
 
 def source_of(X: Any, y: Any, sample_weight: Any) -> Any:
-    """X if it is a source of chunks, which carry their own y and weights; else None."""
+    """Return X if it is a source of chunks, which have their own y and weights; else None."""
     if y is not None or not is_source(X):
         return None
     if sample_weight is not None:
@@ -47,7 +47,7 @@ def source_of(X: Any, y: Any, sample_weight: Any) -> Any:
 def checked_like_model(
     model: Any, X: Any, y: Any, sample_weight: Any, first: bool, finite: bool
 ) -> tuple[Any, np.ndarray, np.ndarray | None]:
-    """X, y and w of a chunk that has the columns and as many targets as a fitted model."""
+    """Return X, y and w of a chunk; check that it has the columns and targets of a fitted model."""
     X, y, w = checked_chunk(model, X, y, sample_weight, False, finite)
     n_targets = len(np.atleast_2d(model.coef_))
     if y.shape[1] != n_targets:
@@ -56,8 +56,9 @@ def checked_like_model(
 
 
 def r2_of_chunks(chunks: Any, model: Any) -> float:
-    """R^2 of a fitted model, as by `sklearn.metrics.r2_score`, the mean over the targets."""
-    coef, intercept = np.atleast_2d(model.coef_).T, np.atleast_1d(model.intercept_)
+    """Return R^2 of a fitted model, averaged over targets, as `sklearn.metrics.r2_score` does."""
+    coef = np.atleast_2d(model.coef_).T
+    intercept = np.atleast_1d(model.intercept_)
     moments = chunks.reduce(residual_moments, merge, coef, intercept)
     if moments is None:
         raise ValueError("All sample weights are zero; at least one row must count.")
@@ -72,7 +73,8 @@ def r2_of_chunks(chunks: Any, model: Any) -> float:
         unexplained = moments.x.var + moments.x.mean**2
     if not np.isfinite([unexplained, moments.y.var]).all():
         raise ValueError(
-            "R^2: the squares of y, or of its distances to the predictions, overflow. Divide y by a constant."
+            "R^2: the squares of y, or of its distances to the predictions, overflow. "
+            "Divide y by a constant."
         )
     varies = moments.y.var > 0
     ratio = np.divide(unexplained, moments.y.var, out=(unexplained > 0).astype(float), where=varies)
@@ -80,7 +82,7 @@ def r2_of_chunks(chunks: Any, model: Any) -> float:
 
 
 def residual_moments(chunk: Chunk, coef: np.ndarray, intercept: np.ndarray) -> SecondMoments:
-    """Moments of the residuals, in the place of the columns, and of y; coef (d, t), intercept (t,)."""
+    """Return the moments of the residuals, as field x, and of y; coef (d, t), intercept (t,)."""
     residuals = chunk.y - (chunk.X @ coef + intercept)
     return SecondMoments(column_moments(residuals, chunk.w), column_moments(chunk.y, chunk.w))
 
@@ -88,7 +90,10 @@ def residual_moments(chunk: Chunk, coef: np.ndarray, intercept: np.ndarray) -> S
 def predicted_chunks(
     predict: Callable[[Any], np.ndarray], source: Any, n_targets: int | None
 ) -> Iterator[np.ndarray]:
-    """`predict(X)` of one chunk after the other; `n_targets` is None for predictions (n,)."""
+    """Yield `predict(X)` of each chunk.
+
+    `n_targets` is None if predictions are (n,), else they are (n, n_targets).
+    """
     none = np.empty((0,) if n_targets is None else (0, n_targets))
     for number, chunk in enumerate(source, 1):
         X = rows_of(chunk)
@@ -101,7 +106,7 @@ def predicted_chunks(
 
 
 def rows_of(chunk: Any) -> Any:
-    """X of a chunk (X, y) or (X, y, sample_weight), or of one that is X."""
+    """Return X of a chunk (X, y) or (X, y, sample_weight), or the chunk itself if it is X alone."""
     is_pair = isinstance(chunk, tuple) or (
         isinstance(chunk, list) and chunk and len(getattr(chunk[0], "shape", ())) == 2
     )

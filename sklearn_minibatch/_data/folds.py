@@ -1,4 +1,4 @@
-"""Rows and folds: who reads what `MiniBatchRidgeSGDCV` is given, once, and keeps the second moments of each fold."""
+"""Second moments of the folds of `MiniBatchRidgeSGDCV`, computed in one read of the rows."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial, reduce
@@ -29,16 +29,16 @@ from .source import CheckedChunks, ChunkSource, check_alone, is_dask, is_source,
 from .validation import as_floats, checked_chunk, look_if_not_finite
 
 DEFAULT_FOLDS = 5
-# So many groups of rows that are in the same training and test sets; their moments take (d, d)
-# numbers each.
+# The largest number of cells. A cell is a group of rows that are in the same training and test
+# sets, and its moments take (d, d) numbers.
 MOST_CELLS = 64
 
 
 class FoldData(NamedTuple):
-    """Moments of the cells, groups of rows that are in the same training and test sets, and those sets as masks of cells.
+    """Moments of the cells, and the training and test sets as masks of cells.
 
-    Where each cell is the test set of one fold, and all others its training set, the masks are
-    None.
+    A cell is a group of rows that are in the same training and test sets. The masks are None if
+    each cell is the test set of one fold, whose training set is all the other cells.
     """
 
     cells: tuple[SecondMoments, ...]
@@ -53,7 +53,7 @@ class FoldData(NamedTuple):
         return reduce(merge, self.cells)
 
     def folds(self) -> Iterator[Fold]:
-        """The folds, one at a time."""
+        """Yield the folds."""
         look: Sequence[FromRows | None] = (
             [None] * len(self.cells) if self.from_rows is None else self.from_rows
         )
@@ -66,25 +66,26 @@ class FoldData(NamedTuple):
             yield Fold(self._merged(training), self._merged(test), again)
 
     def _merged(self, mask: np.ndarray) -> SecondMoments:
-        d, t = len(self.cells[0].x.mean), len(self.cells[0].y.mean)
+        d = len(self.cells[0].x.mean)
+        t = len(self.cells[0].y.mean)
         return reduce(merge, [self.cells[k] for k in np.flatnonzero(mask)], no_second_moments(d, t))
 
 
 def load_folds(estimator: Any, X: Any, y: Any, sample_weight: Any, seed: int) -> FoldData:
-    """The moments of the folds of what `fit` is given, in one read."""
+    """Return the moments of the folds of the input of `fit`, computed in one read."""
     if is_dask(X):
         n_folds = number_of_folds(estimator.cv)
         check_few_features(X.shape[1])
         rows = partitions(estimator, X, y, sample_weight)
         return in_one_pass(rows, partial(of_partition, n_folds=n_folds, seed=seed))
     check_alone(X, y, "fit")
-    source = mapped(X, y, sample_weight)
+    source: Any = mapped(X, y, sample_weight)
     if source is None and y is None and is_source(X):
         if sample_weight is not None:
             raise ValueError(
                 "With a source of chunks, put the weights into the chunks: (X, y, sample_weight)."
             )
-        # All is read once: what can be iterated only once will do.
+        # The rows are read once, so an iterator is sufficient.
         source = ChunkSource(lambda: X) if isinstance(X, Iterator) else X
     if source is not None:
         n_folds = number_of_folds(estimator.cv)
@@ -95,28 +96,30 @@ def load_folds(estimator: Any, X: Any, y: Any, sample_weight: Any, seed: int) ->
 
 
 def number_of_folds(cv: Any) -> int:
-    """K, where rows come in chunks."""
+    """Return the number of folds if `cv` is one; raise ValueError for a splitter."""
     if cv is None:
         return DEFAULT_FOLDS
     if isinstance(cv, Integral):
         return int(cv)
     raise ValueError(
-        f"Rows that come in chunks are dealt to folds at random, and cv={cv!r} would have to see all of them. Set cv to a "
-        "number of folds, or give all rows in memory."
+        "Rows that come in chunks are dealt to folds at random, "
+        f"and cv={cv!r} would have to see all of them. "
+        "Set cv to a number of folds, or give all rows in memory."
     )
 
 
 def check_few_features(n_features: int) -> None:
-    """Raise ValueError where second moments would be too many numbers."""
+    """Raise ValueError if there are too many columns for second moments."""
     if n_features > FEW_FEATURES:
         raise ValueError(
-            f"X has {n_features} columns; alpha is chosen from second moments of up to {FEW_FEATURES}. For more, use "
+            f"X has {n_features} columns; alpha is chosen from second moments of up to "
+            f"{FEW_FEATURES}. For more, use "
             "GridSearchCV(MiniBatchRidgeSGD(), {'alpha': alphas})."
         )
 
 
 def in_one_pass(chunks: Any, function: Callable[[Chunk], FoldMoments]) -> FoldData:
-    """The folds of the rows behind `chunks`."""
+    """Return the folds of the rows of `chunks`."""
     folds = chunks.reduce(function, merge_folds)
     if folds is None:
         raise ValueError("All sample weights are zero; at least one row must count.")
@@ -124,10 +127,15 @@ def in_one_pass(chunks: Any, function: Callable[[Chunk], FoldMoments]) -> FoldDa
 
 
 class Dealer:
-    """Deals the rows of chunks that come one after the other; rows of weight 0 are not counted."""
+    """A function that assigns the rows of successive chunks to folds.
+
+    Rows of weight 0 are not counted.
+    """
 
     def __init__(self, n_folds: int, seed: int, n_dealt: int = 0) -> None:
-        self.n_folds, self.seed, self.n_dealt = n_folds, seed, n_dealt
+        self.n_folds = n_folds
+        self.seed = seed
+        self.n_dealt = n_dealt
 
     def __call__(self, chunk: Chunk) -> FoldMoments:
         check_few_features(chunk.X.shape[1])
@@ -137,15 +145,18 @@ class Dealer:
 
 
 def of_partition(chunk: Chunk, n_folds: int, seed: int) -> FoldMoments:
-    """The folds of a partition, whose rows are counted from 0: nobody knows how many the partitions before it have."""
+    """Return the moments of the folds of a partition.
+
+    Its rows are numbered from 0, since the sizes of the partitions before it are not known.
+    """
     folds = dealt(0, len(chunk.y), n_folds, seed, chunk.number)
     return fold_moments(chunk.X, chunk.y, chunk.w, folds, n_folds)
 
 
 def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
-    """The folds of arrays, as a splitter of scikit-learn has them.
+    """Return the folds of arrays, as a splitter of scikit-learn makes them.
 
-    Rows of weight 0 have their places in it.
+    Rows of weight 0 are split as well.
     """
     X_all, y_all, _, single_target = as_floats(estimator, X, y, None, True, False)
     check_few_features(X_all.shape[1])
@@ -155,12 +166,13 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
         w_all = _check_sample_weight(w_all, X_all, dtype=np.float64, ensure_non_negative=True)
         if not w_all.any():
             raise ValueError("All sample weights are zero; at least one row must count.")
-        # Rows that do not count leave no trace in the moments, so they are looked at here.
+        # The moments do not depend on rows of weight 0, so these rows are checked here.
         if not w_all.all():
             assert_all_finite(X_all[w_all == 0], input_name="X")
             assert_all_finite(y_all[w_all == 0], input_name="y")
     if estimator.cv is None or isinstance(estimator.cv, Integral):
-        groups, training, test = in_turn(len(y_all), number_of_folds(estimator.cv)), None, None
+        groups = in_turn(len(y_all), number_of_folds(estimator.cv))
+        training = test = None
     else:
         groups, training, test = cells_of(splits_of(estimator.cv, X_all, y_all), len(y_all))
     rows = [counting(rows, w_all) for rows in groups]
@@ -172,7 +184,7 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
 
 
 class Rows(NamedTuple):
-    """Some rows of arrays in memory: taken when they are used, and let go."""
+    """Some rows of arrays in memory, which are copied only while they are used."""
 
     X: Any
     y: np.ndarray
@@ -180,18 +192,20 @@ class Rows(NamedTuple):
     rows: Any
 
     def chunk(self) -> Chunk:
-        """The rows."""
-        return Chunk(
-            1, self.X[self.rows], self.y[self.rows], None if self.w is None else self.w[self.rows]
-        )
+        """Return the rows as a chunk."""
+        w = None if self.w is None else self.w[self.rows]
+        return Chunk(1, self.X[self.rows], self.y[self.rows], w)
 
     def moments(self) -> SecondMoments:
-        """Their second moments."""
+        """Return the second moments of the rows."""
         _, X, y, w = self.chunk()
         return second_moments(X, y, w) if len(y) else no_second_moments(X.shape[1], y.shape[1])
 
     def mean_square(self, scaling: Scaling, beta: np.ndarray) -> np.ndarray:
-        """The mean square (m, t) of the residuals of coefficients (d, m, t), in scaled units: see `ridge_path.FromRows`."""
+        """Return the mean square (m, t) of the residuals of coefficients (d, m, t).
+
+        The coefficients are in scaled units, as `ridge_path.FromRows` specifies.
+        """
         chunk = self.chunk()
         n = len(chunk.y)
         mean_weight = 1.0 if chunk.w is None else chunk.w.sum() / n
@@ -205,16 +219,17 @@ class Rows(NamedTuple):
 
 
 def in_turn(n_rows: int, n_folds: int) -> list[np.ndarray]:
-    """The rows of each fold, as `KFold` without shuffling has them."""
+    """Return the rows of each fold, which are those of `KFold` without shuffling."""
     if n_rows < n_folds:
         raise ValueError(
-            f"{n_folds} folds need as many rows, got n_samples={n_rows}. Give more rows, or fewer folds by cv."
+            f"{n_folds} folds need as many rows, got n_samples={n_rows}. "
+            "Give more rows, or fewer folds by cv."
         )
     return np.array_split(np.arange(n_rows), n_folds)
 
 
 def splits_of(cv: Any, X: Any, y: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The training and test rows of each fold."""
+    """Return the training and test rows of each fold."""
     splitter = check_cv(cv)
     try:
         splits = list(splitter.split(X, y[:, 0] if y.shape[1] == 1 else y))
@@ -222,11 +237,13 @@ def splits_of(cv: Any, X: Any, y: np.ndarray) -> list[tuple[np.ndarray, np.ndarr
         if "groups" not in str(error):
             raise
         raise ValueError(
-            f"{type(splitter).__name__} needs groups, which fit does not take: set cv=list(splitter.split(X, y, groups))."
+            f"{type(splitter).__name__} needs groups, which fit does not take: "
+            "set cv=list(splitter.split(X, y, groups))."
         ) from error
     if not splits:
         raise ValueError(
-            "cv has no folds: give a number of folds, a splitter, or a list of (training, test) rows."
+            "cv has no folds: give a number of folds, a splitter, "
+            "or a list of (training, test) rows."
         )
     return splits
 
@@ -234,7 +251,7 @@ def splits_of(cv: Any, X: Any, y: np.ndarray) -> list[tuple[np.ndarray, np.ndarr
 def cells_of(
     splits: Sequence[tuple[np.ndarray, np.ndarray]], n_rows: int
 ) -> tuple[list[np.ndarray], np.ndarray | None, np.ndarray | None]:
-    """The rows of each cell, and the masks of `FoldData`."""
+    """Return the rows of each cell, and the masks of `FoldData`."""
     sets = [(as_mask(training, n_rows), as_mask(test, n_rows)) for training, test in splits]
     if any((training & test).any() for training, test in sets):
         raise ValueError("cv has rows both in the training and in the test set of a fold.")
@@ -251,8 +268,9 @@ def cells_of(
         codes = np.unique(3 * codes + training + 2 * test, return_inverse=True)[1]
         if codes.max() >= max(MOST_CELLS, 2 * len(sets)):
             raise ValueError(
-                f"cv cuts the rows into more than {codes.max()} groups, whose second moments would be merged into training "
-                "sets. Use a splitter whose test sets are disjoint, such as KFold or TimeSeriesSplit, or GridSearchCV."
+                f"cv cuts the rows into more than {codes.max()} groups, whose second moments would "
+                "be merged into training sets. Use a splitter whose test sets are disjoint, "
+                "such as KFold or TimeSeriesSplit, or GridSearchCV."
             )
     first = np.unique(codes, return_index=True)[1]
     return (
@@ -263,7 +281,7 @@ def cells_of(
 
 
 def as_mask(rows: Any, n_rows: int) -> np.ndarray:
-    """Row numbers, or a mask, as a mask (n_rows,)."""
+    """Convert row numbers or a mask to a mask (n_rows,)."""
     mask = np.zeros(n_rows, dtype=bool)
     rows = np.asarray(rows)
     mask[rows] = True
@@ -275,13 +293,16 @@ def as_mask(rows: Any, n_rows: int) -> np.ndarray:
 
 
 def alike(labels: np.ndarray) -> list[np.ndarray]:
-    """The rows of each label."""
+    """Return the rows of each label."""
     order = np.argsort(labels, kind="stable")
     return np.split(order, np.cumsum(np.bincount(labels))[:-1])
 
 
 def counting(rows: np.ndarray, w: np.ndarray | None) -> Any:
-    """Those rows that have a weight; as a slice where they follow one another, which needs no copy."""
+    """Return the rows of positive weight, as a slice if they are consecutive.
+
+    Indexing by a slice does not copy the rows.
+    """
     kept = rows if w is None else rows[w[rows] > 0]
     consecutive = len(kept) > 0 and kept[-1] - kept[0] + 1 == len(kept)
     return slice(int(kept[0]), int(kept[-1]) + 1) if consecutive else kept

@@ -1,30 +1,35 @@
-"""Which rows early stopping holds out: equal ones together, whatever the rounding errors of X."""
+"""Selection of the rows that early stopping holds out.
+
+Equal rows are held out together, and rounding errors of X do not change the selection.
+"""
 
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-# Bits of a number that count: those of float32, so that a copy in float32 has the same rows out.
+# Numbers are rounded to the precision of float32, so that a copy of X in float32 has the same rows
+# held out.
 SIGNIFICANT_BITS = 24
-# What is so much smaller than the largest number of its column is a rounding error of 0.
+# A number is taken for 0 if its ratio to the largest number of its column is at most this.
 NEGLIGIBLE = 2.0**-44
 
 
 def held_out(X: Any, y: np.ndarray, fraction: float, rng: Any) -> np.ndarray:
-    """Mask (n,) of the rows to hold out: about `fraction` of them, at least one, never all.
+    """Return the mask (n,) of the rows to hold out.
 
-    Rows are drawn by their content, as float32 would hold it. Equal rows stay on one side, so a
-    validation score is never flattered by copies of training rows, and a row with weight 2 still is
-    the same as the row twice.
+    About `fraction` of the rows are held out, at least one and never all. Each row has a random key
+    that is a hash of its values, rounded to float32, and the rows with the smallest keys are held
+    out. Equal rows are held out together, so copies of training rows cannot improve the validation
+    score, and a row of weight 2 is equivalent to two rows.
 
-    The rows with the smallest keys are held out, and a key depends on its row alone, but for what
-    is negligible in its column. So a row that changes moves itself, and at most one other at the
-    limit. A change by a relative 1e-15, as by another BLAS, gives one number in 10^8 another key.
+    The key depends on the row alone, except that negligible numbers are determined by the column.
+    A change of one row therefore affects this row and at most one other. A relative change of
+    1e-15, as by another BLAS, changes the key of one number in 10^8.
     """
     start, *multipliers = rng.randint(0, 2**64, size=1 + X.shape[1] + y.shape[1], dtype=np.uint64)
     multipliers = np.array(multipliers) | np.uint64(1)
-    # Without a start the key of a row of zeros would be the smallest, whatever the multipliers.
+    # Without the random start, a row of zeros would always have the smallest key.
     keys = start + _hash(X, multipliers[: X.shape[1]]) + _hash(y, multipliers[X.shape[1] :])
     distinct, inverse = np.unique(keys, return_inverse=True)
     if len(distinct) < 2:
@@ -38,11 +43,12 @@ def held_out(X: Any, y: np.ndarray, fraction: float, rng: Any) -> np.ndarray:
 
 
 def _hash(X: Any, multipliers: np.ndarray) -> np.ndarray:
-    """One random 64-bit key per row; absent and explicit zeros count alike."""
+    """Return a random 64-bit key for each row (n,); implicit and explicit zeros are equal."""
     if not sparse.issparse(X):
         values = X.astype(np.float64)
         return _mixed(values, np.abs(values).max(axis=0, initial=0.0)) @ multipliers
-    values, largest = X.data.astype(np.float64), np.zeros(X.shape[1])
+    values = X.data.astype(np.float64)
+    largest = np.zeros(X.shape[1])
     np.maximum.at(largest, X.indices, np.abs(values))
     terms = np.append(_mixed(values, largest[X.indices]) * multipliers[X.indices], np.uint64(0))
     cumulated = np.concatenate([[np.uint64(0)], np.cumsum(terms, dtype=np.uint64)])
@@ -50,11 +56,14 @@ def _hash(X: Any, multipliers: np.ndarray) -> np.ndarray:
 
 
 def _mixed(values: np.ndarray, largest: np.ndarray) -> np.ndarray:
-    """Numbers, beside the largest of their column, rounded and as mixed bits; 0 for 0."""
+    """Round numbers and hash their bits; 0 gives 0.
+
+    `largest` has the largest absolute value of the column of each number. `values` is overwritten.
+    """
     values[np.abs(values) <= NEGLIGIBLE * largest] = 0.0
     bits = values.view(np.uint64)
     dropped = np.uint64(53 - SIGNIFICANT_BITS)
-    # To even where in the middle. A carry runs on into the exponent, as it should.
+    # Ties are rounded to even. A carry into the exponent is correct.
     odd = (bits >> dropped) & np.uint64(1)
     bits = (bits + ((np.uint64(1) << (dropped - np.uint64(1))) - np.uint64(1)) + odd) >> dropped
     bits *= np.uint64(0x9E3779B97F4A7C15)

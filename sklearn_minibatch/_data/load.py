@@ -1,7 +1,7 @@
-"""What `fit` is given, from wherever it is: memory, a mapped file, a source of chunks or a cluster.
+"""Loading of the input of `fit`: arrays, a mapped file, a source of chunks or Dask collections.
 
-The one module that asks where the rows are. Its functions take the estimator for its parameters,
-and leave on it what scikit-learn keeps of its input: the number and the names of the columns.
+The functions read the parameters of the estimator, and set the attributes that scikit-learn
+derives from the input: the number and the names of the columns.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,11 @@ from .validation import CheckedRows, checked_chunk, look_if_not_finite, validate
 
 
 class TrainingData(NamedTuple):
-    """Moments, a function from units to rows, rows held out, and the chunks where there are some."""
+    """The moments of the rows to fit, and the rows.
+
+    `make_rows` returns the rows in scaled units. `validation` has the rows held out, and `chunks`
+    the chunks if rows come in chunks; both may be None.
+    """
 
     moments: SecondMoments
     make_rows: Callable[[Scaling], Rows]
@@ -42,7 +46,11 @@ class TrainingData(NamedTuple):
 def load_data(
     estimator: Any, X: Any, y: Any, sample_weight: Any, products: bool | None, rng: Any
 ) -> TrainingData:
-    """The rows and their moments; with the products of columns if `products`, or where they pay if that is None."""
+    """Return the rows and their moments.
+
+    The moments have the products of columns if `products` is True, or if it is None and computing
+    them saves time.
+    """
     if is_dask(X):
         return in_chunks(estimator, partitions(estimator, X, y, sample_weight), products, rng)
     check_alone(X, y, "fit")
@@ -62,9 +70,9 @@ def load_data(
 def from_memory(
     estimator: Any, X: Any, y: Any, sample_weight: Any, products: bool | None, rng: Any
 ) -> TrainingData:
-    """The rows of arrays.
+    """Return the rows of arrays.
 
-    Their moments show numbers that are not finite: only then is each looked at.
+    Single numbers are checked for NaN and infinity only if their moments are not finite.
     """
     checked = validated(estimator, X, y, sample_weight, reset=True, finite=estimator.early_stopping)
     rows, validation = hold_out(estimator, checked, rng)
@@ -91,7 +99,10 @@ def from_memory(
 
 
 def second_moments_pay(X: Any) -> bool:
-    """Whether d^2 products a row, and a factor, take less time than the passes of "svrg" over rows in memory."""
+    """Return whether computing second moments takes less time than the passes of "svrg".
+
+    The cost is d^2 products per row and a factorization.
+    """
     d = X.shape[1]
     if not sparse.issparse(X):
         return d <= FEW_FEATURES
@@ -100,11 +111,15 @@ def second_moments_pay(X: Any) -> bool:
 
 
 def in_chunks(estimator: Any, chunks: Any, products: bool | None, rng: Any) -> TrainingData:
-    """The rows behind `chunks`, after a first pass over them, which leaves products of up to `FEW_FEATURES` in any case."""
+    """Return the rows of `chunks` and their moments, which need a first pass.
+
+    This pass computes the products of up to `FEW_FEATURES` columns even if `products` is not True.
+    """
     if estimator.early_stopping:
         raise ValueError(
-            "early_stopping=True needs all rows in memory. Set early_stopping=False: the default solver stops at the "
-            "closed form; to choose alpha, use MiniBatchRidgeSGDCV."
+            "early_stopping=True needs all rows in memory. Set early_stopping=False: "
+            "the default solver stops at the closed form; "
+            "to choose alpha, use MiniBatchRidgeSGDCV."
         )
     most_features = np.inf if products else FEW_FEATURES
     first = chunks.reduce(gathered, merge, rng.randint(2**31), most_features)
@@ -115,15 +130,16 @@ def in_chunks(estimator: Any, chunks: Any, products: bool | None, rng: Any) -> T
 
 
 def partitions(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
-    """The chunks of Dask collections."""
+    """Return the partitions of Dask collections as chunks."""
     from .dask import Partitions
 
     if y is None:
         raise ValueError("fit(X, y) of a Dask collection X needs y, in the same partitions.")
     if getattr(estimator, "solver", None) == "sgd":
         raise ValueError(
-            "solver='sgd' takes its steps one after the other, which partitions on a cluster cannot. Use solver='svrg', "
-            "or dask_ml.wrappers.Incremental with this estimator, which hands it from partition to partition."
+            "solver='sgd' takes its steps one after the other, which partitions on a cluster "
+            "cannot. Use solver='svrg', or dask_ml.wrappers.Incremental with this estimator, "
+            "which hands it from partition to partition."
         )
     estimator._single_target = np.ndim(y) == 1
     estimator.n_features_in_ = X.shape[1]
@@ -132,7 +148,10 @@ def partitions(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
 
 
 def worker_copy(estimator: Any) -> Any:
-    """What workers need to check and to predict rows: no moments, no preconditioner."""
+    """Return a copy with the attributes that workers need to check rows and to predict.
+
+    It has no moments and no preconditioner.
+    """
     names = ("n_features_in_", "feature_names_in_", "coef_", "intercept_")
     copy = clone(estimator)
     vars(copy).pop("_skl_callbacks", None)
@@ -143,7 +162,11 @@ def worker_copy(estimator: Any) -> Any:
 def hold_out(
     estimator: Any, rows: CheckedRows, rng: Any
 ) -> tuple[CheckedRows, tuple[Any, ...] | None]:
-    """Rows to fit, and with early stopping what the monitor needs of those held out."""
+    """Split the rows into those to fit and those held out for early stopping.
+
+    The latter are None without early stopping, else X, y, weights and the mean of y (t,) in the
+    rows to fit.
+    """
     if not estimator.early_stopping:
         return rows, None
     X, y, w, single_target = rows

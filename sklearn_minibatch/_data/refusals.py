@@ -1,4 +1,8 @@
-"""What would be taken for numbers, or fail with words that do not help: dates, masked values, text."""
+"""Checks for dates, masked values and text, with error messages that say what to do.
+
+Without them, dates and masked values could be used as numbers, and text would fail with an unclear
+message.
+"""
 
 import datetime
 from collections.abc import Iterator
@@ -10,12 +14,14 @@ from scipy import sparse
 
 TIMES = (np.datetime64, np.timedelta64, datetime.date, datetime.time, datetime.timedelta)
 TO_DAYS = (
-    "Convert dates to a number of days, (t - np.datetime64('2000-01-01')) / np.timedelta64(1, 'D'), and durations by "
-    "t / np.timedelta64(1, 'D'), or drop them."
+    "Convert dates to a number of days, "
+    "(t - np.datetime64('2000-01-01')) / np.timedelta64(1, 'D'), "
+    "and durations by t / np.timedelta64(1, 'D'), or drop them."
 )
 ENCODED = """Column {where} of X: text, such as {value!r}. Make a column of 0 and 1 of each word:
 
-    encoded = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), {columns!r}), remainder="passthrough")
+    encoded = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), {columns!r}), \
+remainder="passthrough")
     model = make_pipeline(encoded, MiniBatchRidgeSGD())
     model.fit(X, y)
 
@@ -23,12 +29,16 @@ ENCODED = """Column {where} of X: text, such as {value!r}. Make a column of 0 an
 
 
 def check_kinds(**arrays: Any) -> None:
-    """Raise ValueError, by the names of the arguments, where arrays hold masked values, dates or times."""
+    """Raise ValueError if an array holds masked values, dates or times.
+
+    The message has the name of the argument.
+    """
     for name, array in arrays.items():
         if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
             raise ValueError(
-                f"{name} is a masked array, and {np.ma.count_masked(array)} of its values are masked, which would be taken "
-                f"for numbers. Fill them, {name}.filled(value), or drop their rows."
+                f"{name} is a masked array, and {np.ma.count_masked(array)} of its values are "
+                "masked, which would be taken for numbers. "
+                f"Fill them, {name}.filled(value), or drop their rows."
             )
         if columns := columns_of_times(array):
             where = name if columns == [None] else f"Column {listed(columns)} of {name}"
@@ -36,7 +46,10 @@ def check_kinds(**arrays: Any) -> None:
 
 
 def columns_of_times(array: Any) -> list[Any]:
-    """The names of the columns that hold dates or times, [None] for the whole of what has no names."""
+    """Return the names of the columns that hold dates or times.
+
+    The list is [None] if an array without column names holds some.
+    """
     if is_frame(array):
         columns = zip(array.columns, array.dtypes, strict=True)
         return [
@@ -56,48 +69,52 @@ def columns_of_times(array: Any) -> list[Any]:
 
 
 def is_frame(array: Any) -> bool:
-    """Whether this is a data frame of pandas or polars."""
+    """Return whether this is a data frame of pandas or polars."""
     return all(hasattr(array, name) for name in ("columns", "dtypes", "shape"))
 
 
 def is_time(dtype: Any) -> bool:
-    """Whether a data type of NumPy, pandas or polars is one of dates, times or durations."""
+    """Return whether a data type of NumPy, pandas or polars is one of dates, times or durations."""
     temporal = getattr(dtype, "is_temporal", None)
     return getattr(dtype, "kind", None) in ("M", "m") or (callable(temporal) and bool(temporal()))
 
 
 def of_objects(dtype: Any) -> bool:
-    """Whether a data type of NumPy or pandas holds Python objects."""
+    """Return whether a data type of NumPy or pandas holds Python objects."""
     return getattr(dtype, "kind", None) == "O"
 
 
 def holds_times(frame: Any, j: int) -> bool:
-    """Whether some values of column j are dates or times."""
+    """Return whether some values of column j are dates or times."""
     return any(isinstance(value, TIMES) for value in column_of(frame, j))
 
 
 def column_of(frame: Any, j: int) -> Any:
-    """Column j of a data frame, of which several may have one name."""
+    """Return column j of a data frame, which may have several columns of one name."""
     return frame.iloc[:, j] if hasattr(frame, "iloc") else frame[:, j]
 
 
 @contextmanager
 def naming_text(X: Any) -> Iterator[None]:
-    """Where a conversion of X fails on text, a ValueError that names its columns and says what to do."""
+    """Improve the ValueError of a conversion of X that fails on text.
+
+    The new message names the columns with text and says what to do.
+    """
     try:
         yield
     except ValueError as error:
         found = text_columns(X)
         if not found:
             raise
-        names, example = list(found), next(iter(found.values()))
+        names = list(found)
+        example = found[names[0]]
         raise ValueError(
             ENCODED.format(where=listed(names), value=example, columns=names)
         ) from error
 
 
 def text_columns(X: Any) -> dict[Any, str]:
-    """The columns that hold text, by name or number, with the first that is no number."""
+    """Return the names or numbers of the columns that hold text, with the first text of each."""
     if is_frame(X):
         columns = {name: np.asarray(column_of(X, j)) for j, name in enumerate(X.columns)}
     elif isinstance(X, np.ndarray) and X.ndim == 2:
@@ -111,14 +128,14 @@ def text_columns(X: Any) -> dict[Any, str]:
 
 
 def first_text(values: np.ndarray) -> str | None:
-    """The first of the values that is text and no number."""
+    """Return the first of the values that is text and not a number, or None."""
     return next(
         (str(value) for value in values if isinstance(value, str) and not is_number(value)), None
     )
 
 
 def is_number(text: str) -> bool:
-    """Whether NumPy reads the text as a number."""
+    """Return whether the text can be converted to a number."""
     try:
         float(text)
     except ValueError:
@@ -127,5 +144,5 @@ def is_number(text: str) -> bool:
 
 
 def listed(columns: list[Any]) -> str:
-    """The columns in words; no more than five of them."""
+    """Return the names of at most five columns, separated by commas."""
     return ", ".join(repr(column) for column in columns[:5]) + (", ..." if len(columns) > 5 else "")

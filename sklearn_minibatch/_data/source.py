@@ -1,4 +1,4 @@
-"""Rows that are read again and again, a chunk at a time: sources of chunks, arrays mapped from a file, and their passes."""
+"""Sources of chunks of rows, arrays mapped from a file, and passes over them."""
 
 import mmap
 import warnings
@@ -15,24 +15,24 @@ from .._statistics import second_moments
 from .._statistics.fold_moments import FoldMoments, are_finite
 from .._statistics.second_moments import SecondMoments
 
-# Numbers in a chunk of a mapped array: 16 megabytes in float64. Up to four chunks are simply
-# loaded.
+# A chunk of a mapped array has this many numbers, 16 megabytes in float64. An array of up to four
+# chunks is loaded as a whole.
 CHUNK_ELEMENTS = 2**21
 
 
 class ChunkSource:
-    """Rows read a chunk at a time, as often as need be, for ``MiniBatchRidgeSGD().fit(source)``.
+    """Rows that ``MiniBatchRidgeSGD().fit(source)`` reads a chunk at a time, in several passes.
 
     Parameters
     ----------
     function : callable
-        Called without arguments at the start of each pass, returns an iterator (it may be a
-        generator function) of chunks ``(X, y)`` or ``(X, y, sample_weight)``: the same rows each
-        time.
+        A function without arguments, such as a generator function, that is called at the start of
+        each pass. It returns an iterator of chunks ``(X, y)`` or ``(X, y, sample_weight)``, which
+        must have the same rows each time.
     prefetch : bool, default=False
-        Whether a thread reads the next chunk while the fit works on the last one. It takes the
-        memory of one more chunk. The iterator must not use its arrays again then, and all of it
-        runs in that thread, which some databases' connections, made outside, refuse.
+        Whether a thread reads the next chunk while the fit processes the current one. This needs
+        the memory of one more chunk. The iterator must then not reuse its arrays. It runs in that
+        thread, where some database connections made in another thread cannot be used.
     ahead : bool
         The name of `prefetch` in version 0.1, which is deprecated.
 
@@ -63,32 +63,35 @@ class ChunkSource:
     ) -> None:
         if not callable(function):
             raise TypeError(
-                f"ChunkSource needs a function that returns an iterator of chunks, got {type(function).__name__}."
+                "ChunkSource needs a function that returns an iterator of chunks, "
+                f"got {type(function).__name__}."
             )
         if ahead != "deprecated":
             warnings.warn(
                 "ChunkSource(ahead=...) is now called prefetch.", FutureWarning, stacklevel=2
             )
             prefetch = ahead
-        self.function, self.prefetch = function, prefetch
+        self.function = function
+        self.prefetch = prefetch
 
     def __iter__(self) -> Iterator[tuple]:
         chunks = iter(self.function())
         return prefetched(chunks) if self.prefetch else chunks
 
     def __array__(self, *args: Any, **options: Any) -> None:
-        # Whatever needs all rows at once, as a search or a scaler of scikit-learn, asks for an
-        # array first.
+        # Functions that need all rows at once, such as a search or a scaler of scikit-learn,
+        # convert their input to an array first.
         raise TypeError(
             "A ChunkSource is no array and cannot be indexed: its rows are read a chunk at a time. "
-            "Fit it by MiniBatchRidgeSGD().fit(source); MiniBatchRidgeSGDCV().fit(source) chooses alpha. For the rest, "
-            "keep chunks out for validation, in a source of their own, and compare model.score(validation)."
+            "Fit it by MiniBatchRidgeSGD().fit(source); MiniBatchRidgeSGDCV().fit(source) chooses "
+            "alpha. For the rest, keep chunks out for validation, in a source of their own, "
+            "and compare model.score(validation)."
         )
 
 
-def prefetched(chunks):
-    """The same chunks, each read in a thread while the one before is in use."""
-    end = object()
+def prefetched(chunks: Iterator[tuple]) -> Iterator[tuple]:
+    """Yield the same chunks, each read in a thread while the one before is in use."""
+    end: Any = object()
     with ThreadPoolExecutor(1) as reader:
         following = reader.submit(next, chunks, end)
         while (chunk := following.result()) is not end:
@@ -99,10 +102,12 @@ def prefetched(chunks):
 class MappedRows:
     """Chunks of an array that is mapped from a file, of its targets and of its weights."""
 
-    def __init__(self, X, y, w):
-        self.X, self.y, self.w = X, y, w
+    def __init__(self, X: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> None:
+        self.X = X
+        self.y = y
+        self.w = w
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple]:
         step = max(1, CHUNK_ELEMENTS // self.X.shape[1])
         for start in range(0, len(self.X), step):
             rows = slice(start, start + step)
@@ -115,19 +120,19 @@ class MappedRows:
                 forget(array)
 
 
-def forget(array):
-    """Give the memory of a mapped file back to the system, which would keep what was read as long as it can."""
-    base = array
+def forget(array: np.ndarray | None) -> None:
+    """Release the memory of a mapped file, which the system could otherwise keep for long."""
+    base: Any = array
     while isinstance(base, np.ndarray):
         base = base.base
-    # In a private map (mode "c") changed pages exist nowhere else.
+    # Changed pages of a private map (mode "c") would be lost.
     is_shared = getattr(array, "mode", None) in ("r", "r+")
     if isinstance(base, mmap.mmap) and is_shared and hasattr(mmap, "MADV_DONTNEED"):
         base.madvise(mmap.MADV_DONTNEED)
 
 
-def mapped(X, y, sample_weight):
-    """`MappedRows` where X is an array mapped from a file, too large to be loaded; else None."""
+def mapped(X: Any, y: Any, sample_weight: Any) -> MappedRows | None:
+    """Return `MappedRows` if X is a large array that is mapped from a file, else None."""
     if y is None or not isinstance(X, np.memmap) or X.ndim != 2 or X.size <= 4 * CHUNK_ELEMENTS:
         return None
     if sample_weight is not None and np.ndim(sample_weight) == 0:
@@ -142,8 +147,8 @@ def mapped(X, y, sample_weight):
     return MappedRows(X, y, w)
 
 
-def is_source(X):
-    """Whether X may be a source of chunks: it can be iterated and is no table."""
+def is_source(X: Any) -> bool:
+    """Return whether X may be a source of chunks, that is, an iterable but not a table."""
     if isinstance(X, ChunkSource):
         return True
     table = sparse.issparse(X) or any(
@@ -153,7 +158,10 @@ def is_source(X):
 
 
 def holds_chunks(X: Any) -> bool:
-    """Whether X can be nothing but a source of chunks; a list may be rows, unless its first entry begins with a table."""
+    """Return whether X can only be a source of chunks.
+
+    A list is taken for rows unless its first entry is a tuple or list that begins with a table.
+    """
     if not isinstance(X, Sequence):
         return is_source(X)
     first = X[0] if len(X) else None
@@ -165,54 +173,59 @@ def holds_chunks(X: Any) -> bool:
 
 
 def check_alone(X: Any, y: Any, method: str) -> None:
-    """Raise ValueError where a source comes with targets beside it."""
+    """Raise ValueError if y is given in addition to a source of chunks."""
     if y is not None and holds_chunks(X):
         raise ValueError(
             f"A source of chunks (X, y) carries its own y. Leave y out: {method}(source)."
         )
 
 
-def is_dask(X):
-    """Whether X is a Dask collection."""
+def is_dask(X: Any) -> bool:
+    """Return whether X is a Dask collection."""
     return hasattr(X, "__dask_graph__")
 
 
 class CheckedChunks:
-    """Passes over a source, counted and checked.
+    """Counted and checked passes over a source.
 
     Parameters
     ----------
     source : iterable
-        Starts over at each pass.
+        An iterable of chunks that starts over at each pass.
     check : callable
         ``check(X, y, w, first, finite)`` returns X, y and w of a chunk as float arrays without rows
-        of weight 0, or raises ValueError; it looks for NaN and infinity if `finite`.
+        of weight 0, or raises ValueError; it checks for NaN and infinity if `finite`.
     read_again : bool
         Whether there may be a second pass.
     """
 
-    def __init__(self, source, check, read_again=True):
+    def __init__(self, source: Any, check: Callable[..., tuple], read_again: bool = True) -> None:
         if read_again and isinstance(source, Iterator):
             raise ValueError(
-                f"fit reads its chunks several times, and this {type(source).__name__} can be read only once. "
-                "Wrap the function that makes it: fit(ChunkSource(function))."
+                f"fit reads its chunks several times, and this {type(source).__name__} can be "
+                "read only once. Wrap the function that makes it: fit(ChunkSource(function))."
             )
-        self.source, self.check = source, check
-        self.n_passes, self.n_rows, self.n_targets = 0, None, None
+        self.source = source
+        self.check = check
+        self.n_passes = 0
+        self.n_rows: int | None = None
+        self.n_targets: int | None = None
 
-    def reduce(self, function, add, *args):
-        """`function(chunk, *args)` of all chunks, combined two by two by `add`: one pass."""
+    def reduce(
+        self, function: Callable[..., Any], add: Callable[[Any, Any], Any], *args: Any
+    ) -> Any:
+        """Combine `function(chunk, *args)` of all chunks by `add`, in one pass."""
         total = None
         for chunk in self:
             with np.errstate(over="ignore", invalid="ignore"):
                 value = function(chunk, *args)
-                # Nobody looks at every number unless a result is not finite.
+                # Every number is checked only if the result is not finite.
                 if not is_finite(value):
                     self._named(chunk.number, self.check, chunk.X, chunk.y, chunk.w, False, True)
                 total = value if total is None else add(total, value)
         return total
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Chunk]:
         self.n_passes += 1
         read = number = 0
         for number, raw in enumerate(self.source, 1):
@@ -226,19 +239,21 @@ class CheckedChunks:
             raise ValueError(self._changed(f"ended after chunk {number} with {read} rows"))
         if self.n_targets is None:
             raise ValueError(
-                "The source has no rows: each pass must yield chunks (X, y) or (X, y, sample_weight)."
+                "The source has no rows: each pass must yield chunks (X, y) "
+                "or (X, y, sample_weight)."
             )
         self.n_rows = read
 
-    def _named(self, number, function, *args):
+    def _named(self, number: int, function: Callable[..., Any], *args: Any) -> Any:
+        """Call the function, and add the chunk and the pass to the message of an error."""
         try:
             return function(*args)
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"Chunk {number} of pass {self.n_passes}: {error}") from error
 
-    def _chunk(self, number, raw, n_before):
-        """The chunk, and the number of its rows with those of weight 0."""
+    def _chunk(self, number: int, raw: Any, n_before: int) -> tuple[Chunk, int]:
+        """Return the checked chunk, and the number of its rows including those of weight 0."""
         if not isinstance(raw, (tuple, list)) or len(raw) not in (2, 3):
             raise ValueError(
                 f"expected a tuple (X, y) or (X, y, sample_weight), got {type(raw).__name__}."
@@ -254,15 +269,20 @@ class CheckedChunks:
             raise ValueError(f"y has {y.shape[1]} target(s), the first chunk has {self.n_targets}.")
         return Chunk(number, X, y, w), n_read
 
-    def _changed(self, how):
+    def _changed(self, how: str) -> str:
+        """Return the message for a pass with another number of rows than the first."""
         return (
-            f"Pass {self.n_passes} {how}, but the first pass had {self.n_rows} rows. A source must start over at each pass "
-            "and yield the same rows; ChunkSource(function) calls the function anew for each."
+            f"Pass {self.n_passes} {how}, but the first pass had {self.n_rows} rows. "
+            "A source must start over at each pass and yield the same rows; "
+            "ChunkSource(function) calls the function anew for each."
         )
 
 
-def is_finite(value):
-    """Whether moments or a tuple of sums hold numbers only; other values come from rows that were looked at before."""
+def is_finite(value: Any) -> bool:
+    """Return whether moments, or a tuple of sums, have only finite numbers.
+
+    It is True for other values, which are computed from rows that were checked before.
+    """
     if isinstance(value, SecondMoments):
         return second_moments.is_finite(value)
     if isinstance(value, FoldMoments):

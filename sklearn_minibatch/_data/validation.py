@@ -1,4 +1,4 @@
-"""Checks of what the user hands over, and rows as floats."""
+"""Checks of the user's input, and its conversion to rows of floats."""
 
 import warnings
 from typing import Any, NamedTuple
@@ -13,12 +13,12 @@ from .._statistics.moments import LARGEST, TINY_WEIGHT, Moments
 from .._statistics.second_moments import SecondMoments, is_finite
 from .refusals import check_kinds, naming_text
 
-# Parameters that say nothing of the model that a fit arrives at.
+# Parameters that do not change the fitted model.
 MAY_DIFFER = {"random_state", "verbose", "n_jobs"}
 
 
 class Number(Interval):
-    """An interval of numbers without True and False, which Python counts among the integers, and what float cannot hold."""
+    """An interval of numbers that excludes booleans and numbers that float cannot represent."""
 
     def is_satisfied_by(self, val: Any) -> bool:
         try:
@@ -28,7 +28,11 @@ class Number(Interval):
 
 
 class CheckedRows(NamedTuple):
-    """Rows of positive weight: X (n, d) dense or CSR, y (n, t), w (n,) or None, and whether y was (n,)."""
+    """Rows of positive weight.
+
+    X (n, d) is dense or CSR, y is (n, t), and w is (n,) or None. `single_target` is True if the
+    user's y was (n,).
+    """
 
     X: Any
     y: np.ndarray
@@ -39,7 +43,10 @@ class CheckedRows(NamedTuple):
 def validated(
     estimator: Any, X: Any, y: Any, sample_weight: Any, reset: bool, finite: bool = True
 ) -> CheckedRows:
-    """The rows, some of which must count, with as many targets as before unless `reset`."""
+    """Return the checked rows, at least one of which must have positive weight.
+
+    They must have as many targets as in the last call unless `reset`.
+    """
     checked = as_floats(estimator, X, y, sample_weight, reset, finite)
     n_targets = checked.y.shape[1]
     if not reset and (checked.single_target, n_targets) != (
@@ -47,7 +54,8 @@ def validated(
         len(estimator._predicting[1]),
     ):
         raise ValueError(
-            f"y has {n_targets} target(s) in {1 if checked.single_target else 2} dimensions, unlike before."
+            f"y has {n_targets} target(s) in {1 if checked.single_target else 2} dimensions, "
+            "unlike before."
         )
     if len(checked.y) == 0:
         raise ValueError("All sample weights are zero; at least one row must count.")
@@ -58,9 +66,9 @@ def validated(
 def checked_chunk(
     estimator: Any, X: Any, y: Any, sample_weight: Any, first: bool, finite: bool
 ) -> tuple[Any, np.ndarray, np.ndarray | None]:
-    """X, y and w of a chunk, which may be left without rows."""
+    """Return X, y and w of the rows of positive weight of a chunk, which may be none."""
     weightless = sample_weight is not None and not np.any(sample_weight)
-    # Rows that do not count leave no trace in what is computed, so they are looked at here.
+    # The results do not depend on rows of weight 0, so these rows are checked here.
     X, y, w, single_target = as_floats(
         estimator, X, y, None if weightless else sample_weight, first, finite or weightless
     )
@@ -72,23 +80,23 @@ def checked_chunk(
 def as_floats(
     estimator: Any, X: Any, y: Any, sample_weight: Any, reset: bool, finite: bool
 ) -> CheckedRows:
-    """The rows as float arrays; numbers that are not finite are looked for only if `finite`."""
+    """Convert the rows to float arrays; check for NaN and infinity only if `finite`."""
     if sample_weight is None and not (reset or finite) and are_plain(estimator, X, y):
         return CheckedRows(X, y.reshape(len(y), -1), None, y.ndim == 1)
     check_kinds(X=X, y=y, sample_weight=sample_weight)
-    # Finite numbers may have no finite sum, by which they are looked at.
+    # scikit-learn first checks the sum, which may overflow although all numbers are finite.
     with np.errstate(over="ignore", invalid="ignore"), naming_text(X):
         X, y = validate_data(
             estimator,
             X,
             y,
             accept_sparse="csr",
-            # The centring of sparse rows is a difference of products, which float32 does not carry.
+            # Sparse rows are centred by differences of products, which are inaccurate in float32.
             dtype=np.float64 if sparse.issparse(X) else [np.float64, np.float32],
             multi_output=True,
             y_numeric=True,
             reset=reset,
-            # Moments of sparse columns leave NaN out.
+            # The moments of sparse columns ignore NaN, so they do not reveal it.
             ensure_all_finite=finite or sparse.issparse(X),
         )
     if sparse.issparse(X):
@@ -104,11 +112,12 @@ def as_floats(
     if not w.all():
         kept = w > 0
         if not finite:
-            # Rows that do not count leave no trace in the moments, by which the others are looked
-            # at.
+            # The moments, by which other rows are checked, do not depend on rows of weight 0.
             assert_all_finite(X[~kept], input_name="X")
             assert_all_finite(y[~kept], input_name="y")
-        X, y, w = X[kept], y[kept], w[kept]
+        X = X[kept]
+        y = y[kept]
+        w = w[kept]
     return CheckedRows(X, y, w, single_target)
 
 
@@ -131,13 +140,19 @@ def are_plain(estimator: Any, X: Any, y: Any) -> bool:
 
 
 def look_if_not_finite(estimator: Any, moments: SecondMoments, X: Any, y: Any) -> None:
-    """Raise scikit-learn's ValueError if X or y hold NaN or infinity, which their moments then do as well."""
+    """Raise scikit-learn's ValueError if X or y hold NaN or infinity.
+
+    They are checked only if their moments are not finite.
+    """
     if not is_finite(moments):
         as_floats(estimator, X, y, None, reset=False, finite=True)
 
 
 def check_moments(moments: SecondMoments) -> None:
-    """Raise ValueError where float64 cannot go on from the moments; warn where they take a column for constant."""
+    """Raise ValueError if the moments are out of the range of float64.
+
+    Warn if a column is treated as constant because its variance underflows.
+    """
     if not TINY_WEIGHT <= moments.x.weight < np.inf:
         raise ValueError(
             f"The sample weights sum to {moments.x.weight:.3g}, which is too "
@@ -149,23 +164,24 @@ def check_moments(moments: SecondMoments) -> None:
 
 
 def check_columns(name: str, columns: Moments, square: np.ndarray) -> None:
-    """The same of the columns of X or y, whose mean squares are given."""
+    """Check the columns of X or y as `check_moments` does; `square` (d,) has their mean squares."""
     too_large = ~(square <= LARGEST**2)
     if too_large.any():
         raise ValueError(
-            f"{named(too_large, name)}: too large, beyond about {LARGEST:.0e}; sums of squares would overflow. "
-            "Divide by a constant."
+            f"{named(too_large, name)}: too large, beyond about {LARGEST:.0e}; "
+            "sums of squares would overflow. Divide by a constant."
         )
     if columns.is_underflowed.any():
         warnings.warn(
-            f"{named(columns.is_underflowed, name)}: the variance underflows float64; what varies by less than 1e-154 is "
-            "taken for constant. Multiply by a large constant.",
+            f"{named(columns.is_underflowed, name)}: the variance underflows float64; "
+            "what varies by less than 1e-154 is taken for constant. "
+            "Multiply by a large constant.",
             stacklevel=5,
         )
 
 
 def check_mergeable(a: Any, b: Any) -> None:
-    """Raise ValueError, and say why, unless two fitted models can become one of the rows of both."""
+    """Raise ValueError unless two fitted models can be merged."""
     if type(a) is not type(b):
         raise ValueError(
             f"{type(a).__name__}.merge needs another {type(a).__name__}, got {type(b).__name__}."
@@ -173,14 +189,15 @@ def check_mergeable(a: Any, b: Any) -> None:
     for model in (a, b):
         if model._moments.xx is None:
             raise ValueError(
-                f"merge needs the second moments of all rows, which solver={model.solver_!r} does not keep. Fit both models "
-                "with solver='cholesky', or with 'auto' and few columns."
+                f"merge needs the second moments of all rows, which solver={model.solver_!r} does "
+                "not keep. Fit both models with solver='cholesky', or with 'auto' and few columns."
             )
     theirs = b.get_params()
     for name, value in a.get_params().items():
         if name not in MAY_DIFFER and not (value is theirs[name] or value == theirs[name]):
             raise ValueError(
-                f"merge needs models with the same parameters; {name} is {value!r} and {theirs[name]!r}."
+                "merge needs models with the same parameters; "
+                f"{name} is {value!r} and {theirs[name]!r}."
             )
     for name, of_a, of_b in (
         ("columns", a.n_features_in_, b.n_features_in_),
@@ -194,12 +211,12 @@ def check_mergeable(a: Any, b: Any) -> None:
 
 
 def named_columns(model: Any) -> list[str] | None:
-    """The names of the columns of a fitted model, if they have names."""
+    """Return the names of the columns of a fitted model, or None if they have no names."""
     names = getattr(model, "feature_names_in_", None)
     return None if names is None else list(names)
 
 
 def named(mask: np.ndarray, name: str) -> str:
-    """The columns in `mask` (d,), in words; no more than five of them."""
+    """Return a text that names at most five of the columns in `mask` (d,)."""
     numbers = [str(j) for j in np.flatnonzero(mask)]
     return f"Column {', '.join(numbers[:5])}{', ...' if len(numbers) > 5 else ''} of {name}"

@@ -1,1 +1,1 @@
-"""Standardised rows, in memory or in chunks, and the passes over them that the solvers ask for."""
+"""Standardised rows, in memory or in chunks, and the passes over them that the solvers need."""

@@ -1,4 +1,4 @@
-"""Rows in memory: dense or sparse, in scaled units."""
+"""Dense or sparse rows in memory, in scaled units."""
 
 from typing import Any
 
@@ -21,30 +21,42 @@ def in_memory(
     order: np.ndarray | None = None,
     n_jobs: int = 1,
 ) -> Rows:
-    """Rows of X, (n, d) dense or CSR, targets y (n, t) and weights (n,) or None, in `scaling` and the given order."""
+    """Return the rows in scaled units, in the given order.
+
+    X (n, d) is dense or CSR, y is (n, t), the weights are (n,) or None, and the order is (n,) or
+    None.
+    """
     relative = relative_weights(weight, len(y), mean_weight)
     s = np.ones((len(y), 1)) if relative is None else np.sqrt(relative)[:, None]
     v = (y - scaling.y_mean) / scaling.y_scale * s
     if sparse.issparse(X):
         return SparseRows(X, v, s, scaling, fit_intercept, order)
     if order is not None:
-        v, s = v[order], s[order]
+        v = v[order]
+        s = s[order]
     return DenseRows(X, v, s, scaling, fit_intercept, order, n_jobs)
 
 
-def relative_weights(weight, n_rows, mean_weight):
-    """Weights (n,) in units of the mean weight; None where all rows have that. Rows without weights have 1."""
+def relative_weights(
+    weight: np.ndarray | None, n_rows: int, mean_weight: float
+) -> np.ndarray | None:
+    """Return the weights (n,) divided by the mean weight.
+
+    Without weights, rows have weight 1; the result is then None if the mean weight is also 1.
+    """
     if weight is None and mean_weight == 1:
         return None
     return np.broadcast_to(1.0 if weight is None else weight, n_rows) / mean_weight
 
 
-def centred(X, rows, mean):
-    """X[rows] - mean in float64, for X (n, d) dense or CSR: an array, or an operator."""
+def centred(X: Any, rows: np.ndarray, mean: np.ndarray) -> Any:
+    """Return X[rows] - mean in float64, an array for dense X and an operator for CSR.
+
+    X is (n, d), rows (m,), and mean (d,).
+    """
     if sparse.issparse(X):
         return StandardizedCSR(X[rows], np.ones((len(rows), 1)), mean, np.ones(len(mean)))
-    # `take` is the faster one, but begins by copying the whole of an array whose rows are not
-    # contiguous.
+    # `take` is faster, but copies the whole array first if its rows are not contiguous.
     taken = np.take(X, rows, axis=0) if X.flags.c_contiguous else X[rows]
     T = taken.astype(float, copy=False)
     T -= mean

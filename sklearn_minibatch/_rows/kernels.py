@@ -1,37 +1,54 @@
-"""Mini-batch steps: one at a time, and several small ones at once, exactly, through a triangular system.
+"""Mini-batch steps, one at a time or several exactly at once.
 
-The textbook kernels work on stacked rows A = [Z, s, -y] and parameters theta = [beta; b; I], (d + 1
-+ t, t), so that A theta is the residual Z beta + s b - y; the identity never changes. Z and y come
-multiplied by s = sqrt(w / mean(w)); without an intercept the column s is 0.
+Several small steps are computed at once by solving a triangular system.
+
+The textbook kernels use stacked rows A = [Z, s, -y] and parameters theta = [beta; b; I] of shape
+(d + 1 + t, t), so that A theta is the residual Z beta + s b - y. The identity in theta never
+changes. Z and y are multiplied by s = sqrt(w / mean(w)); without an intercept, the column s is 0.
 """
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from scipy.linalg import get_blas_funcs
 
-# Above this size a single mini-batch already fills its matrix products.
+from .protocol import Solve
+
+# The matrix products of a larger mini-batch are efficient by themselves.
 SMALL_BATCH = 16
 
 
-def batches_per_block(batch_size, n_features):
-    """How many mini-batches to take together: the longer the rows, the dearer their inner products."""
+def batches_per_block(batch_size: int, n_features: int) -> int:
+    """Return how many mini-batches are processed together.
+
+    There are fewer if rows are longer, since their inner products then cost more.
+    """
     rows = 64 if n_features < 32 else 32 if n_features < 256 else 16
     return max(1, rows // batch_size) if batch_size <= SMALL_BATCH else 1
 
 
-def stacked_parameters(beta, b):
-    """theta = [beta; b; I]."""
+def stacked_parameters(beta: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return theta = [beta; b; I] (d + 1 + t, t) for beta (d, t) and b (t,)."""
     return np.vstack([beta, b[None], np.eye(len(b), dtype=beta.dtype)])
 
 
-def plain_steps(A, theta, mean, n_steps, lr, batch_size, alpha):
-    """Textbook steps over stacked rows A, one mini-batch after the other with the learning rates `lr`, in place:
+def plain_steps(
+    A: Any,
+    theta: np.ndarray,
+    mean: np.ndarray,
+    n_steps: int,
+    lr: np.ndarray,
+    batch_size: int,
+    alpha: float,
+) -> None:
+    """Take textbook steps, in place, over the stacked rows A, one mini-batch after the other:
 
-        theta <- theta - lr (A_B' A_B theta / |B| + alpha [beta; 0])        mean <- mean + (theta - mean) 2 / (step + 1)
+        theta <- theta - lr (A_B' A_B theta / |B| + alpha [beta; 0])
+        mean <- mean + (theta - mean) 2 / (step + 1)
 
-    The average with weights proportional to the step (Shamir and Zhang, 2013) is kept if `mean` is
-    not `theta` itself.
+    `lr` has a learning rate for each step. The average, with weights proportional to the step
+    (Shamir and Zhang, 2013), is computed if `mean` is not `theta` itself.
     """
     moving = theta[: -theta.shape[1]]
     beta = moving[:-1]
@@ -45,24 +62,26 @@ def plain_steps(A, theta, mean, n_steps, lr, batch_size, alpha):
             mean += (theta - mean) * (2 / (n_steps + q + 2))
 
 
-def block_steps(A, theta, lr, batch_size, alpha):
-    """The steps of `plain_steps`, at one learning rate, in place (in A too), a block of k mini-batches at once.
+def block_steps(A: np.ndarray, theta: np.ndarray, lr: float, batch_size: int, alpha: float) -> None:
+    """Take the steps of `plain_steps` for k mini-batches at once, with one learning rate.
 
-    Successive steps see each other only through the inner products of their rows, so the residuals
-    of a block solve a lower triangular system. With i in mini-batch q(i) = 0, 1, ..., c = 1 - lr
-    alpha, eta = lr / |B|, beta in units of c^q, and x_i the residual in those of c^(q(i) + 1) /
-    eta:
+    `theta` is updated in place, and `A` is overwritten. Successive steps depend on each other only
+    through the inner products of their rows, so the residuals of a block solve a lower triangular
+    system. With i in mini-batch q(i) = 0, 1, ..., c = 1 - lr alpha, eta = lr / |B|, beta in units
+    of c^q, and x_i the residual in units of c^(q(i) + 1) / eta:
 
         u_i = [z_i, s_i / c^q(i), -y_i / c^q(i)]        v_i = [z_i, c^(q(i) + 1) s_i, 0]
         c / eta x_i + sum_(j in the block, q(j) < q(i)) (u_i . v_j) x_j = u_i . theta
         theta <- theta - sum_(j in the block) v_j x_j
 
     (s-step methods: Devarakonda and Demmel, "Avoiding communication in primal and dual block
-    coordinate descent methods", 2019.) The rows must make whole blocks, and the powers of c be
-    representable.
+    coordinate descent methods", 2019.) The number of rows must be a multiple of the block size, and
+    the powers of c must be representable.
     """
-    d, k = len(theta) - theta.shape[1] - 1, batches_per_block(batch_size, A.shape[1])
-    c, eta = 1 - lr * alpha, max(lr / batch_size, np.finfo(float).tiny)
+    d = len(theta) - theta.shape[1] - 1
+    k = batches_per_block(batch_size, A.shape[1])
+    c = 1 - lr * alpha
+    eta = max(lr / batch_size, np.finfo(float).tiny)
     shrunk, later = block_constants(c, len(A) // batch_size, k, batch_size, A.dtype)
     V = A.copy()
     V[:, d : d + 1] *= c * shrunk
@@ -74,8 +93,7 @@ def block_steps(A, theta, lr, batch_size, alpha):
         T *= later
     T.reshape(len(T), -1)[:, :: k * batch_size + 1] = c / eta
     (trsm,) = get_blas_funcs(("trsm",), dtype=A.dtype)
-    # BLAS reads columns first: it is handed the transpose, of which it reads the upper triangle
-    # only.
+    # BLAS uses column-major order, so it is given the transpose, whose upper triangle it reads.
     for u, v, L in zip(U, V, T.transpose(0, 2, 1), strict=True):
         x = trsm(1.0, L, u.dot(theta), lower=0, trans_a=1, overwrite_b=1)
         theta -= v.T.dot(x)
@@ -83,15 +101,31 @@ def block_steps(A, theta, lr, batch_size, alpha):
 
 
 @lru_cache(maxsize=4)
-def block_constants(c, n_batches, k, batch_size, dtype):
-    """c^q(i) of the rows of `n_batches` mini-batches, as a column, and which rows of k mini-batches see which others."""
+def block_constants(
+    c: float, n_batches: int, k: int, batch_size: int, dtype: np.dtype
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return c^q(i) of the rows of `n_batches` mini-batches, as a column, and a mask.
+
+    The square mask has a 1 if row i of k mini-batches is in a later mini-batch than row j.
+    """
     shrunk = np.repeat(c ** np.arange(n_batches), batch_size)[:, None].astype(dtype)
     later = np.kron(np.tri(k, k=-1, dtype=dtype), np.ones((batch_size, batch_size), dtype=dtype))
     return shrunk, later
 
 
-def textbook_steps(A, theta, mean, n_steps, lr, batch_size, alpha):
-    """`plain_steps`, in blocks where that is faster and can be done; then `A` must be an array."""
+def textbook_steps(
+    A: Any,
+    theta: np.ndarray,
+    mean: np.ndarray,
+    n_steps: int,
+    lr: np.ndarray,
+    batch_size: int,
+    alpha: float,
+) -> None:
+    """Take the steps of `plain_steps`, by `block_steps` if that is possible and faster.
+
+    For `block_steps`, `A` must be an array.
+    """
     together = batches_per_block(batch_size, A.shape[1])
     steps = 0
     if together > 1 and mean is theta and lr[0] == lr[-1] and len(lr) * lr[0] * alpha <= 1:
@@ -102,29 +136,31 @@ def textbook_steps(A, theta, mean, n_steps, lr, batch_size, alpha):
     plain_steps(A[blocked:], theta, mean, n_steps + steps, lr[steps:], batch_size, alpha)
 
 
-def batch_sizes(n_rows, batch_size):
-    """Sizes of the mini-batches that `n_rows` rows make; the last may be smaller."""
+def batch_sizes(n_rows: int, batch_size: int) -> np.ndarray:
+    """Return the sizes of the mini-batches of `n_rows` rows; the last may be smaller."""
     return np.minimum(batch_size, n_rows - np.arange(0, n_rows, batch_size))
 
 
-def svrg_epoch(Z, batch_size, g, alpha, solve, lr, rng):
-    """v (d, t) after one pass of preconditioned variance-reduced steps from v = 0:
+def svrg_epoch(
+    Z: Any, batch_size: int, g: np.ndarray, alpha: float, solve: Solve, lr: float, rng: Any
+) -> np.ndarray:
+    """Return v (d, t) after one pass of preconditioned variance-reduced steps from v = 0:
 
         v <- v - lr P^-1 (Z_B' Z_B v / |B| + alpha v + g)
 
-    The rows stand as they are; the order of the mini-batches is random when `rng` is given.
+    Mini-batches are successive rows; their order is random if `rng` is given.
     """
     if batch_size >= Z.shape[0]:
         return -lr * solve(g)
-    # In a block alpha v is taken at its entry: harmless while the sum of its steps, lr k P^-1 alpha
-    # v, is below v.
+    # In a block, alpha v is evaluated at the first step. This does no harm as long as the sum of
+    # the steps, lr k P^-1 alpha v, is smaller than v.
     together = min(batches_per_block(batch_size, Z.shape[1]), max(1, int(min(0.5 / lr, 64))))
     starts = np.arange(0, Z.shape[0], together * batch_size)
     if rng is not None:
         rng.shuffle(starts)
     v = np.zeros(g.shape)
-    # At too large a rate v overflows; whoever uses it has to look anyway. Threads do not inherit
-    # this setting.
+    # v overflows if the learning rate is too large, which the caller checks for. Threads do not
+    # inherit this setting.
     with np.errstate(over="ignore", invalid="ignore"):
         for start in starts:
             A = Z[start : start + together * batch_size]
@@ -136,18 +172,31 @@ def svrg_epoch(Z, batch_size, g, alpha, solve, lr, rng):
     return v
 
 
-def svrg_step(A, v, g, alpha, solve, lr):
-    """One mini-batch of `svrg_epoch`."""
+def svrg_step(
+    A: Any, v: np.ndarray, g: np.ndarray, alpha: float, solve: Solve, lr: float
+) -> np.ndarray:
+    """Return v after one mini-batch of `svrg_epoch`."""
     if not v.any():
         return -lr * solve(g)
     r = A @ v.astype(A.dtype, copy=False)
     return v - lr * solve(A.T @ r / len(r) + alpha * v + g)
 
 
-def svrg_block(A, batch_size, v, g, alpha, solve, lr):
-    """Several mini-batches of `svrg_epoch` at once. With h = lr P^-1 (alpha v + g) and eta_j = lr / |B_q(j)|:
+def svrg_block(
+    A: Any,
+    batch_size: int,
+    v: np.ndarray,
+    g: np.ndarray,
+    alpha: float,
+    solve: Solve,
+    lr: float,
+) -> np.ndarray:
+    """Return v after several mini-batches of `svrg_epoch`, computed at once.
 
-    r_i + sum_(q(j) < q(i)) eta_j (a_i . P^-1 a_j) r_j = a_i . v - q(i) a_i . h,    v_k = v - k h - P^-1 A' (eta * r)
+    With h = lr P^-1 (alpha v + g) and eta_j = lr / |B_q(j)|:
+
+        r_i + sum_(q(j) < q(i)) eta_j (a_i . P^-1 a_j) r_j = a_i . v - q(i) a_i . h
+        v_k = v - k h - P^-1 A' (eta * r)
     """
     A = np.asarray(A, dtype=float)
     sizes = batch_sizes(len(A), batch_size)
@@ -160,7 +209,7 @@ def svrg_block(A, batch_size, v, g, alpha, solve, lr):
     return v - len(sizes) * h - directions @ r
 
 
-def random_batches(Z, batch_size, count, rng):
-    """At most `count` of the mini-batches that the rows of Z make as they stand."""
+def random_batches(Z: Any, batch_size: int, count: int, rng: Any) -> list[Any]:
+    """Return at most `count` random mini-batches of successive rows of Z."""
     starts = np.arange(0, Z.shape[0], batch_size)
     return [Z[start : start + batch_size] for start in rng.permutation(starts)[:count]]

@@ -1,7 +1,7 @@
-"""What solvers ask of rows, wherever these are.
+"""The interface of rows that solvers use.
 
-Rows are in scaled units, and each is held times s_i = sqrt(w_i / mean(w)), so that the weighted
-objective is the plain one:
+Rows are in scaled units, and row i is multiplied by s_i = sqrt(w_i / mean(w)), so that the weighted
+objective has the form of an unweighted one:
 
     F(beta, b) = 1/(2n) ||Z beta + s b - y||^2 + alpha/2 ||beta||^2
 """
@@ -15,30 +15,38 @@ Solve: TypeAlias = Callable[[np.ndarray], np.ndarray]  # P^-1 g for g (d, t)
 
 
 class Rows(Protocol):
-    """Rows Z (n, d) with targets y (n, t): each method but `gram` is a pass, or a part of one."""
+    """Rows Z (n, d) with targets y (n, t); each method except `gram` is a pass or part of one."""
 
     n_rows: int
     n_features: int
     dtype: np.dtype
-    passes_are_expensive: bool  # a step over all rows, which needs no pass of its own, is then better than mini-batches
+    # If passes are expensive, a step over all rows, which needs no additional pass, is better than
+    # an epoch of mini-batches.
+    passes_are_expensive: bool
 
     def residual_gradient(self, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(1/n) Z'r (d, t) and the mean square of r (t,), r = Z beta - y, in float64."""
+        """Return (1/n) Z'r (d, t) and the mean square of r (t,), r = Z beta - y, in float64."""
 
     def hessian_product(self, p: np.ndarray) -> np.ndarray:
-        """(1/n) Z'Z p for p (d, t)."""
+        """Return (1/n) Z'Z p for p (d, t)."""
 
     def gram(self) -> np.ndarray | None:
-        """(1/n) Z'Z (d, d), exactly, if it is at hand without a pass; else None."""
+        """Return the exact (1/n) Z'Z (d, d) if it needs no pass, else None."""
 
     def sketch(self, n_buckets: int, rng: Any) -> np.ndarray:
-        """Rows whose Gram matrix is close to (1/n) Z'Z: at least so many, or Z / sqrt(n) itself."""
+        """Return rows (k, d) whose Gram matrix approximates (1/n) Z'Z.
+
+        There are at least `n_buckets` rows, or they are those of Z / sqrt(n).
+        """
 
     def diagonal_instead(self) -> np.ndarray | None:
-        """The diagonal (d,) of (1/n) Z'Z where a dense (d, d) preconditioner costs more than it saves; else None."""
+        """Return the diagonal (d,) of (1/n) Z'Z for use instead of a dense preconditioner.
+
+        Return None if a dense (d, d) preconditioner saves more time than it costs.
+        """
 
     def batches(self, batch_size: int, count: int, rng: Any) -> Sequence[Any]:
-        """At most `count` random mini-batches Z_B."""
+        """Return at most `count` random mini-batches Z_B."""
 
     def epoch(
         self,
@@ -49,13 +57,16 @@ class Rows(Protocol):
         lr: float,
         rng: Any,
     ) -> np.ndarray:
-        """v (d, t) after one pass of variance-reduced steps from v = 0; the order is random if `rng` is given."""
+        """Return v (d, t) after one pass of variance-reduced steps from v = 0.
+
+        The order of the mini-batches is random if `rng` is given.
+        """
 
     def mean_square(self, theta: np.ndarray) -> np.ndarray:
-        """Mean square of the residuals (t,) of theta = [beta; b; I]."""
+        """Return the mean square (t,) of the residuals of theta = [beta; b; I]."""
 
     def largest_square_norm(self) -> float:
-        """max_i ||[z_i, s_i]||^2."""
+        """Return max_i ||[z_i, s_i]||^2."""
 
     def textbook_epoch(
         self,
@@ -67,4 +78,7 @@ class Rows(Protocol):
         alpha: float,
         rng: Any,
     ) -> None:
-        """One pass of textbook steps with the learning rates `lr`, in place in theta and in its average."""
+        """Take one pass of textbook steps with the learning rates `lr`.
+
+        `theta` and its average `mean`, both (d + 1 + t, t), are updated in place.
+        """

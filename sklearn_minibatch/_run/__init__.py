@@ -1,1 +1,1 @@
-"""What goes on around a fit: monitoring, callbacks, undoing a failed call, what a pickle holds."""
+"""Services around a fit: monitoring, callbacks, rollback of failed calls, and saved states."""

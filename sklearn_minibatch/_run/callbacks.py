@@ -1,10 +1,11 @@
-"""scikit-learn's callbacks, from its version 1.9 on: the tasks of a fit, and a progress bar with loss and distance."""
+"""Support for scikit-learn's callbacks, which need version 1.9, and a progress bar."""
 
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
 import numpy as np
 
@@ -13,10 +14,10 @@ try:
 except ImportError:
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """What stands in for scikit-learn's mixin before version 1.9."""
+        """Replacement for scikit-learn's mixin before version 1.9."""
 
-        def set_callbacks(self, *callbacks):
-            """Warn that callbacks are never called."""
+        def set_callbacks(self, *callbacks: Any) -> Self:
+            """Warn that callbacks will not be called."""
             if callbacks:
                 warnings.warn(
                     "Callbacks need scikit-learn >= 1.9; they will not be called.",
@@ -27,26 +28,28 @@ except ImportError:
 
 
 class NoContext:
-    """The context of a task that no callback watches."""
+    """The context of a task without callbacks."""
 
-    def subcontext(self, **task):
+    def subcontext(self, **task: Any) -> Self:
         return self
 
-    def call_on_fit_task_begin(self, **data):
+    def call_on_fit_task_begin(self, **data: Any) -> Self:
         return self
 
-    def call_on_fit_task_end(self, **data):
+    def call_on_fit_task_end(self, **data: Any) -> bool:
         return False
 
 
 class Task:
-    """A call of `fit` or `partial_fit` as the callbacks see it: a task, with at most `max_epochs` epochs as its subtasks.
+    """A call of `fit` or `partial_fit`, as a task for the callbacks.
 
-    Callbacks get X and y as the user gave them, so that they can be handed to `predict` and
-    `score`.
+    It has at most `max_epochs` epochs as its subtasks. Callbacks are given X and y as the user
+    passed them, so that they can be passed on to `predict` and `score`.
     """
 
-    def __init__(self, estimator, name, max_epochs, X, y, sample_weight):
+    def __init__(
+        self, estimator: Any, name: str, max_epochs: int, X: Any, y: Any, sample_weight: Any
+    ) -> None:
         self.estimator = estimator
         weights = None if sample_weight is None else {"sample_weight": sample_weight}
         self.data = {"estimator": estimator, "X": X, "y": y, "metadata": weights}
@@ -57,22 +60,22 @@ class Task:
             else NoContext()
         )
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.context.call_on_fit_task_begin(**self.data)
         return self
 
-    def __exit__(self, error, *_):
+    def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
         if error is None:
             self.context.call_on_fit_task_end(**self.data, reconstruction_attributes={})
 
-    def begin_epoch(self):
+    def begin_epoch(self) -> None:
         """Tell the callbacks that an epoch begins."""
         self.epoch = self.context.subcontext(task_name="epoch").call_on_fit_task_begin(**self.data)
 
-    def end_epoch(self, attributes):
-        """Whether a callback asks to stop.
+    def end_epoch(self, attributes: Callable[[], dict[str, Any]] | None) -> bool:
+        """Tell the callbacks that an epoch has ended; return whether one requests to stop.
 
-        `attributes()` are the fitted ones, as if fit had ended here, or None.
+        `attributes()` returns the fitted attributes as if fit had ended here.
         """
         return self.epoch.call_on_fit_task_end(**self.data, reconstruction_attributes=attributes)
 
@@ -80,9 +83,9 @@ class Task:
 class EpochProgressBar:
     """Callback that shows a bar with epoch, loss and distance to the closed form while `fit` runs.
 
-    Set it with :meth:`MiniBatchRidgeSGD.set_callbacks`. It takes one line of the terminal or
-    notebook, rewritten as the fit goes on. The bar is full when the distance has come down to
-    `tol`, on a logarithmic scale, or at `max_iter` epochs. scikit-learn's
+    Set it with :meth:`MiniBatchRidgeSGD.set_callbacks`. It rewrites one line of the terminal or
+    notebook during the fit. The bar shows, on a logarithmic scale, how far the distance has
+    decreased towards `tol`, or the fraction of `max_iter` epochs if that is larger. scikit-learn's
     :class:`~sklearn.callback.ProgressBar` works as well; it counts epochs only.
 
     Callbacks need scikit-learn 1.9 or newer.
@@ -90,9 +93,9 @@ class EpochProgressBar:
     Parameters
     ----------
     interval : float, default=0.1
-        Least number of seconds between two drawings, the last one aside.
+        The least number of seconds between two updates of the bar, except for the last update.
     file : file object, default=None
-        Where to draw; the standard error stream by default.
+        The stream to write to. If None, it is the standard error stream.
 
     See Also
     --------
@@ -112,15 +115,16 @@ class EpochProgressBar:
 
     def setup(self, estimator: Any, context: Any) -> None:
         """Begin a line."""
-        self._drawn, self._open = time.monotonic(), False
+        self._drawn = time.monotonic()
+        self._open = False
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
-        """Nothing is drawn before an epoch has ended."""
+        """Do nothing, since the first epoch must end before the bar is drawn."""
 
     def on_fit_task_end(
         self, estimator: Any, context: Any, *, fitted_estimator: Any = None
     ) -> None:
-        """Draw, after an epoch if it is time, and at the end of the fit."""
+        """Draw the bar at the end of the fit, and after an epoch if the interval is over."""
         if fitted_estimator is None or not hasattr(fitted_estimator, "distance_history_"):
             return
         is_epoch = context.task_name == "epoch"
@@ -135,23 +139,29 @@ class EpochProgressBar:
         if self._open:
             print(file=self.file or sys.stderr, flush=True)
 
-    def _draw(self, line):
+    def _draw(self, line: str) -> None:
         print(f"\r{line}", end="", file=self.file or sys.stderr, flush=True)
-        self._drawn, self._open = time.monotonic(), True
+        self._drawn = time.monotonic()
+        self._open = True
 
 
-def progress_line(model, fit, finished, width=20):
-    """Bar, epoch, loss, distance and seconds of a `model` in the midst of the task `fit`."""
+def progress_line(model: Any, fit: Any, finished: bool, width: int = 20) -> str:
+    """Return a line with bar, epoch, loss, distance and seconds of `model` in the task `fit`."""
     filled = round(width * (1.0 if finished else progress(model, fit.max_subtasks)))
     seconds = (datetime.now(UTC) - fit.init_time).total_seconds()
-    line = f"[{'#' * filled}{'.' * (width - filled)}] epoch {model.n_iter_:4d}  loss {model.loss_history_[-1]:.8g}"
+    bar = "#" * filled + "." * (width - filled)
+    line = f"[{bar}] epoch {model.n_iter_:4d}  loss {model.loss_history_[-1]:.8g}"
     if len(model.distance_history_):
         line += f"  distance to closed form {model.distance_history_[-1]:.1e} std(y)"
     return f"{line}  {seconds:.1f} s"
 
 
-def progress(model, max_iter):
-    """Fraction of the way to `max_iter` epochs, or from the first distance to `tol` if that is more."""
+def progress(model: Any, max_iter: int) -> float:
+    """Return the fraction of the fit that is done, for the bar.
+
+    It is the larger one of two fractions: of `max_iter` epochs, and of the way from the first
+    distance to `tol` on a logarithmic scale.
+    """
     way = model.n_iter_ / max_iter
     if len(model.distance_history_) and model.tol:
         first, last = np.maximum(model.distance_history_[[0, -1]], model.tol)

@@ -1,70 +1,93 @@
-"""What is watched while a solver runs: the loss history, a validation score, a line per epoch."""
+"""Monitoring of a solver: loss history, validation scores, and a printed line per epoch."""
 
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._solvers.problem import Solution
-from .._statistics.scaling import to_original
+from .._statistics.scaling import Scaling, to_original
+from .callbacks import Task
 
 
 class Checkpoint(NamedTuple):
-    """Where a fit stands at the end of an epoch."""
+    """The state of a fit at the end of an epoch."""
 
     solution: Solution  # what the solver would return
     n_epochs: int
-    best: tuple | None  # coefficients and intercept with the best score so far, with early stopping
+    best: tuple | None  # coefficients and intercept with the best score, with early stopping
 
 
 class Monitor:
-    """Called by a solver after each epoch; returns True to stop it.
+    """A callable that a solver calls after each epoch, and that returns True to stop it.
 
     Parameters
     ----------
-    units : Units
-        Those the solver works in.
+    scaling : Scaling
+        The scaling of the variables in which the solver works.
     validation : tuple or None
         X, y, weights and a baseline (t,) to score on, with early stopping.
     tol, patience : float, int
-        Early stopping: stop after `patience` epochs without a gain of more than `tol` in the score.
+        With early stopping, the solver stops after `patience` epochs in which the score did not
+        increase by more than `tol`.
     verbose : bool
-        Print a line per epoch.
+        Whether to print a line per epoch.
     task : Task
-        Tells the callbacks.
+        The task whose callbacks are called.
     attributes : callable
-        ``attributes(coef, intercept, losses, distances)`` are those of the estimator, as if the fit
-        ended there.
+        ``attributes(coef, intercept, losses, distances)`` returns the attributes that the estimator
+        would have if the fit ended there.
     """
 
-    def __init__(self, scaling, validation, tol, patience, verbose, task, attributes):
-        self.scaling, self.validation, self.task, self.attributes = (
-            scaling,
-            validation,
-            task,
-            attributes,
-        )
-        self.tol, self.patience, self.verbose = tol, patience, verbose
-        self.loss_history, self.distances, self.scores = [], [], []
-        self.best, self.best_score, self.idle = None, -np.inf, 0
+    def __init__(
+        self,
+        scaling: Scaling,
+        validation: tuple[Any, ...] | None,
+        tol: float | None,
+        patience: int,
+        verbose: bool | int,
+        task: Task,
+        attributes: Callable[..., dict[str, Any]],
+    ) -> None:
+        self.scaling = scaling
+        self.validation = validation
+        self.tol = tol
+        self.patience = patience
+        self.verbose = verbose
+        self.task = task
+        self.attributes = attributes
+        self.loss_history: list[float] = []
+        self.distances: list[float] = []
+        self.scores: list[float] = []
+        self.best: tuple[np.ndarray, np.ndarray] | None = None
+        self.best_score = -np.inf
+        self.idle = 0
         self.last_checkpoint: Checkpoint | None = None
         self.started = time.perf_counter()
 
-    def begin_epoch(self):
-        """Called by a solver before each epoch."""
+    def begin_epoch(self) -> None:
+        """Tell the callbacks that an epoch begins."""
         self.task.begin_epoch()
 
     @property
     def n_epochs(self) -> int:
-        """How many epochs are complete."""
+        """The number of complete epochs."""
         return len(self.loss_history)
 
-    def checkpoint(self, solution):
-        """An epoch is complete: an interrupted fit holds its `solution`, whose arrays must not change any more."""
+    def checkpoint(self, solution: Solution) -> None:
+        """Record the `solution` that an interrupted fit keeps; its arrays must not change later."""
         self.last_checkpoint = Checkpoint(solution, self.n_epochs, self.best)
 
-    def __call__(self, solution, beta, b, loss, distance=None):
+    def __call__(
+        self,
+        solution: Solution,
+        beta: np.ndarray,
+        b: np.ndarray,
+        loss: np.ndarray,
+        distance: np.ndarray | None = None,
+    ) -> bool:
         self.loss_history.append(float((loss * self.scaling.y_scale) @ self.scaling.y_scale))
         if distance is not None:
             self.distances.append(float(np.max(distance)))
@@ -80,29 +103,42 @@ class Monitor:
             )
         enough = self.validation is not None and self._validate(beta, b)
         self.checkpoint(solution)
-        # An epoch that overflowed has no model to show.
+        # The callbacks are given no model if the epoch overflowed.
         shown = partial(self._attributes, beta, b) if np.isfinite(self.loss_history[-1]) else None
         return self.task.end_epoch(shown) or enough
 
-    def histories(self):
-        """Losses and distances after each epoch, as arrays."""
+    def histories(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the losses and distances after each epoch as arrays (n_epochs,)."""
         return np.array(self.loss_history), np.array(self.distances)
 
-    def _attributes(self, beta, b):
+    def _attributes(self, beta: np.ndarray, b: np.ndarray) -> dict[str, Any]:
         return self.attributes(*to_original(beta, b, self.scaling), *self.histories())
 
-    def _validate(self, beta, b):
+    def _validate(self, beta: np.ndarray, b: np.ndarray) -> bool:
+        assert self.validation is not None
         coef, intercept = to_original(beta, b, self.scaling)
         score = r2_against(coef, intercept, *self.validation)
         self.scores.append(score)
         self.idle = 0 if score > self.best_score + (self.tol or 0) else self.idle + 1
         if score > self.best_score:
-            self.best, self.best_score = (coef, intercept), score
+            self.best = (coef, intercept)
+            self.best_score = score
         return self.idle >= self.patience
 
 
-def r2_against(coef, intercept, X, y, w, baseline):
-    """R^2 of held-out rows against predicting `baseline`, averaged over targets; defined for a single row too."""
+def r2_against(
+    coef: np.ndarray,
+    intercept: np.ndarray,
+    X: Any,
+    y: np.ndarray,
+    w: np.ndarray,
+    baseline: np.ndarray,
+) -> float:
+    """Return R^2 relative to the prediction `baseline` (t,), averaged over the targets.
+
+    It is defined for a single held-out row too. X is (m, d), y (m, t), w (m,), coef (d, t), and
+    intercept (t,).
+    """
     error = w @ (X @ coef + intercept - y) ** 2
     spread = np.maximum(w @ (y - baseline) ** 2, np.finfo(float).tiny)
     return float(np.mean(1 - error / spread))

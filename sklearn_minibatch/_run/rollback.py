@@ -1,20 +1,23 @@
-"""A call that fails leaves the estimator as it was."""
+"""Rollback of an estimator after a failed call."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 import numpy as np
 
 
 class AllOrNothing:
-    """Leaves an estimator that raises inside with the attributes it had: they are replaced, never changed in place.
+    """A context manager that restores the attributes of an estimator after an exception.
 
-    What scikit-learn keeps on an estimator for its callbacks is therefore put there before. A
-    generator of random numbers that is a parameter is put back as well.
+    The attributes must be replaced and not changed in place. What scikit-learn stores on an
+    estimator for its callbacks must be set before the context is entered. The state of a random
+    number generator that is a parameter is restored too.
     """
 
-    def __init__(self, estimator):
-        self.estimator, self.before = estimator, vars(estimator).copy()
-        self.publish = lambda: False
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+        self.before = vars(estimator).copy()
+        self.publish: Callable[[], bool] = lambda: False
         self.generator = (
             estimator.random_state
             if isinstance(estimator.random_state, np.random.RandomState)
@@ -22,22 +25,22 @@ class AllOrNothing:
         )
         self.drawn: Any = None if self.generator is None else self.generator.get_state()
 
-    def if_interrupted(self, publish):
-        """After a KeyboardInterrupt call `publish`, and undo nothing if that returns True."""
+    def if_interrupted(self, publish: Callable[[], bool]) -> None:
+        """Call `publish` after a KeyboardInterrupt, and restore nothing if it returns True."""
         self.publish = publish
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, error, *_):
+    def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
         if error is None:
             return
         keep = False
         try:
             keep = issubclass(error, KeyboardInterrupt) and self.publish()
         finally:
-            # A second interrupt may have come while publishing. One assignment cannot be
-            # interrupted halfway.
+            # A second interrupt may occur in `publish`. A single assignment cannot be interrupted
+            # halfway.
             if not keep:
                 self.estimator.__dict__ = self.before
                 if self.generator is not None:

@@ -1,10 +1,13 @@
-"""What a model holds, in plain types: files then name no class of this package but the estimator.
+"""Conversion of the attributes of a model to plain types, for saving.
 
-skops asks to trust one type only, and a pickle does not tie the rooms to where they are today. The
-version that wrote it is in it too, so that another one can say why it does not load.
+A file then refers to no class of this package except the estimator. As a result, skops asks to
+trust one type only, and internal classes can be moved without breaking pickles. The state also
+has the version that wrote it, so that another version can explain why it cannot load it.
 """
 
 import warnings
+from collections.abc import Iterable
+from typing import Any
 
 from .._solvers.curvature import Curvature
 from .._solvers.preconditioner import Diagonal, Identity, Nystrom, Spectral
@@ -25,32 +28,35 @@ _KINDS = (
     Sketch,
     Spectral,
 )
-KINDS = {kind.__name__: kind for kind in _KINDS}
+KINDS: dict[str, Any] = {kind.__name__: kind for kind in _KINDS}
 
 
-# Fields that models of version 0.1.0 have not, and what stands for them.
-SINCE_0_1 = {"Moments": {"rest": 0.0}}
+# Fields that models of version 0.1.0 do not have, and their values for such models.
+SINCE_0_1: dict[str, dict[str, Any]] = {"Moments": {"rest": 0.0}}
 
 
-def packed(attributes):
-    """A copy of the dict `attributes` in which each of `KINDS` is a dict of its fields and its "kind"."""
+def packed(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of `attributes` in which objects of the `KINDS` are replaced by dicts.
+
+    Such a dict has the fields of the object and its "kind".
+    """
     return {name: _packed(value) for name, value in attributes.items()}
 
 
-def unpacked(attributes):
-    """The inverse of `packed`; raises ValueError for anything that this version does not know."""
+def unpacked(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Invert `packed`; raise ValueError for a kind or fields that this version does not know."""
     return {name: _unpacked(value) for name, value in attributes.items()}
 
 
-def to_state(attributes):
-    """The state to save for the dict `attributes`."""
+def to_state(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Return the state to save for the attributes of a model."""
     return {**packed(attributes), "_version": __version__}
 
 
-def from_state(state, needed):
-    """The attributes in a state that was `to_state`.
+def from_state(state: dict[str, Any], needed: Iterable[str]) -> dict[str, Any]:
+    """Return the attributes in a state made by `to_state`.
 
-    Raises ValueError where this version needs others; warns if another version wrote them.
+    Raise ValueError if attributes are missing or unknown; warn if another version wrote them.
     """
     state = dict(state)
     version = state.pop("_version", "before 0.1.0")
@@ -71,28 +77,28 @@ def from_state(state, needed):
     return attributes
 
 
-def with_second_moments(attributes):
-    """The attributes of a model that knew the moments of x and of y apart, as they are called today."""
+def with_second_moments(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Convert attributes of version 0.1.0, which stored the moments of x and y separately."""
     if not {"_moments", "_y_moments", "solver"} <= set(attributes):
         return attributes
     moments = SecondMoments(attributes["_moments"], attributes.pop("_y_moments"))
     return {**attributes, "_moments": moments, "solver_": attributes["solver"]}
 
 
-def _packed(value):
+def _packed(value: Any) -> Any:
     kind = type(value)
     if kind is list:
         return [_packed(each) for each in value]
     if kind not in KINDS.values():
         return value
-    # Named tuples and dataclasses both list their fields there.
+    # `__match_args__` has the fields of named tuples and of dataclasses.
     return {
         "kind": kind.__name__,
         **packed({name: getattr(value, name) for name in kind.__match_args__}),
     }
 
 
-def _unpacked(value):
+def _unpacked(value: Any) -> Any:
     if type(value) is list:
         return [_unpacked(each) for each in value]
     if not (isinstance(value, dict) and "kind" in value):

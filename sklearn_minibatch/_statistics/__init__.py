@@ -1,1 +1,4 @@
-"""Statistics of rows and arithmetic on them: moments, scaling, sketches, factors. NumPy and SciPy only."""
+"""Statistics of rows: moments, scaling, sketches and Cholesky factors.
+
+These modules use NumPy and SciPy; only `moments` imports a function from scikit-learn.
+"""

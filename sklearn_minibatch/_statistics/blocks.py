@@ -1,4 +1,7 @@
-"""Cutting rows into blocks: small ones that fit a core's cache, and a few large ones for threads."""
+"""Functions that split rows into blocks.
+
+Small blocks fit in the cache of a core; a few large blocks are distributed over threads.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -7,20 +10,20 @@ from typing import Any
 
 import numpy as np
 
-# Numbers that fit a core's own cache with room to spare: half of a megabyte in float64.
+# This many numbers, half a megabyte in float64, fit in the private cache of a core.
 CACHE_ELEMENTS = 2**16
-# Numbers in a block of a pass: few enough for the cache that cores share, so many that threads
-# rarely wait for one another.
+# A block of a pass has this many numbers. It fits in the cache that cores share, and is so large
+# that threads rarely wait for one another.
 PASS_ELEMENTS = 2**18
-# Large blocks: at most so many, of at least so many numbers.
-MOST_BLOCKS = 8
-LEAST_ELEMENTS = 2**20
+MOST_BLOCKS = 8  # the largest number of large blocks
+LEAST_ELEMENTS = 2**20  # the least size of a large block, in numbers
 
 
 def row_blocks(n_rows: int, n_columns: int, first: int = 0, least: int = 1) -> list[slice]:
-    """Slices that cover `n_rows` rows from `first` on, each small enough to be read twice from cache.
+    """Return slices that cover `n_rows` rows, beginning at row `first`.
 
-    They have `least` rows or more, if there are as many.
+    A block is small enough to stay in cache when it is read twice. Each but the last has at least
+    `least` rows.
     """
     step = max(least, PASS_ELEMENTS // max(1, n_columns))
     return [
@@ -30,9 +33,10 @@ def row_blocks(n_rows: int, n_columns: int, first: int = 0, least: int = 1) -> l
 
 
 def large_blocks(n_rows: int, n_columns: int, least: int = 1) -> list[tuple[int, int]]:
-    """(first, n_rows) of the blocks that threads share out: the same ones for any number of threads.
+    """Return (first, n_rows) of the blocks that are distributed over threads.
 
-    They have `least` rows or more, if there are as many.
+    The blocks do not depend on the number of threads. Each has at least `least` rows if there are
+    that many.
     """
     count = max(1, min(MOST_BLOCKS, n_rows * n_columns // LEAST_ELEMENTS, n_rows // least))
     ends = [n_rows * k // count for k in range(count + 1)]
@@ -40,14 +44,14 @@ def large_blocks(n_rows: int, n_columns: int, least: int = 1) -> list[tuple[int,
 
 
 def in_threads(function: Callable[[Any], Any], blocks: Sequence[Any], n_jobs: int) -> Iterator[Any]:
-    """`function(block)` for each block in turn, in at most `n_jobs` threads."""
+    """Yield `function(block)` of each block in order, computed in at most `n_jobs` threads."""
     if min(n_jobs, len(blocks)) == 1:
         yield from map(function, blocks)
         return
-    # Threads do not inherit what NumPy is told to do about an overflow.
+    # Threads do not inherit NumPy's settings for floating-point errors.
     settings = np.geterr()
 
-    def in_thread(block):
+    def in_thread(block: Any) -> Any:
         with np.errstate(**settings):
             return function(block)
 

@@ -1,4 +1,4 @@
-"""Cholesky factors of matrices whose columns may have unlike scales."""
+"""Cholesky factors of matrices whose columns may have different scales."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,57 +8,69 @@ from scipy.linalg import lapack
 
 from .linalg import EPS, TINY
 
-# A column of which others leave so little, as a fraction of its variance, is lost in the rounding
-# errors of a Gram matrix.
+# If the other columns explain all but this fraction of the variance of a column, the rest is lost
+# in the rounding errors of a Gram matrix.
 NEARLY_SINGULAR = 1e-8
 
 
 @dataclass(frozen=True)
 class Factored:
-    """P = D L L' D with D the square root of P's diagonal, so that unlike scales of columns do no harm."""
+    """The factorization P = D L L' D, where D^2 is the diagonal of P, or nearly so.
 
-    L: np.ndarray  # (d, d), of which only the lower triangle counts
+
+    The scaling by D makes the factor accurate even if the columns have different scales.
+    """
+
+    L: np.ndarray  # (d, d), only the lower triangle is used
     D: np.ndarray  # (d, 1)
 
     def solve(self, g: np.ndarray) -> np.ndarray:
-        """P^-1 g for g (d, t)."""
+        """Return P^-1 g for g (d, t)."""
         x, _ = lapack.dpotrs(self.L, g / self.D, lower=1)
         return x / self.D
 
     @property
     def root(self) -> np.ndarray:
-        """Rows whose Gram matrix is P."""
+        """A (d, d) matrix whose Gram matrix is P."""
         return np.tril(self.L).T * self.D[:, 0]
 
     @property
     def is_nearly_singular(self) -> bool:
-        """Whether a column all but follows from those before it."""
+        """Whether a column is nearly a linear combination of the columns before it."""
         return bool(np.diag(self.L).min() ** 2 < NEARLY_SINGULAR)
 
     @cached_property
     def inverse_norm(self) -> float:
-        """The 1-norm of (L L')^-1, estimated by LAPACK; no less than the inverse of the least eigenvalue."""
+        """The 1-norm of (L L')^-1, as LAPACK estimates it.
+
+        It is no less than the inverse of the least eigenvalue.
+        """
         reciprocal, _ = lapack.dpocon(self.L, 1.0, uplo="L")
         return float(1 / max(reciprocal, TINY))
 
 
 def check_finite(products: np.ndarray) -> None:
-    """Raise ValueError where sums of products of rows have overflowed."""
+    """Raise ValueError if sums of products of columns have overflowed."""
     if not np.isfinite(products).all():
         raise ValueError(
-            "X is too large: sums of products of its columns overflow. Divide the columns by constants."
+            "X is too large: sums of products of its columns overflow. "
+            "Divide the columns by constants."
         )
 
 
 def factored(gram: np.ndarray, penalty: np.ndarray | float) -> Factored:
-    """Factor P = gram + diag(penalty), of a (d, d) Gram matrix and a penalty (d,) or a number."""
+    """Return the factorization of P = gram + diag(penalty).
+
+    `gram` (d, d) is the Gram matrix of rows or of a sketch of rows, `penalty` is (d,) or a number.
+    If P is not numerically positive definite, its scaled diagonal is increased until it is.
+    """
     d = len(gram)
     diagonal = np.diag(gram) + penalty
     check_finite(diagonal)
-    # A column that never varies stands for itself: nothing is divided by a length of 0.
+    # A column of zeros is not scaled, since its norm is 0.
     dead = diagonal < TINY
     D = np.sqrt(np.where(dead, 1.0, diagonal))
-    # Standardised columns have nearly the same length. Two passes over the matrix are spared.
+    # Standardised columns have nearly the same norm, which spares two passes over the matrix.
     is_standardised = bool(D.min() > 0.9 and D.max() < 1.1)
     if is_standardised:
         D = np.ones(d)
@@ -76,7 +88,7 @@ def factored(gram: np.ndarray, penalty: np.ndarray | float) -> Factored:
 
 
 def root(gram: np.ndarray) -> np.ndarray:
-    """Rows whose Gram matrix is `gram`, (d, d)."""
+    """Return a (d, d) matrix whose Gram matrix is `gram` (d, d)."""
     P = factored(gram, 0.0)
     if P.is_nearly_singular:
         eigenvalues, U = np.linalg.eigh(gram / (P.D * P.D[:, 0]))

@@ -1,4 +1,4 @@
-"""Second moments of rows that are dealt to folds."""
+"""Second moments of the rows of each fold."""
 
 from typing import Any, NamedTuple
 
@@ -8,17 +8,18 @@ from .second_moments import SecondMoments, is_finite, merge, no_second_moments, 
 
 
 class FoldMoments(NamedTuple):
-    """The second moments of each fold; those of a fold without rows are those of no rows."""
+    """The second moments of each fold; a fold without rows has those of `no_second_moments`."""
 
     parts: tuple[SecondMoments, ...]
 
 
 def dealt(first: int, n_rows: int, n_folds: int, seed: int, deck: int = 0) -> np.ndarray:
-    """The folds (n_rows,) of rows number `first` and on, the same however the rows are cut into chunks.
+    """Return the folds (n_rows,) of the rows from number `first` on.
 
-    Each `n_folds` rows in turn are dealt one to a fold, in an order drawn by a generator that
-    counts (Philox; Salmon et al., 2011), so that a row's fold depends on its number only. Rows that
-    are counted apart have decks of their own.
+    Each group of `n_folds` successive rows has one row in each fold. Their order is drawn by a
+    counter-based generator (Philox; Salmon et al., 2011), so the fold of a row depends on its
+    number only, and not on how the rows are split into chunks. Rows that are numbered
+    separately, as in partitions, are given different values of `deck`.
     """
     blocks = range(first // n_folds, -(-(first + n_rows) // n_folds))
     start = blocks.start * n_folds
@@ -33,7 +34,10 @@ def dealt(first: int, n_rows: int, n_folds: int, seed: int, deck: int = 0) -> np
 def fold_moments(
     X: Any, y: np.ndarray, w: np.ndarray | None, folds: np.ndarray, n_folds: int
 ) -> FoldMoments:
-    """The moments of rows X (n, d), dense or CSR, with targets y (n, t), weights (n,) or None and folds (n,)."""
+    """Return the second moments of the rows of each fold.
+
+    X (n, d) is dense or CSR, y is (n, t), the weights w are (n,) or None, and folds is (n,).
+    """
     parts = []
     for k in range(n_folds):
         rows = np.flatnonzero(folds == k)
@@ -45,10 +49,10 @@ def fold_moments(
 
 
 def merge_folds(a: FoldMoments, b: FoldMoments) -> FoldMoments:
-    """The moments of each fold's rows in `a` and in `b` together."""
+    """Return, for each fold, the moments of its rows in `a` and in `b` together."""
     return FoldMoments(tuple(map(merge, a.parts, b.parts)))
 
 
 def are_finite(moments: FoldMoments) -> bool:
-    """Whether no mean and no variance is infinite or NaN."""
+    """Return whether all means and variances are finite."""
     return all(map(is_finite, moments.parts))

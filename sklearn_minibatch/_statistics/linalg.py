@@ -8,16 +8,16 @@ EPS = float(np.finfo(float).eps)
 TINY = float(np.finfo(float).tiny)
 
 
-def dot(a, b):
-    """Inner products of the columns of two (d, t) arrays."""
+def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the inner products (t,) of the columns of two (d, t) arrays."""
     return np.einsum("ij,ij->j", a, b)
 
 
-def divide(a, b):
-    """a / b, and 0 where b is 0: a target that is already solved stays as it is."""
+def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return a / b, and 0 where b is 0, so that a target that is already solved does not change."""
     return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
 
 
-def norm(a):
-    """Square root of the sum of squares of all elements, which may be too large or too small to be squared."""
+def norm(a: np.ndarray) -> float:
+    """Return the Frobenius norm, even if squares of the elements overflow or underflow."""
     return linalg.norm(np.ravel(a), check_finite=False)

@@ -1,7 +1,8 @@
-"""Weighted moments of columns, merged block by block."""
+"""Weighted means and variances of columns, computed block by block and merged."""
 
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -9,16 +10,16 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from .blocks import in_threads, large_blocks, row_blocks
 
-# The least variance that keeps its digits. A column that varies by less has the variance LOST,
-# never that of a constant.
+# The least variance that is represented with full precision. A column with a smaller variance that
+# is not constant is given the variance UNDERFLOWED, which is positive.
 LEAST_VAR = np.finfo(float).tiny
 UNDERFLOWED = 2.0**-1064
-# Smaller sums of weights may have lost digits.
+# A smaller sum of weights may have lost precision.
 TINY_WEIGHT = LEAST_VAR / np.finfo(float).eps
-# Rounding errors are bounded as if so many rows were summed one by one. Moments of blocks are
-# merged, so it is rarely more.
+# The bound on rounding errors assumes that at most this many rows are summed one by one. This is
+# rarely exceeded, because the moments of blocks are merged.
 SUMMED_ROWS = 2**20
-# Squares of such numbers can be added up over many rows.
+# The squares of numbers up to this one can be summed over many rows without overflow.
 LARGEST = 1e151
 
 
@@ -30,23 +31,23 @@ class Moments:
     weight: float
     mean: np.ndarray
     var: np.ndarray
-    # What rounding took from the mean: where columns lie far from 0, differences of means keep
-    # their digits by it.
+    # The rounding error of the mean. It keeps differences of means accurate if columns lie far
+    # from 0.
     rest: np.ndarray | float = 0.0
 
     @property
-    def is_unweighted(self):
-        """Whether, but for the rounding of large numbers, all rows have weight 1."""
+    def is_unweighted(self) -> bool:
+        """Whether all rows have weight 1, up to the rounding of large numbers."""
         return self.weight == float(self.n_rows)
 
     @cached_property
-    def scale(self):
-        """Standard deviations, with 1 for a constant column."""
+    def scale(self) -> np.ndarray:
+        """Standard deviations (d,), and 1 for constant columns."""
         return np.where(self.is_constant, 1.0, np.sqrt(self.var))
 
     @property
-    def is_constant(self):
-        """Mask (d,) of the columns that rounding cannot tell from a constant.
+    def is_constant(self) -> np.ndarray:
+        """Mask (d,) of the columns that are constant up to rounding errors.
 
         The bound is that of Chan, Golub and LeVeque (1983), in the form of scikit-learn's
         StandardScaler.
@@ -55,19 +56,20 @@ class Moments:
         return (self.var <= error * self.var + (error * self.mean) ** 2) | self.is_underflowed
 
     @property
-    def is_underflowed(self):
-        """Mask (d,) of the columns that vary, but by less than a variance can tell."""
+    def is_underflowed(self) -> np.ndarray:
+        """Mask (d,) of the columns that are not constant but whose variance underflows."""
         return (self.var > 0) & (self.var < LEAST_VAR)
 
 
-def no_moments(n_columns):
+def no_moments(n_columns: int) -> Moments:
+    """Return the moments of no rows."""
     return Moments(0, 0.0, np.zeros(n_columns), np.zeros(n_columns))
 
 
-def merge_columns(a, b):
-    """Moments of the rows of `a` and `b` together (Chan, Golub and LeVeque, 1983)."""
+def merge_columns(a: Moments, b: Moments) -> Moments:
+    """Return the moments of the rows of `a` and `b` together (Chan, Golub and LeVeque, 1983)."""
+    # The part of smaller weight is merged into the other, so that the other keeps its precision.
     if b.weight > a.weight:
-        # The smaller part is merged into the larger one, so that the larger one keeps its digits.
         a, b = b, a
     if b.weight == 0:
         return a
@@ -75,9 +77,9 @@ def merge_columns(a, b):
 
 
 def merge_larger(a: Moments, b: Moments, delta: np.ndarray) -> Moments:
-    """The same for `b` of no more weight than `a`, whose mean is less by `delta`."""
+    """Return the same for `b` of no more weight than `a`; `delta` is the mean of `b` less that of `a`."""
     n_rows = a.n_rows + b.n_rows
-    # An integer goes on counting where adding 1 to a float no longer changes it.
+    # The integer counts exactly even if adding 1 to a float no longer changes it.
     weight = float(n_rows) if a.is_unweighted and b.is_unweighted else a.weight + b.weight
     share = b.weight / weight
     with np.errstate(over="ignore", invalid="ignore"):
@@ -91,22 +93,22 @@ def merge_larger(a: Moments, b: Moments, delta: np.ndarray) -> Moments:
 
 
 def difference_of_means(a: Moments, b: Moments) -> np.ndarray:
-    """The mean of `a` less that of `b`, with the digits that neither has alone."""
+    """Return the mean of `a` minus that of `b`, including the rounding errors of both means."""
     return (a.mean - b.mean) + (a.rest - b.rest)
 
 
 def rounded_sum(origin: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """origin + offset as a float64, and what rounding took from it (Dekker, 1971)."""
+    """Return origin + offset in float64 and its rounding error (Dekker, 1971)."""
     total = origin + offset
     return total, offset - (total - origin)
 
 
-def column_moments(X, weight=None, n_jobs=1):
-    """Moments of the columns of `X`, (n, d) dense or CSR, with row weights (n,) or none."""
+def column_moments(X: Any, weight: np.ndarray | None = None, n_jobs: int = 1) -> Moments:
+    """Return the moments of the columns of `X` (n, d), dense or CSR, with weights (n,) or None."""
     n_rows = X.shape[0]
     if sparse.issparse(X):
         total = total_weight(X, weight)
-        # Distances to the first row, as for dense rows: the mean of a constant column is then
+        # The first row is subtracted, as for dense rows, so that the mean of a constant column is
         # exact.
         origin = np.where(is_full(X), X[[0]].toarray()[0], 0.0)
         shifted, _ = centred_where_full(X, origin)
@@ -114,12 +116,12 @@ def column_moments(X, weight=None, n_jobs=1):
             shifted, axis=0, weights=None if weight is None else rescaled_weights(weight)
         )
         mean = origin + mean.astype(float)
-        # Rounding can take the variance of a constant column below 0. One of zeros only is
-        # constant.
+        # The variance of a constant column may be negative by rounding. A column whose mean is 0
+        # is taken to have only zeros if its variance underflows.
         var = flag_underflow(np.maximum(var.astype(float), 0.0), X, among=mean != 0)
         return Moments(n_rows, total, mean, var)
 
-    def of_block(block):
+    def of_block(block: tuple[int, int]) -> Moments:
         first, n = block
         parts = row_blocks(n, X.shape[1], first)
         return reduce(
@@ -130,15 +132,15 @@ def column_moments(X, weight=None, n_jobs=1):
     return reduce(merge_columns, in_threads(of_block, large_blocks(*X.shape), n_jobs))
 
 
-def _dense_moments(X, weight):
+def _dense_moments(X: np.ndarray, weight: np.ndarray | None) -> Moments:
     total = total_weight(X, weight)
     if len(X) == 1:
         return Moments(1, total, X[0].astype(float), np.zeros(X.shape[1]))
     w = np.ones(len(X)) if weight is None else rescaled_weights(weight)
-    # Who uses what overflowed has to look. Threads do not inherit this setting.
+    # The caller checks for overflow. Threads do not inherit this setting.
     with np.errstate(over="ignore", invalid="ignore"):
-        # Distances to a row: the mean of a constant column is then exact and its variance exactly
-        # 0. One of great weight is not far from the mean.
+        # A row is subtracted, so that the mean of a constant column is exact and its variance is
+        # exactly 0. The row of the largest weight is close to the mean.
         origin = X[w.argmax()]
         shifted = np.subtract(X, origin, dtype=float)
         offset = w @ shifted / w.sum()
@@ -150,16 +152,17 @@ def _dense_moments(X, weight):
         return Moments(len(X), total, mean, flag_underflow(var, X), rest)
 
 
-def is_full(X):
-    """Mask (d,) of the columns of a CSR matrix that have an entry in every row."""
+def is_full(X: Any) -> np.ndarray:
+    """Return the mask (d,) of the columns of a CSR matrix that have an entry in every row."""
     return np.bincount(X.indices, minlength=X.shape[1]) == X.shape[0]
 
 
-def centred_where_full(X, mean):
-    """CSR rows less the mean in those columns that have an entry in every row, and the mean that is still to subtract.
+def centred_where_full(X: Any, mean: np.ndarray) -> tuple[Any, np.ndarray]:
+    """Subtract the mean (d,) from the columns of a CSR matrix that have an entry in every row.
 
-    There it fills nothing in, and a column far from 0, or constant, loses no digits in a difference
-    of products.
+    Return the matrix and the mean that is still to be subtracted from the other columns. Centring
+    a full column adds no entries, and avoids the cancellation that products of uncentred columns
+    suffer if the column is far from 0 or constant.
     """
     full = is_full(X)
     if not mean[full].any():
@@ -169,19 +172,28 @@ def centred_where_full(X, mean):
     return X, np.where(full, 0.0, mean)
 
 
-def total_weight(X, weight):
-    """Sum of the weights (n,), infinity if it overflows, or the number of rows of X."""
+def total_weight(X: Any, weight: np.ndarray | None) -> float:
+    """Return the sum of the weights (n,), or the number of rows of X if there are none.
+
+    The sum is infinity if it overflows.
+    """
     with np.errstate(over="ignore"):
         return float(X.shape[0] if weight is None else weight.sum())
 
 
-def rescaled_weights(weight):
-    """The weights (n,) times a power of two: their products with squares keep clear of the bounds of float64."""
+def rescaled_weights(weight: np.ndarray) -> np.ndarray:
+    """Return the weights (n,) times a power of 2 that makes the largest less than 1.
+
+    Their products with squares then neither overflow nor underflow because of the weights.
+    """
     return np.ldexp(weight, -np.frexp(weight.max())[1])
 
 
-def flag_underflow(var, X, among=True):
-    """Variances (d,) of the columns of X, and LOST where one of those `among` varies by less than they can tell."""
+def flag_underflow(var: np.ndarray, X: Any, among: np.ndarray | bool = True) -> np.ndarray:
+    """Set the variances (d,) that underflow to UNDERFLOWED, and those of constant columns to 0.
+
+    Only columns of X in the mask `among` are examined. `var` is changed in place and returned.
+    """
     small = np.flatnonzero((var < LEAST_VAR) & among)
     if len(small):
         extremes = [of(axis=0) for of in (X[:, small].min, X[:, small].max)]

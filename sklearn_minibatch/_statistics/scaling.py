@@ -8,18 +8,25 @@ from .moments import LEAST_VAR, Moments
 
 
 def power_of_2(values: np.ndarray) -> float:
-    """The least power of 2 above all of the values."""
+    """Return the least power of 2 that is greater than all of the values."""
     return float(np.ldexp(1.0, np.frexp(np.max(values))[1]))
 
 
 def target_scale(moments: Moments) -> np.ndarray:
-    """Standard deviations; the size of a constant target, and 1 if that is 0."""
+    """Return the scales (t,) of the targets.
+
+    The scale is the standard deviation, or the absolute value of a constant target, or 1 if that
+    is 0.
+    """
     size = np.where(moments.var >= LEAST_VAR, np.sqrt(moments.var), np.abs(moments.mean))
     return np.where(size > 0, size, 1.0)
 
 
 class Scaling(NamedTuple):
-    """The change of variables z = (x - x_mean) / x_scale, v = (y - y_mean) / y_scale that a solver works in."""
+    """The means and scales of the variables in which a solver works.
+
+    These are z = (x - x_mean) / x_scale and v = (y - y_mean) / y_scale.
+    """
 
     x_mean: np.ndarray
     x_scale: np.ndarray
@@ -28,7 +35,7 @@ class Scaling(NamedTuple):
 
 
 def scaling_of(x: Moments, y: Moments, fit_intercept: bool, standardize: bool) -> Scaling:
-    """The scaled units of rows with these moments."""
+    """Return the scaling of rows with these moments."""
     return Scaling(
         x.mean if fit_intercept else np.zeros(len(x.mean)),
         x.scale if standardize else np.ones(len(x.mean)),
@@ -38,12 +45,14 @@ def scaling_of(x: Moments, y: Moments, fit_intercept: bool, standardize: bool) -
 
 
 def textbook_scaling(x: Moments, y: Moments, fit_intercept: bool, standardize: bool) -> Scaling:
-    """The same for the textbook solver, which leaves y, and columns that it is not told to scale, as they are.
+    """Return the scaling for the textbook solver.
 
-    It divides all targets by one power of 2, which changes no digit of what the solver does, and
-    keeps the squares of its residuals within the range of numbers.
+    This solver does not centre y, nor the columns if they are not standardized. All targets are
+    divided by one power of 2, which causes no rounding and keeps the squares of the residuals from
+    overflow and underflow.
     """
-    d, t = len(x.mean), len(y.mean)
+    d = len(x.mean)
+    t = len(y.mean)
     return Scaling(
         x.mean if fit_intercept and standardize else np.zeros(d),
         x.scale if standardize else np.ones(d),
@@ -55,12 +64,12 @@ def textbook_scaling(x: Moments, y: Moments, fit_intercept: bool, standardize: b
 def to_scaled(
     coef: np.ndarray, intercept: np.ndarray, scaling: Scaling
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Parameters for z, v that predict what `coef` (d, t), `intercept` (t,) predict for x, y."""
+    """Convert `coef` (d, t) and `intercept` (t,) from original to scaled variables."""
     beta = coef * scaling.x_scale[:, None] / scaling.y_scale
     return beta, (intercept + scaling.x_mean @ coef - scaling.y_mean) / scaling.y_scale
 
 
 def to_original(beta: np.ndarray, b: np.ndarray, scaling: Scaling) -> tuple[np.ndarray, np.ndarray]:
-    """Parameters for x, y that predict what `beta` (d, t), `b` (t,) predict for z, v."""
+    """Convert `beta` (d, t) and `b` (t,) from scaled to original variables."""
     coef = beta * scaling.y_scale / scaling.x_scale[:, None]
     return coef, scaling.y_mean + b * scaling.y_scale - scaling.x_mean @ coef

@@ -1,7 +1,8 @@
-"""Second moments of rows [x, y]: gathered in one read, merged in any order, enough for the closed form.
+"""Second moments of rows [x, y], from which the closed form is computed.
 
-Means and centred products, never sums of raw squares: they lose no digits where columns lie far
-from 0 or where chunks drift (Chan, Golub and LeVeque, 1983; in matrix form Pebay, 2008).
+They are computed in one pass and can be merged in any order. They are means and centred products
+and not sums of squares, because centred products stay accurate if columns lie far from 0 or if
+the means of chunks differ (Chan, Golub and LeVeque, 1983; in matrix form Pebay, 2008).
 """
 
 from dataclasses import replace
@@ -29,24 +30,23 @@ from .moments import (
 from .scaling import Scaling
 from .sketch import Sketch
 
-# Where rows come in chunks their number is not known beforehand; up to so many columns, d^2 numbers
-# are worth it.
+# The products, d^2 numbers, are computed for up to this many columns. The number of rows cannot be
+# considered, since it is not known beforehand if rows come in chunks.
 FEW_FEATURES = 1000
-# A squared distance of this many variances, between mean and origin, costs the variance about one
-# digit.
+# If the squared distance between mean and origin is this many variances, the variance loses about
+# one digit.
 FAR = 10.0
-# A product of fewer rows than these would take longer to add to the others than to form.
+# A product of fewer rows would take longer to add to the sum than to compute.
 PRODUCT_ROWS = 2048
-# One product of dense matrices costs about as much as this fraction of one of the entries of sparse
-# matrices.
+# The cost of a multiplication in a dense matrix product, relative to one in a sparse product.
 DENSE_COST = 0.02
 
 
 class SecondMoments(NamedTuple):
-    """What one read of the rows leaves: moments of x and y, and their centred products divided by the weight.
+    """The moments of x and y, and their centred products divided by the total weight.
 
-    The products of x with itself are either exact, or stand in the Gram matrix of a sketch where
-    the columns are many, or were not asked for; `xy` is None only if there are neither.
+    The products of x with itself are given by `xx`, or approximately by `sketch` if there are many
+    columns, or by neither if they were not requested. In the last case `xy` may be None too.
     """
 
     x: Moments
@@ -57,7 +57,7 @@ class SecondMoments(NamedTuple):
 
 
 class Standardized(NamedTuple):
-    """Mean products of the rows in scaled units: Z'WZ / W, Z'Wv / W and, per target, v'Wv / W."""
+    """Mean products of the scaled rows: Z'WZ / W, Z'Wv / W and, for each target, v'Wv / W."""
 
     zz: np.ndarray | None  # (d, d)
     zv: np.ndarray  # (d, t)
@@ -65,7 +65,7 @@ class Standardized(NamedTuple):
 
 
 def no_second_moments(n_features: int, n_targets: int) -> SecondMoments:
-    """Those of no rows."""
+    """Return the second moments of no rows."""
     xy = np.zeros((n_features, n_targets))
     return SecondMoments(
         no_moments(n_features), no_moments(n_targets), xy, np.zeros((n_features, n_features))
@@ -73,15 +73,15 @@ def no_second_moments(n_features: int, n_targets: int) -> SecondMoments:
 
 
 def is_finite(moments: SecondMoments) -> bool:
-    """Whether no mean and no variance is infinite or NaN."""
+    """Return whether all means and variances are finite."""
     parts = (moments.x.mean, moments.x.var, moments.y.mean, moments.y.var)
     return all(bool(np.isfinite(part).all()) for part in parts)
 
 
 def merge(a: SecondMoments, b: SecondMoments) -> SecondMoments:
-    """Second moments of the rows of `a` and `b` together."""
+    """Return the second moments of the rows of `a` and `b` together."""
+    # The part of smaller weight is merged into the other, so that the other keeps its precision.
     if b.x.weight > a.x.weight:
-        # The smaller part is merged into the larger one, so that the larger one keeps its digits.
         a, b = b, a
     if b.x.weight == 0:
         return a
@@ -99,7 +99,10 @@ def merge(a: SecondMoments, b: SecondMoments) -> SecondMoments:
 def merged_products(
     a: np.ndarray, b: np.ndarray, dx: np.ndarray, dy: np.ndarray, share: float
 ) -> np.ndarray:
-    """Centred products of both parts, `share` being that of b in the weight: a + s (b - a) + s (1 - s) dx dy'."""
+    """Return the centred products of both parts together: a + s (b - a) + s (1 - s) dx dy'.
+
+    `share`, s in the formula, is the weight of b divided by the total weight.
+    """
     merged = np.subtract(b, a, out=np.empty(a.shape))
     merged *= share
     merged += a
@@ -114,7 +117,10 @@ def plus_outer(A: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def second_moments(
     X: Any, y: np.ndarray, weight: np.ndarray | None, n_jobs: int = 1
 ) -> SecondMoments:
-    """Those of rows X (n, d), dense or CSR, with targets y (n, t) and weights (n,) or None; in one read, without a copy."""
+    """Return the second moments of X (n, d), dense or CSR, and y (n, t).
+
+    The weights are (n,) or None. The rows are read once and not copied as a whole.
+    """
     if sparse.issparse(X) and products_are_sparse(X):
         return sparse_second_moments(X, y, weight)
 
@@ -123,8 +129,8 @@ def second_moments(
         w = None if weight is None else weight[rows]
         return dense_second_moments(X[rows], y[rows], w)
 
-    # A block has so many rows for each column that its products take no time to merge, and little
-    # memory.
+    # A block has several times as many rows as columns, so merging its products takes little time
+    # and memory compared with computing them.
     n, d = X.shape
     blocks = large_blocks(n, d, least=8 * (d + y.shape[1]))
     return reduce(merge, in_threads(of_block, blocks, n_jobs))
@@ -133,12 +139,12 @@ def second_moments(
 def without_products(
     X: Any, y: np.ndarray, weight: np.ndarray | None, n_jobs: int = 1
 ) -> SecondMoments:
-    """The moments of the columns alone."""
+    """Return the moments of the columns of X and y, without any products."""
     return SecondMoments(column_moments(X, weight, n_jobs), column_moments(y, weight))
 
 
 def dense_second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> SecondMoments:
-    """The same of rows that are dense, or dense enough, in one thread."""
+    """Compute `second_moments` of dense rows, or of sparse rows as dense blocks, in one thread."""
     if X.shape[0] == 1:
         return of_one_row(as_array(X)[0].astype(float), y[0], total_weight(X, weight))
     w = None if weight is None else rescaled_weights(weight)
@@ -156,23 +162,24 @@ def dense_second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> Se
 
 
 def of_one_row(x: np.ndarray, y: np.ndarray, weight: float) -> SecondMoments:
-    """Those of a single row, which is its own mean."""
-    d, t = len(x), len(y)
+    """Return the second moments of a single row, which is its own mean."""
+    d = len(x)
+    t = len(y)
     x_moments = Moments(1, weight, x, np.zeros(d))
     y_moments = Moments(1, weight, y.astype(float), np.zeros(t))
     return SecondMoments(x_moments, y_moments, np.zeros((d, t)), np.zeros((d, d)))
 
 
 def as_array(X: Any) -> np.ndarray:
-    """Dense or sparse rows as an array."""
+    """Convert dense or sparse rows to an array."""
     return X.toarray() if sparse.issparse(X) else X
 
 
 def origin_near(X: Any, y: np.ndarray, w: np.ndarray | None) -> np.ndarray:
-    """A point (d + t,) among the rows: the distances of a constant column to it are exactly 0.
+    """Return a point (d + t,) close to the rows, from which a constant column differs by exactly 0.
 
-    A row of the largest weight is not far from the mean; where all weigh the same, the medians of a
-    few rows are not.
+    It is the row of the largest weight, which is close to the mean, or the medians of a few rows
+    if all weights are equal.
     """
     rows = (
         slice(15)
@@ -187,8 +194,12 @@ def origin_near(X: Any, y: np.ndarray, w: np.ndarray | None) -> np.ndarray:
 def centred_products(
     X: Any, y: np.ndarray, w: np.ndarray | None, origin: np.ndarray
 ) -> SecondMoments:
-    """Means, variances and centred products, from blocks of rows sqrt(w) [x - origin, 1, y - origin]."""
-    (n, d), t = X.shape, y.shape[1]
+    """Compute means, variances and centred products from products about an origin (d + t,).
+
+    These are products of blocks of rows sqrt(w) [x - origin, 1, y - origin].
+    """
+    n, d = X.shape
+    t = y.shape[1]
     root = None if w is None else np.sqrt(w)[:, None]
     blocks = row_blocks(n, d + 1 + t, least=PRODUCT_ROWS)
     buffer = np.empty((blocks[0].stop, d + 1 + t))
@@ -202,7 +213,7 @@ def centred_products(
         np.subtract(y[rows], origin[d:], out=T[:, d + 1 :])
         if root is not None:
             T *= root[rows]
-        # NumPy forms the product of a matrix with its own transpose in half the time.
+        # NumPy computes the product of a matrix with its own transpose in half the time.
         left = T if is_narrow(d, t) else T[:, : d + 1]
         if products is None:
             products = left.T @ T
@@ -218,14 +229,18 @@ def centred_products(
 
 
 def is_narrow(d: int, t: int) -> bool:
-    """Whether the products of the targets with one another cost little."""
+    """Return whether there are few targets, so that products between them cost little."""
     return t <= max(4, d // 4)
 
 
 def about_means(
     products: np.ndarray, squares: np.ndarray, n_rows: int, origin: np.ndarray
 ) -> SecondMoments:
-    """The sums of products about an origin, (d + 1, d + 1 + t), in place as means of products about the mean."""
+    """Convert sums of products about an origin to means of products about the mean.
+
+    The sums are `products` (d + 1, d + 1 + t), which is overwritten, and `squares` (t,); `origin`
+    is (d + t,).
+    """
     t = len(squares)
     d = products.shape[1] - 1 - t
     weight = float(products[d, d])
@@ -246,13 +261,17 @@ def about_means(
 
 
 def products_are_sparse(X: Any) -> bool:
-    """Whether products of the entries of CSR rows cost less than those of the dense rows, and lose no digits."""
+    """Return whether products of CSR rows cost less in sparse than in dense form."""
     per_row = np.diff(X.indptr).astype(float)
     return bool(per_row @ per_row < DENSE_COST * X.shape[0] * float(X.shape[1]) ** 2)
 
 
 def sparse_second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> SecondMoments:
-    """Those of CSR rows with few entries, about 0 but in columns without zeros."""
+    """Compute `second_moments` of CSR rows with few entries.
+
+    Products are computed about 0, except in columns without zeros, which are centred. The rows are
+    processed as dense blocks if products about 0 would lose precision.
+    """
     n = X.shape[0]
     x = column_moments(X, weight)
     y_moments = column_moments(y, weight)
@@ -281,7 +300,7 @@ def sparse_second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> S
 
 
 def standardized(moments: SecondMoments, scaling: Scaling) -> Standardized:
-    """The products in scaled units; those of z with itself are None where `moments` has only a sketch of them."""
+    """Return the products of the scaled rows; `zz` is None if `moments` has no exact products."""
     assert moments.xy is not None
     x_offset = (moments.x.mean - scaling.x_mean) / scaling.x_scale
     y_offset = (moments.y.mean - scaling.y_mean) / scaling.y_scale

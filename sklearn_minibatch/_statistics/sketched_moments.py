@@ -1,4 +1,4 @@
-"""Moments of rows with more columns than exact products are made of: a sketch stands for those."""
+"""Moments of rows with many columns, with a sketch instead of the exact products of x."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ from .sketch import DENSE_FEATURES, Sketch, count_sketch, n_buckets
 
 
 def rows_per_sum(n_features: int, n_before: int) -> int:
-    """How many rows the sketch adds up, after so many.
+    """Return how many rows are added to one sum of the sketch, after `n_before` rows.
 
-    The first stay as they are, so that short data make enough sums; then ever more are added up,
-    until the Gram matrix of the sums takes no longer than reading the rows.
+    The first rows are not added to others, so that short data give enough sums. The number then
+    grows until the Gram matrix of the sums takes no longer than reading the rows.
     """
     most = max(8, n_features // 32)
     return min(most, max(1, n_before // (2 * n_buckets(n_features))))
@@ -24,7 +24,10 @@ def rows_per_sum(n_features: int, n_before: int) -> int:
 def sketched_moments(
     X: Any, y: np.ndarray, weight: np.ndarray | None, n_before: int, rng: Any
 ) -> SecondMoments:
-    """Moments of rows X (n, d), dense or CSR, and a sketch in place of the products of x with itself, in one read."""
+    """Return second moments with a sketch instead of the products of x, in one pass.
+
+    X (n, d) is dense or CSR, y is (n, t), and the weights are (n,) or None.
+    """
     y_moments = column_moments(y, weight)
     w = np.ones(len(y)) if weight is None else weight
     gather = sparse_sketch if sparse.issparse(X) else dense_sketch
@@ -34,11 +37,14 @@ def sketched_moments(
 def sparse_sketch(
     X: Any, w: np.ndarray, y: Moments, r: np.ndarray, n_before: int, rng: Any
 ) -> SecondMoments:
-    """The same of CSR rows, with the residuals r of y from its mean; about 0 in columns with zeros."""
+    """Compute `sketched_moments` of CSR rows, with r (n, t) the difference of y from its mean.
+
+    Products and sums are computed about 0 in columns that have zeros.
+    """
     x = column_moments(X, w)
     n_rows, d = X.shape
     share = rescaled_weights(w) / rescaled_weights(w).sum()
-    # The mean of r is 0 but for rounding, which counts where the columns or y are far from 0.
+    # The mean of r is 0 up to rounding, which matters if the columns or y are far from 0.
     T, mean = centred_where_full(X, x.mean)
     covariance = T.T @ (share[:, None] * r) - np.outer(mean, share @ r)
     if d > DENSE_FEATURES:
@@ -52,13 +58,19 @@ def sparse_sketch(
 def dense_sketch(
     X: np.ndarray, w: np.ndarray, y: Moments, r: np.ndarray, n_before: int, rng: Any
 ) -> SecondMoments:
-    """The same of dense rows, about an origin near them, block by block while they are in cache."""
+    """Compute `sketched_moments` of dense rows, with r (n, t) the difference of y from its mean.
+
+    Products and sums are computed about an origin near the rows, in blocks that stay in cache.
+    """
     n_rows, d = X.shape
-    # Sums of squares about it lose no digits, and those of a constant column are exactly 0.
+    # Sums of squares about this origin are accurate, and exactly 0 for a constant column.
     origin = np.median(X[:15], axis=0) if w.min() == w.max() else X[w.argmax()]
-    weight, w = float(w.sum()), rescaled_weights(w)
+    weight = float(w.sum())
+    w = rescaled_weights(w)
     targets = w[:, None] * np.column_stack([np.ones(n_rows), r])
-    products, squares, sums = np.zeros((d + 1, targets.shape[1])), np.zeros(d), []
+    products = np.zeros((d + 1, targets.shape[1]))
+    squares = np.zeros(d)
+    sums = []
     blocks = row_blocks(n_rows, d + 1)
     buffer = np.empty((blocks[0].stop, d + 1))
     for rows in blocks:
@@ -80,7 +92,7 @@ def dense_sketch(
 
 
 def summed(T: np.ndarray, rows_per_sum: int) -> np.ndarray:
-    """Sums of up to so many rows of T each, taken at equal distances."""
+    """Return sums of up to `rows_per_sum` rows of T each; the rows of a sum are equally spaced."""
     m = -(-len(T) // rows_per_sum)
     rest = len(T) % m
     sums = T[: len(T) - rest].reshape(-1, m, T.shape[1]).sum(axis=0)
