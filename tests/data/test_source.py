@@ -185,7 +185,7 @@ CHUNK = st.tuples(
 
 
 @pytest.mark.slow
-@settings(deadline=None)
+@settings(derandomize=False)
 @given(
     chunks=st.lists(CHUNK, min_size=1, max_size=8),
     prefetch=st.booleans(),

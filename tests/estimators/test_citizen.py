@@ -21,6 +21,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn_minibatch import MiniBatchRidgeSGD
 
 from ..oracles import closed_form, distance_to_ridge, regression
+from ..tables import METHODS, state
 
 # The two that SGDRegressor is excused from as well: single steps see the order of the rows.
 ORDER_OF_ROWS = {
@@ -77,11 +78,6 @@ SVRG_AND_SGD = pytest.mark.parametrize(
 def model_of(params):
     """Ten epochs of either solver: no warning that they are not enough."""
     return MiniBatchRidgeSGD(**{"tol": None, "max_iter": 10, "random_state": 0, **params})
-
-
-def state(model):
-    """All that a model holds, as bytes."""
-    return pickle.dumps(vars(model))
 
 
 def test_pipeline(data):
@@ -194,7 +190,7 @@ def test_pickle(data, params, first):
 
 
 @pytest.mark.parametrize("frame", [pd.DataFrame, polars.DataFrame], ids=["pandas", "polars"])
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@METHODS
 def test_frames(data, frame, method):
     X, y = data
     table = frame(dict(zip("abcd", X.T, strict=True)))
@@ -268,7 +264,7 @@ def test_warm_start_after_a_change(data):
 
 
 @pytest.mark.parametrize("solver", ["svrg", "sgd"])
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@METHODS
 def test_an_intercept_that_is_no_longer_fitted_is_zero(data, solver, method):
     X, y = data
     model = MiniBatchRidgeSGD(

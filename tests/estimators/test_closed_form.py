@@ -364,7 +364,7 @@ def problems(draw):
     return draw(st.sampled_from([np.asarray, sparse.csr_array]))(X), y, w, params
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(problems())
 def test_generated_problems(problem):
     X, y, w, params = problem
@@ -407,7 +407,7 @@ def special_columns(draw):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*the variance underflows:UserWarning")
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(
     special_columns(),
     st.sampled_from([0, 0, 1e-12, 1e-4]),

@@ -1,9 +1,7 @@
 """Bad input gets a clear error, an unfinished fit a clear warning, and nothing is lost."""
 
 import datetime
-import pickle
 import re
-from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -19,43 +17,14 @@ from sklearn.utils._param_validation import InvalidParameterError
 from sklearn_minibatch import MiniBatchRidgeSGD
 
 from ..oracles import closed_form, distance, distance_to_ridge, regression
+from ..tables import FAULTS, INVALID, METHODS, SOLVERS, UNUSED_IS_FINE, spoilt, state
 
-# Tests that every solver passes set parameters that only some of them use.
-pytestmark = pytest.mark.filterwarnings("ignore:solver='cholesky' does not use:UserWarning")
+pytestmark = UNUSED_IS_FINE
 X, Y = regression(60, 3)
-METHODS = pytest.mark.parametrize("method", ["fit", "partial_fit"])
-SOLVERS = pytest.mark.parametrize("solver", ["cholesky", "svrg", "sgd"])
-
-INVALID = {
-    "alpha": [-1e-9, np.nan, np.inf, "1", None, True, 10**400, Fraction(1, 3)],
-    "solver": ["adam", None, 1],
-    "batch_size": [0, -1, 1.5, "all", None, True, 10**400],
-    "lr": [0.0, -0.1, np.nan, np.inf, "fast", None, True, 10**400],
-    "lr_schedule": ["cosine", None],
-    "lr_decay": [-0.1, np.nan, np.inf, None, True, 10**400],
-    "preconditioner": [0, -1, 1.5, "full", True, 10**400],
-    "average": ["yes", 2, None],
-    "max_iter": [0, -1, 1.5, None, True, 10**400],
-    "tol": [-1e-6, np.nan, "auto", True, 10**400],
-    "fit_intercept": ["yes", None],
-    "standardize": ["yes", None],
-    "shuffle": ["yes", None],
-    "early_stopping": ["yes", None],
-    "validation_fraction": [0.0, 1.0, -0.1, None, True],
-    "n_iter_no_change": [0, 1.5, None, True, 10**400],
-    "warm_start": ["yes", None],
-    "random_state": ["seed", -1],
-    "verbose": [-1, "loud", None],
-    "n_jobs": [1.5, "all", True, 10**400],
-}
 
 
 def fitted(**params):
     return MiniBatchRidgeSGD(random_state=0, **params).fit(X, Y)
-
-
-def state(model):
-    return pickle.dumps(vars(model))
 
 
 @METHODS
@@ -87,45 +56,12 @@ def test_valid_parameters_of_other_types(params):
     MiniBatchRidgeSGD(**params).fit(X, Y)
 
 
-def spoilt(array, value):
-    array = np.array(array)
-    array.flat[-1] = value
-    return array
-
-
-BAD = {
-    "NaN in X": (spoilt(X, np.nan), Y, None, "Input X contains NaN"),
-    "inf in X": (spoilt(X, np.inf), Y, None, "Input X contains infinity"),
-    "NaN in sparse X": (sparse.csr_array(spoilt(X, np.nan)), Y, None, "Input X contains NaN"),
-    "NaN in y": (X, spoilt(Y, np.nan), None, "Input y contains NaN"),
-    "inf in y": (X, spoilt(Y, -np.inf), None, "Input y contains infinity"),
-    "one dimension": (X[:, 0], Y, None, "Expected 2D array, got 1D array"),
-    "three dimensions": (X[:, :, None], Y, None, "dim 3"),
-    "three dimensions of y": (X, Y[:, None, None], None, "dim 3"),
-    "rows of X and y": (X, Y[:-1], None, r"inconsistent numbers of samples: \[60, 59\]"),
-    "no rows": (X[:0], Y[:0], None, "0 sample"),
-    "no columns": (X[:, :0], Y, None, "0 feature"),
-    "text": (np.full((60, 3), "a"), Y, None, "Column 0, 1, 2 of X: text, such as 'a'"),
-    "complex": (X + 1j, Y, None, "Complex data not supported"),
-    "no y": (X, None, None, "requires y to be passed"),
-    "negative weight": (
-        X,
-        Y,
-        spoilt(np.ones(60), -1),
-        "Negative values in data passed to `sample_weight`",
-    ),
-    "weights all zero": (X, Y, np.zeros(60), "zero"),
-    "NaN weight": (X, Y, spoilt(np.ones(60), np.nan), "sample_weight contains NaN"),
-    "too few weights": (X, Y, np.ones(59), "sample_weight"),
-    "weights of two dimensions": (X, Y, np.ones((60, 1)), "[Ss]ample.?weight"),
-}
-
-
 @METHODS
 @SOLVERS
-@pytest.mark.parametrize("bad", BAD)
-def test_bad_input_raises_and_changes_nothing(bad, method, solver):
-    X_bad, y_bad, w, message = BAD[bad]
+@pytest.mark.parametrize("fault", FAULTS)
+def test_bad_input_raises_and_changes_nothing(fault, method, solver):
+    spoil, message = FAULTS[fault]
+    X_bad, y_bad, w = spoil(X, Y, None)
     fresh = MiniBatchRidgeSGD(solver=solver, lr=0.01)
     with pytest.raises(ValueError, match=message):
         getattr(fresh, method)(X_bad, y_bad, sample_weight=w)
@@ -412,7 +348,7 @@ class TestMagnitudes:
         np.testing.assert_allclose(model.predict(np.ones((5, 2))), 2)
 
 
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@METHODS
 def test_a_failure_puts_random_numbers_back(method):
     model = MiniBatchRidgeSGD(random_state=np.random.RandomState(0)).fit(X, Y)
     before = state(model)

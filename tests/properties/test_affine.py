@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import sparse
 from sklearn.base import clone
 
 from sklearn_minibatch import MiniBatchRidgeSGD
 
 from ..oracles import distance_to_ridge, regression
+from ..tables import DENSE_AND_SPARSE
 
 VARIANTS = {
     "svrg": MiniBatchRidgeSGD(random_state=0),
@@ -78,7 +78,7 @@ def test_coefficients_in_new_units():
     )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(
     exponents=st.lists(st.floats(-6, 6), min_size=4, max_size=4),
     shifts=st.lists(st.floats(-1e4, 1e4), min_size=4, max_size=4),
@@ -109,7 +109,7 @@ def test_the_scale_of_the_weights(model, stream, by):
 
 @ANY
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("to_rows", [np.asarray, sparse.csr_array])
+@DENSE_AND_SPARSE
 def test_equal_weights_are_none(model, stream, to_rows):
     X, y = regression(1500, 5)
     rows = to_rows(X)

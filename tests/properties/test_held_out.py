@@ -13,7 +13,7 @@ from sklearn_minibatch._data.held_out import held_out
 N = 1000
 FRACTIONS = st.sampled_from([0.05, 0.1, 0.5, 0.9])
 SEEDS = st.integers(0, 2**32 - 1)
-BOUNDED = settings(max_examples=60, deadline=None, derandomize=True)
+BOUNDED = settings(max_examples=60)
 
 
 def mask(X, y, fraction=0.1, seed=0):

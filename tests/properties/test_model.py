@@ -23,6 +23,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 from sklearn_minibatch import MiniBatchRidgeSGD
 
 from ..oracles import columns, dense
+from ..tables import FAULTS, INVALID, UNLIKE_BEFORE, state
 
 EPS = np.finfo(float).eps
 SCALE = np.array([2.0**-20, 2.0**7, 2.0**33])
@@ -45,47 +46,6 @@ VALID = {
     "tol": [None, 1e-6],
     "warm_start": [False, True],
 }
-INVALID = {
-    "alpha": -1.0,
-    "batch_size": 0,
-    "lr": math.nan,
-    "solver": "adam",
-    "preconditioner": 0,
-    "tol": "auto",
-    "max_iter": 0,
-    "average": 2,
-    "fit_intercept": None,
-}
-# What is done to a chunk (X, y, w) that would have been accepted.
-BAD = {
-    "NaN": lambda X, y, w: (spoilt(X, np.nan), y, w),
-    "infinity": lambda X, y, w: (spoilt(X, -np.inf), y, w),
-    "too large": lambda X, y, w: (spoilt(X, 1e200), y, w),
-    "NaN in y": lambda X, y, w: (X, spoilt(y, np.nan), w),
-    "a row too few in y": lambda X, y, w: (X, y[1:], w),
-    "a row too many in y": lambda X, y, w: (X, np.append(y, y[:1], axis=0), w),
-    "no rows": lambda X, y, w: (X[:0], y[:0], None),
-    "one dimension": lambda X, y, w: (X[:, 0], y, w),
-    "negative weight": lambda X, y, w: (X, y, spoilt(np.ones(len(y)), -1.0)),
-    "NaN weight": lambda X, y, w: (X, y, spoilt(np.ones(len(y)), np.nan)),
-    "no weight": lambda X, y, w: (X, y, np.zeros(len(y))),
-    "endless weight": lambda X, y, w: (X, y, np.full(len(y), 1.5e308)),
-    "a weight too few": lambda X, y, w: (X, y, np.ones(len(y) - 1)),
-    "text": lambda X, y, w: (np.full(X.shape, "x"), y, w),
-}
-# The same, where there was a chunk before.
-UNLIKE_BEFORE = {
-    "a column too many": lambda X, y, w: (np.hstack([X, X[:, :1]]), y, w),
-    "a column too few": lambda X, y, w: (X[:, :-1], y, w),
-    "another number of targets": lambda X, y, w: (X, np.column_stack([y, y]), w),
-    "another dimension of y": lambda X, y, w: (X, y[:, None] if y.ndim == 1 else y[:, 0], w),
-}
-
-
-def spoilt(values, by):
-    values = values.copy()
-    values[-1] = by
-    return values
 
 
 @st.composite
@@ -190,9 +150,10 @@ class Training(RuleBasedStateMachine):
         w = np.ones(len(y)) if w is None else w
         self.rows += [(x, weight) for x, weight in zip(X, w, strict=True) if weight > 0]
 
-    @rule(method=METHODS, chunk=chunks((2, 8)), bad=st.sampled_from(list(BAD)))
-    def refuse(self, method, chunk, bad):
-        self.refuses(method, *BAD[bad](chunk[0], self.as_target(chunk[1]), chunk[2]))
+    @rule(method=METHODS, chunk=chunks((2, 8)), fault=st.sampled_from(list(FAULTS)))
+    def refuse(self, method, chunk, fault):
+        spoil, _ = FAULTS[fault]
+        self.refuses(method, *spoil(chunk[0], self.as_target(chunk[1]), chunk[2]))
 
     @precondition(lambda self: self.fitted)
     @rule(chunk=chunks((2, 8)), bad=st.sampled_from(list(UNLIKE_BEFORE)))
@@ -208,10 +169,10 @@ class Training(RuleBasedStateMachine):
             "partial_fit", self.framed(chunk[0], names), self.as_target(chunk[1]), chunk[2]
         )
 
-    @rule(method=METHODS, chunk=chunks((2, 8)), name=st.sampled_from(list(INVALID)))
-    def refuse_a_parameter(self, method, chunk, name):
+    @rule(data=st.data(), method=METHODS, chunk=chunks((2, 8)), name=st.sampled_from(list(INVALID)))
+    def refuse_a_parameter(self, data, method, chunk, name):
         good = self.model.get_params()[name]
-        self.model.set_params(**{name: INVALID[name]})
+        self.model.set_params(**{name: data.draw(st.sampled_from(INVALID[name]))})
         error = self.refuses(method, self.framed(chunk[0]), self.as_target(chunk[1]), chunk[2])
         assert isinstance(error, InvalidParameterError)
         assert name in str(error)
@@ -306,15 +267,15 @@ class Training(RuleBasedStateMachine):
         np.testing.assert_allclose(there, here, rtol=0, atol=1e-4)
 
 
-def state(model):
-    return pickle.dumps(vars(model))
-
-
 def call(model, method, X, y, w):
-    """What the call raised, or None. That it did not converge goes without saying here."""
+    """What the call raised, or None.
+
+    That it did not converge, or has no use for some parameter, goes without saying here.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
+        for said in ("X does not have valid feature names", ".* has no effect", ".* does not use"):
+            warnings.filterwarnings("ignore", said, UserWarning)
         try:
             getattr(model, method)(X, y, sample_weight=w)
         except ValueError as error:
@@ -327,8 +288,6 @@ TestTraining = pytest.mark.slow(Training.TestCase)
 TestTraining.settings = settings(
     max_examples=120,
     stateful_step_count=30,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.generate],
 )

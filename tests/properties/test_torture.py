@@ -27,9 +27,9 @@ from sklearn_minibatch._statistics.sketched_moments import sketched_moments
 
 from ..exact import as_floats, minimiser, numbers
 from ..oracles import columns, regression
+from ..tables import DENSE_AND_SPARSE, SOLVERS, UNUSED_IS_FINE
 
-# Tests that every solver passes set parameters that only some of them use.
-pytestmark = pytest.mark.filterwarnings("ignore:solver='cholesky' does not use:UserWarning")
+pytestmark = UNUSED_IS_FINE
 EPS = np.finfo(float).eps
 X, Y = regression(40, 4)
 CUTS = [0, 1, 4, 5, 20, 40]
@@ -52,7 +52,6 @@ def in_chunks(X, y, w, **params):
 
 WAYS = pytest.mark.parametrize("fit", [in_memory, in_small_batches, in_chunks])
 TOLS = pytest.mark.parametrize("tol", [1e-6, 0.0])
-SOLVERS = pytest.mark.parametrize("solver", ["cholesky", "svrg", "sgd"])
 
 
 def errors(model, X, y, w=None, exact=None):
@@ -169,7 +168,7 @@ def test_a_target_too_narrow_for_a_variance(fit):
 
 
 @SOLVERS
-@pytest.mark.parametrize("to_rows", [np.asarray, sparse.csr_array])
+@DENSE_AND_SPARSE
 @pytest.mark.parametrize("value", [1e155, 1e308])
 def test_columns_too_wide_for_a_variance_are_refused(value, to_rows, solver):
     wide = X.copy()
@@ -607,7 +606,7 @@ class TestWhenRoundingHidesTheRest:
         assert not model.converged_
 
 
-@pytest.mark.parametrize("to_rows", [np.asarray, sparse.csr_array])
+@DENSE_AND_SPARSE
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("sketched", [False, True])
 def test_the_first_gradient_of_chunks(weighted, to_rows, sketched):

@@ -16,6 +16,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_minibatch import EpochProgressBar, MiniBatchRidgeSGD
 from sklearn_minibatch._run.callbacks import progress
 
+from ..tables import METHODS
+
 sklearn_callback = pytest.importorskip(
     "sklearn.callback", reason="scikit-learn has callbacks from 1.9 on"
 )
@@ -194,7 +196,7 @@ def test_an_error_in_a_callback_leaves_the_estimator_as_it_was(rows, method, err
     assert vars(model) == before
 
 
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@METHODS
 def test_bad_rows_tear_callbacks_down(rows, method):
     recorder = Recorder()
     model = MiniBatchRidgeSGD().set_callbacks(recorder)

@@ -13,6 +13,7 @@ from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
 from sklearn_minibatch._rows.dense import DenseRows
 
 from ..oracles import closed_form, distance, objective, regression
+from ..tables import METHODS
 
 
 class CountedChunks:
@@ -193,7 +194,7 @@ def test_layouts_and_dtypes(dtype, order):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("where", ["X", "y", "X of weight 0", "y of weight 0"])
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@METHODS
 def test_numbers_that_are_not_finite_are_found_at_any_place(method, where, bad):
     rng = np.random.default_rng(0)
     for _ in range(5):

@@ -11,6 +11,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn_minibatch import MiniBatchRidgeSGD
 
 from ..oracles import regression
+from ..tables import METHODS
 
 X, Y = regression(60, 3)
 
@@ -70,7 +71,7 @@ def said(call):
 
 
 @pytest.mark.parametrize(("params", "expected"), CASES, ids=str)
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@METHODS
 def test_settings_without_effect_are_named(params, expected, method):
     model = MiniBatchRidgeSGD(random_state=0, max_iter=3, **params)
     messages = said(lambda: getattr(model, method)(X, Y))

@@ -214,7 +214,7 @@ class TestConvergence:
         assert model.n_iter_ == 20
 
     @pytest.mark.filterwarnings("ignore:lr_decay has no effect:UserWarning")
-    @settings(max_examples=30, deadline=None, derandomize=True)
+    @settings(max_examples=30)
     @given(
         exponent=st.floats(-13, 0),
         schedule=st.sampled_from(["constant", "inverse_time", "compound"]),
@@ -488,7 +488,7 @@ def epochs(draw):
     )
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(epochs(), st.booleans())
 def test_kernel_is_a_plain_loop(case, average):
     A, theta, mean, batch_size, lrs, alpha, n_steps = case
@@ -506,7 +506,7 @@ def test_kernel_is_a_plain_loop(case, average):
         np.testing.assert_allclose(mean, expected_mean, rtol=1e-10, atol=1e-12)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(
     n=st.integers(1, 150),
     d=st.integers(1, 6),

@@ -52,7 +52,7 @@ def parts(X, y, w, ends, to_rows):
             yield second_moments(to_rows(X[rows]), y[rows], None if w is None else w[rows])
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(
     chunked_rows(),
     st.randoms(use_true_random=False),
@@ -174,7 +174,7 @@ def test_fit_then_partial_fit_and_a_pickle_elsewhere():
     assert model.scaler_.n_samples_seen_ == 300
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(chunked_rows(), st.randoms(use_true_random=False), st.sampled_from([1e-6, 1e-3, 1.0]))
 def test_models_merge_in_any_order(problem, random, alpha):
     X, y, w, ends = problem

@@ -35,6 +35,7 @@ from sklearn_minibatch import ChunkSource, LossHistoryDisplay, MiniBatchRidgeSGD
 from sklearn_minibatch._solvers.sgd import DIVERGED
 
 from ..oracles import closed_form, distance, scaling
+from ..tables import state
 
 VALID = {
     "alpha": [0, 0.0, 1e-300, 1e-12, 1e-4, 1, np.float64(0.1), 1e12, 1e300, 1.7e308],
@@ -516,10 +517,6 @@ def fingerprint(value):
         if isinstance(value, np.ndarray) and value.dtype != object
         else pickle.dumps(value)
     )
-
-
-def state(model):
-    return pickle.dumps(vars(model))
 
 
 @contextmanager
