@@ -3,7 +3,7 @@
 compare  time to accuracy against the peers: results.csv, results.md and pictures
 one_read the closed form from second moments against scikit-learn's and others': one_read.md
 targets  the targets that the package is held to: targets.md and a picture
-page     puts the tables of the last runs, those of python -m benchmarks.scale too, into the pages of docs
+page     puts the tables of the last runs, and of benchmarks.scale, into the pages of docs
 """
 
 import argparse

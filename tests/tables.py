@@ -1,4 +1,4 @@
-"""What several files of tests run over: solvers, methods, kinds of rows, and what must be refused."""
+"""Solvers, methods and kinds of rows that several files test, and what must be refused."""
 
 import pickle
 from fractions import Fraction

@@ -1,4 +1,7 @@
-"""Files that mean harm: the command line says what is wrong on one line, runs nothing that they hold, and stays small."""
+"""The command line on hostile files.
+
+It must say what is wrong on one line, run nothing that a file holds, and use little memory.
+"""
 
 import ast
 import os
@@ -338,8 +341,8 @@ def test_a_file_larger_than_the_memory_goes_in_chunks(here):
     done = with_little_memory(n_bytes)
     assert done.returncode == 2
     assert (
-        done.stderr
-        == "python -m sklearn_minibatch: error: not enough memory for data.csv; --chunks takes less\n"
+        done.stderr == "python -m sklearn_minibatch: error: not enough memory for data.csv; "
+        "--chunks takes less\n"
     )
     done = with_little_memory(n_bytes, "--chunks", "--solver", "svrg")
     assert done.returncode == 0, done.stderr

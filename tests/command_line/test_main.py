@@ -76,7 +76,10 @@ def scaled(X):
 
 
 def closed_form(X, y, alpha):
-    """Coefficients, then the intercept, in original units: by the normal equations of the standardised columns."""
+    """Coefficients, then the intercept, in original units.
+
+    By the normal equations of the standardised columns.
+    """
     mean, scale = scaled(X)
     Z = (X - mean) / scale
     beta = np.linalg.solve(
@@ -182,7 +185,7 @@ def test_csv_gives_what_the_arrays_give(tmp_path, options):
 
 
 def test_options(tmp_path):
-    """Another target than the last column, small batches, a strong penalty, another place for the picture."""
+    """Another target column, small batches, a strong penalty, another picture file."""
     path = diabetes_csv(tmp_path / "diabetes.csv")
     options = [
         "--target",
@@ -346,7 +349,10 @@ def test_options_that_make_no_sense(tmp_path):
 
 
 def test_without_matplotlib_the_rest_works(tmp_path):
-    hide = "import runpy, sys; sys.modules['matplotlib'] = None; runpy.run_module('sklearn_minibatch', run_name='__main__')"
+    hide = (
+        "import runpy, sys; sys.modules['matplotlib'] = None; "
+        "runpy.run_module('sklearn_minibatch', run_name='__main__')"
+    )
     done = run("--no-grid", cwd=tmp_path, start=("-c", hide))
     assert done.returncode == 0, done.stderr
     assert "pip install 'sklearn-minibatch[plot]'" in done.stdout

@@ -1,4 +1,7 @@
-"""The command line on files as they are: text, dates, identifiers, empty cells. Held against pandas and scikit-learn."""
+"""The command line on files with text, dates, identifiers and empty cells.
+
+Compared with pandas and scikit-learn.
+"""
 
 import contextlib
 import csv
@@ -66,7 +69,10 @@ def printed(capsys, *args):
 
 
 def by_pandas(path, target, dropped, **options):
-    """The encoded table, by pandas alone: means, indicators, and a column per level or one for two."""
+    """The encoded table, by pandas alone.
+
+    Means for what is missing, indicators, and one column per level, or one for two levels.
+    """
     table = pd.read_csv(path, **options).dropna(subset=target)
     y, table = table[target], table.drop(columns=[target, *dropped])
     numbers = table.select_dtypes("number")

@@ -261,7 +261,8 @@ def unequal_filters(X, y):
         ),
         (
             unequal_filters,
-            r"Partition \d: X has \d+ rows here, and y has \d+\. Take X, y and the weights from one collection",
+            r"Partition \d: X has \d+ rows here, and y has \d+\. "
+            "Take X, y and the weights from one collection",
         ),
     ],
 )
@@ -281,7 +282,10 @@ def test_textbook_steps_are_refused():
 
 
 def wide_table(n=3000, d=20):
-    """Rows of many columns, of which y takes part in few reads: Dask then merges the partitions of a Parquet file."""
+    """Rows of many columns, of which y is read with few.
+
+    Dask then merges the partitions of a Parquet file.
+    """
     rng = np.random.default_rng(3)
     frame = pd.DataFrame(
         rng.normal(size=(n, d)) + np.arange(d), columns=[f"x{j}" for j in range(d)]
@@ -318,7 +322,10 @@ WIDE = [f"x{j}" for j in range(20)]
 
 
 class TestFiles:
-    """Frames read from Parquet and CSV: X, y and weights of one file, whatever Dask's optimiser does with each of them."""
+    """Frames read from Parquet and CSV.
+
+    X, y and weights come from one file, whatever Dask's optimiser does with each of them.
+    """
 
     @pytest.mark.parametrize("columns", [WIDE, WIDE[3:5]], ids=["all", "two columns"])
     @pytest.mark.parametrize("weighted", [True, False])

@@ -1,4 +1,7 @@
-"""Rows read in chunks: real files of several kinds, sorted and shuffled, against the closed form of all rows."""
+"""Rows read in chunks, against the closed form of all rows.
+
+From files of several kinds, sorted and shuffled.
+"""
 
 import doctest
 import gc
@@ -59,7 +62,10 @@ def cut(X, y, w=None, sizes=(700,)):
 
 
 def distance(model, X, y, w=None, **options):
-    """RMS distance of the predictions to the closed form's, in standard deviations of y, over the targets the largest."""
+    """RMS distance of the predictions to those of the closed form.
+
+    In standard deviations of y; the largest over the targets.
+    """
     exact = closed_form(X, y, model.alpha, w, **options).predict(X)
     weights = np.ones(len(exact)) if w is None else w
     gap = np.average((columns(model.predict(X)) - exact) ** 2, axis=0, weights=weights)
@@ -532,7 +538,8 @@ path, n, d, how = sys.argv[1], int(sys.argv[2]), 16, sys.argv[3]
 
 def peak():
     # ru_maxrss would count what the parent held.
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    lines = Path("/proc/self/status").read_text().splitlines()
+    [line] = [line for line in lines if line.startswith("VmHWM")]
     return int(line.split()[1]) // 1024
 
 def source():
@@ -545,7 +552,8 @@ def parquet():
     import pyarrow.dataset as ds
 
     data = ds.dataset(path, format=ds.ParquetFileFormat(pre_buffer=False))
-    for batch in data.to_batches(batch_size=20_000, batch_readahead=1, fragment_readahead=1, use_threads=False):
+    options = {"batch_readahead": 1, "fragment_readahead": 1, "use_threads": False}
+    for batch in data.to_batches(batch_size=20_000, **options):
         rows = np.column_stack(batch.columns)
         yield rows[:, 1:], rows[:, 0]
 
@@ -556,7 +564,8 @@ if how == "mapped":
     rows = np.memmap(path, mode="r", shape=(n, d + 1), dtype=float)
     model = MiniBatchRidgeSGD(solver="svrg").fit(rows[:, 1:], rows[:, 0])
 else:
-    model = MiniBatchRidgeSGD(solver="svrg").fit(ChunkSource({"source": source, "parquet": parquet}[how]))
+    chunks = {"source": source, "parquet": parquet}[how]
+    model = MiniBatchRidgeSGD(solver="svrg").fit(ChunkSource(chunks))
 print(json.dumps({"passes": model.n_passes_, "grown": peak() - before}))
 """
 

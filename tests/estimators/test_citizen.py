@@ -1,4 +1,4 @@
-"""A good citizen of scikit-learn: its own checks, and the tools that people put around an estimator."""
+"""scikit-learn's own checks, and the tools that people put around an estimator."""
 
 import pickle
 import warnings
@@ -24,7 +24,7 @@ from ..tables import METHODS, state
 
 # The two that SGDRegressor is excused from as well: single steps see the order of the rows.
 ORDER_OF_ROWS = {
-    f"check_sample_weight_equivalence_on_{kind}_data": "textbook SGD depends on the order of the rows"
+    f"check_sample_weight_equivalence_on_{kind}_data": "steps depend on the order of the rows"
     for kind in ("dense", "sparse")
 }
 CHECKED = [

@@ -1,4 +1,7 @@
-"""The defaults land on closed-form Ridge: predictions within `tol` of it, root mean square, in units of std(y)."""
+"""The defaults reach closed-form Ridge.
+
+Predictions are within `tol` of it, root mean square, in units of std(y).
+"""
 
 import tracemalloc
 
@@ -98,7 +101,7 @@ def test_any_batch_size_and_lr(batch_size, lr):
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 @pytest.mark.parametrize("n", [66, 200, 1500])
 def test_no_lr_overflows(n, batch_size, alpha):
-    """An epoch at too large a rate may end in numbers that are finite and yet too large to square."""
+    """With too large a rate an epoch may end in finite numbers whose squares overflow."""
     X, y = regression(n, 2)
     for lr in np.geomspace(1e-6, 1e6, 25):
         assert_lands(X, y, lr=lr, alpha=alpha, batch_size=batch_size)
@@ -291,7 +294,10 @@ def test_more_columns_than_a_dense_preconditioner_holds():
 @pytest.mark.parametrize("batch_size", ["auto", 1, 32])
 @pytest.mark.parametrize("alpha", [1e-2, 1e-4, 1e-6])
 def test_sparse_levels_and_their_slopes(alpha, batch_size):
-    """24 levels, each with its own slopes on eleven numbers that are nearly one: a row has entries in 12 of 288 columns."""
+    """24 levels, each with its own slopes on eleven numbers that are nearly one.
+
+    A row has entries in 12 of 288 columns.
+    """
     n, levels, slopes = 1500, 24, 11
     rng = np.random.default_rng(0)
     numbers = rng.normal(size=(n, 1)) + 0.03 * rng.normal(size=(n, slopes))
@@ -324,7 +330,7 @@ def test_eight_sketch_rows_per_column():
 
 @st.composite
 def problems(draw):
-    """A small problem with any of the things that real data are awkward in, and parameters to fit it with."""
+    """A small problem with some of the difficulties of real data, and parameters for it."""
     n, d, t = draw(st.integers(2, 80)), draw(st.integers(1, 8)), draw(st.sampled_from([None, 1, 3]))
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
     X = rng.standard_normal((n, d))
@@ -377,7 +383,7 @@ def in_chunks_of_37(X, y):
 
 @st.composite
 def special_columns(draw):
-    """Rows with columns that are constant, zero, repeated or nearly nothing, each at any position."""
+    """Rows with constant, zero, repeated or tiny columns at any position."""
     n, d = draw(st.integers(5, 300)), draw(st.integers(1, 40))
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
     X = rng.standard_normal((n, d)) * 10.0 ** rng.uniform(-3, 3, d)

@@ -52,7 +52,10 @@ def test_scikit_learn_checks(estimator, check):
 
 
 def naive_path(X, y, alphas, splits, w=None, **params):
-    """Mean squared errors (n_alphas, n_folds, t) by least squares on the rows of each training set."""
+    """Mean squared errors (n_alphas, n_folds, t).
+
+    By least squares on the rows of each training set.
+    """
     y = columns(y)
     w = np.ones(len(y)) if w is None else w
 
@@ -142,7 +145,11 @@ def test_splitters(cv, weighted):
 @settings(max_examples=30, derandomize=False)
 @given(st.data(), st.booleans(), st.booleans(), st.sampled_from(["dense", "float32", "sparse"]))
 def test_errors_are_those_of_the_rows(data, fit_intercept, standardize, kind):
-    """Columns of unlike scales and far from 0, one that does not vary in some fold or anywhere, one that repeats another."""
+    """The errors of a path are those of fits to the rows.
+
+    Columns have unlike scales and are far from 0. One may be constant in a fold or everywhere,
+    and one may repeat another.
+    """
     n, d = data.draw(st.integers(12, 60)), 4
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
     X = rng.standard_normal((n, d)) * [1, 0.1, 10, 1] + [0, 3, 100, 0]

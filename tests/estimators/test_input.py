@@ -247,7 +247,7 @@ class TestExtremes:
 
 
 class TestMagnitudes:
-    """Numbers whose squares leave float64 are refused by name; whatever can be computed is computed."""
+    """Numbers whose squares overflow are refused by name; the others are fitted."""
 
     @SOLVERS
     @METHODS
@@ -392,7 +392,10 @@ OF_DATES = {
 
 
 def mixed(values):
-    """X with the values in one of its columns: as objects, which a column of numbers beside dates makes of them."""
+    """X with the values in one of its columns, as objects.
+
+    That is the type of a table with a column of numbers beside one of dates.
+    """
     return np.column_stack([X[:, 0].astype(object), np.asarray(values, dtype=object)])
 
 
@@ -479,7 +482,10 @@ class TestMaskedArrays:
         ):
             model = fitted()
             before = state(model)
-            match = rf"{name} is a masked array, and 1 of its values .* {name}\.filled\(value\), or drop"
+            match = (
+                f"{name} is a masked array, and 1 of its values .* "
+                rf"{name}\.filled\(value\), or drop"
+            )
             with pytest.raises(ValueError, match=match):
                 getattr(model, method)(*args)
             assert state(model) == before

@@ -147,7 +147,10 @@ def test_a_pickle_that_lacks_what_this_version_needs_says_who_wrote_it(rows, his
     for name in model.__getstate__().keys() - {"_version", "_checked"}:
         state = {**model.__getstate__(), "_version": "0.0.7"}
         del state[name]
-        message = rf"written by sklearn_minibatch 0\.0\.7, this is {sklearn_minibatch.__version__}, .*{name} missing.*refit"
+        message = (
+            r"written by sklearn_minibatch 0\.0\.7, "
+            f"this is {sklearn_minibatch.__version__}, .*{name} missing.*refit"
+        )
         if name == "n_iter_":  # what a model has that only predicts
             with pytest.warns(UserWarning, match=r"0\.0\.7"):
                 assert np.array_equal(load(state).predict(rows[0]), model.predict(rows[0]))
@@ -165,7 +168,10 @@ def test_a_pickle_that_lacks_what_this_version_needs_says_who_wrote_it(rows, his
 @pytest.mark.parametrize("history", ["fit", "partial_fit"])
 @pytest.mark.parametrize("solver", ["svrg", "sgd"])
 def test_models_of_version_0_1_load_and_learn_on(solver, history):
-    """They were written by 0.1.0; without the names of today they predict what they did there, and go on."""
+    """Models written by 0.1.0 predict what they predicted there, and learn on.
+
+    They lack the names that attributes have today.
+    """
     saved = pickle.loads((ROOT / "tests" / "files" / "models_0_1.pickle").read_bytes())[
         solver, history
     ]

@@ -113,7 +113,10 @@ def test_an_epoch_is_what_more_epochs_add(monkeypatch):
 
 @pytest.fixture
 def some_targets(tmp_path):
-    """Writes a table of targets from a dictionary, of what was measured to its figure, and returns what is then in it."""
+    """A function that writes a table of targets and returns what is then in it.
+
+    It takes a dictionary from what was measured to its figure.
+    """
     report, Row = (
         pytest.importorskip("benchmarks.report"),
         pytest.importorskip("benchmarks.targets").Row,
@@ -221,7 +224,10 @@ def test_files_of_every_kind_have_the_same_rows(tmp_path):
 
 
 def test_a_round_ends_with_its_last_partition():
-    """Of 64 workers with a partition each, one is five times slower: it is waited for, while the others could do more."""
+    """One of 64 workers with a partition each is five times slower.
+
+    The others wait for it, although they could do more.
+    """
     a_round, rng = (
         pytest.importorskip("benchmarks.scale.stragglers").a_round,
         np.random.default_rng(0),

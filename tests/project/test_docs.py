@@ -1,4 +1,7 @@
-"""The documentation says what is so: blocks run, names are listed, files are mapped, alphas convert."""
+"""The documentation is correct.
+
+Its code runs, all public names and files are listed, and alphas convert as the table says.
+"""
 
 import ast
 import doctest
@@ -87,7 +90,7 @@ def test_public_names_are_on_the_api_page():
 
 
 def ours(cls):
-    """The attributes of a class that it or a base class of this package defines, with their names."""
+    """The attributes that a class or a base class of this package defines, by name."""
     for base in cls.__mro__:
         if base.__module__.startswith("sklearn_minibatch"):
             yield from vars(base).items()
@@ -178,7 +181,10 @@ def by_torch(half):
 
 
 def minimum(objective, n_features):
-    """Coefficients at the minimum of objective(beta, b), found by a method that knows nothing of ridge regression."""
+    """Coefficients at the minimum of objective(beta, b).
+
+    Found by a method that does not know of ridge regression.
+    """
     found = optimize.minimize(
         lambda p: objective(p[:-1], p[-1]), np.zeros(n_features + 1), tol=1e-12, method="BFGS"
     )

@@ -1,4 +1,4 @@
-"""What is built from the checkout: a wheel and an sdist with the right files, that work where they are installed."""
+"""A wheel and an sdist are built with the right files, and work when installed."""
 
 import os
 import re
@@ -23,7 +23,11 @@ pytestmark = pytest.mark.skipif(
     not (ROOT / "sklearn_minibatch").is_dir(), reason="needs the checkout"
 )
 
-BUILD = "from setuptools import build_meta; build_meta.build_sdist('dist'); build_meta.build_wheel('dist')"
+BUILD = """
+from setuptools import build_meta
+build_meta.build_sdist('dist')
+build_meta.build_wheel('dist')
+"""
 USE = """
 import sys
 sys.path.insert(0, sys.argv[1])

@@ -25,11 +25,13 @@ from typing import assert_type
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn_minibatch import ChunkSource, EpochProgressBar, LossHistoryDisplay, MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
+from sklearn_minibatch import ChunkSource, EpochProgressBar, LossHistoryDisplay
+from sklearn_minibatch import MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
 
 
 X, y = np.ones((3, 2)), [1.0, 2.0, 3.0]
-model = MiniBatchRidgeSGD(1e-3, batch_size=8, lr="auto", solver="sgd", random_state=np.random.RandomState(0))
+rng = np.random.RandomState(0)
+model = MiniBatchRidgeSGD(1e-3, batch_size=8, lr="auto", solver="sgd", random_state=rng)
 assert_type(model.fit(X, y, sample_weight=[1, 2, 3]), MiniBatchRidgeSGD)
 assert_type(model.partial_fit(X, y), MiniBatchRidgeSGD)
 assert_type(model.predict(X), NDArray[np.floating])
@@ -52,7 +54,7 @@ model.partial_fit(X)  # error: call-arg
 
 
 def functions_of(thing):
-    """The functions and methods with a public name that `thing` defines itself, and its __init__."""
+    """The public functions and methods that `thing` defines itself, and its __init__."""
     if not inspect.isclass(thing):
         return [thing]
     members = vars(thing).items()
@@ -108,7 +110,10 @@ def test_mypy_checks_code_that_uses_the_package(tmp_path):
 
 
 def test_every_kind_of_rows_has_the_written_interface():
-    """mypy checks them where a function that returns `Rows` returns each; here their names are compared."""
+    """Compare the names of the methods.
+
+    Their types are checked by mypy, where a function that returns `Rows` returns each kind.
+    """
     written = {name for name in vars(Rows) if not name.startswith("_")}
     for kind in (DenseRows, SparseRows, ChunkedRows):
         assert written <= set(dir(kind)), kind

@@ -1,4 +1,7 @@
-"""What must not matter: the units of columns and target, the scale of the weights, a repeated row."""
+"""What must not change the fit.
+
+The units of columns and target, the scale of the weights, and a repeated row.
+"""
 
 import numpy as np
 import pytest
@@ -139,7 +142,10 @@ def test_weight_two_is_the_row_twice(model, n):
 
 @pytest.mark.parametrize("n", [100, 1500])
 def test_weight_two_is_the_row_twice_with_early_stopping(n):
-    """Held out are the same rows; the epochs to choose from differ by the luck of the sketch of more than 1000 rows."""
+    """The same rows are held out.
+
+    Of more than 1000 rows, the epochs to choose from depend on the random sketch.
+    """
     X, y = regression(n, 5)
     w = np.random.default_rng(0).integers(0, 4, n)
     model = MiniBatchRidgeSGD(early_stopping=True, random_state=0)

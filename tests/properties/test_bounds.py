@@ -1,4 +1,7 @@
-"""No rows make a fit run for longer than `max_iter` epochs and a few passes, and a long stream stays what it was."""
+"""A fit has a bounded number of passes, whatever its rows.
+
+It takes at most `max_iter` epochs and a few passes more. A long stream stays exact.
+"""
 
 import warnings
 
@@ -100,7 +103,10 @@ class Counting:
 
 
 def most_passes(model):
-    """Moments and a sketch in one; for the learning rate two; a Nystrom approximation and the gradient at the start: one each.
+    """The most passes that a fit may take.
+
+    Moments and a sketch take one, the learning rate two, a Nystrom approximation and the gradient
+    at the start one each.
 
     An epoch of "svrg" is two, and a third for a gradient from the data where it seems to have
     converged; of "sgd", two.

@@ -1,4 +1,7 @@
-"""The same `random_state`, the same bits: in another process, in threads, for any `n_jobs`; and nothing outside is touched."""
+"""The same `random_state` gives the same bits.
+
+In another process, in threads and for any `n_jobs`; and nothing outside a model is changed.
+"""
 
 import copy
 import os
@@ -126,7 +129,10 @@ print(np.flatnonzero(held_out(products, y, 0.1, np.random.RandomState(0))))
 
 @pytest.mark.slow
 def test_another_blas_kernel_changes_no_bit_of_the_data_and_no_row_that_is_held_out():
-    """The products differ in their last bits by kernel (where OpenBLAS has these), and the rows must not hang on them."""
+    """Another BLAS kernel does not change which rows are held out.
+
+    The products differ in their last bits by kernel, where OpenBLAS has these kernels.
+    """
     said = set()
     for kernel in ("Haswell", "Nehalem"):
         env = {**os.environ, "OPENBLAS_CORETYPE": kernel}

@@ -22,7 +22,10 @@ def mask(X, y, fraction=0.1, seed=0):
 
 @st.composite
 def rows(draw, n=N):
-    """X (n, d) and y (n, t) of any units and offsets; columns may be decimals, whole numbers or mostly 0."""
+    """X (n, d) and y (n, t) of any units and offsets.
+
+    Columns may be decimals, whole numbers or mostly 0.
+    """
     rng = np.random.default_rng(draw(SEEDS))
     d, t = draw(st.integers(1, 6)), draw(st.integers(1, 2))
     X = rng.standard_normal((n, d))
@@ -91,7 +94,10 @@ def test_a_copy_in_float32_and_a_sparse_copy_have_the_same_rows_held_out(data, f
 @BOUNDED
 @given(rows(40), FRACTIONS, SEEDS)
 def test_equal_rows_stay_together_and_are_counted_once(data, fraction, seed):
-    """Wherever they stand and however often they come: the mask is that of the rows without their copies."""
+    """The mask is that of the rows without their copies.
+
+    It does not matter where the copies stand, or how many there are.
+    """
     X, y = data
     rng = np.random.default_rng(seed)
     which = rng.permutation(np.r_[np.arange(40), rng.integers(40, size=100)])
@@ -121,7 +127,10 @@ def test_a_row_that_changes_moves_itself_and_at_most_one_other(data, fraction, s
 
 @pytest.mark.parametrize("kind", ["binary", "whole", "normal", "one-hot"])
 def test_every_row_is_as_likely_as_any_other_and_pairs_are_independent(kind):
-    """Over 1,000 draws the counts of rows and of pairs stay within 6 standard deviations of what chance gives."""
+    """Counts of rows and of pairs are as expected by chance.
+
+    Over 1,000 draws they are within 6 standard deviations.
+    """
     rng = np.random.default_rng(0)
     X = {
         "binary": (np.arange(32)[:, None] >> np.arange(5)) % 2.0,

@@ -50,7 +50,10 @@ VALID = {
 
 @st.composite
 def chunks(draw, sizes=(1, 1, 2, 3, 8, 40)):
-    """X (n, 3), y (n, 2) and weights, all multiples of 1/8; columns may be constant or collinear."""
+    """X (n, 3), y (n, 2) and weights, all multiples of 1/8.
+
+    Columns may be constant or collinear.
+    """
     n = draw(st.sampled_from(sizes))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     X = rng.integers(-40, 41, (n, 3)) / 8 + rng.integers(-3, 4, 3)

@@ -1,4 +1,6 @@
-"""Numbers at the edge of float64: a fit agrees with the exact minimiser to a stated bound, or says clearly why it cannot.
+"""Numbers at the edge of float64.
+
+A fit agrees with the exact minimiser to a stated bound, or says clearly why it cannot.
 
 The references have fifty digits and more. EPS is the rounding unit of float64: a bound of so many
 EPS is one on rounding. Errors of coefficients are those of the standardised ones, relative to the
@@ -55,7 +57,10 @@ TOLS = pytest.mark.parametrize("tol", [1e-6, 0.0])
 
 
 def errors(model, X, y, w=None, exact=None):
-    """Of the coefficients and of the predictions, each against the exact minimiser for the model's own parameters."""
+    """Errors of the coefficients and of the predictions.
+
+    Each against the exact minimiser for the model's own parameters.
+    """
     if exact is None:
         exact = minimiser(X, y, model.alpha, w, model.fit_intercept, model.standardize)
     with mpmath.workdps(60):
@@ -80,7 +85,10 @@ def assert_exact(model, X, y, w=None, coef=100 * EPS, predictions=100 * EPS, exa
 @WAYS
 class TestUnitsOfTheColumns:
     def test_offsets_of_a_million_million_spreads(self, fit, tol):
-        """The mean is the nearest float64 or so, off by up to EPS * 1e12 spreads: the Gram matrix errs by the square of that.
+        """Columns whose mean is a million million times their spread.
+
+        The mean is rounded to float64 and so off by up to EPS * 1e12 spreads; the Gram matrix
+        errs by the square of that.
 
         Predictions are sums of numbers of 1e12 spreads, which no float64 has more exactly than to
         EPS * 1e12 of them.
@@ -101,7 +109,10 @@ class TestUnitsOfTheColumns:
         assert_exact(fit(wide, Y, None, tol=tol), wide, Y)
 
     def test_the_same_unscaled(self, fit, tol):
-        """The penalty leaves only the large columns; coefficients of the others are not worth a digit of the predictions."""
+        """The penalty keeps only the large columns.
+
+        The coefficients of the others do not show in any digit of the predictions.
+        """
         wide = X * [1e-150, 1e-50, 1e50, 1e150]
         assert (
             errors(fit(wide, Y, None, tol=tol, standardize=False, alpha=1e-3), wide, Y)[1]
@@ -212,7 +223,10 @@ SPECIAL_COLUMNS = {
 
 
 def in_random_order(rows, *seed):
-    """The rows in random order, their columns too: what is special about either may stand anywhere."""
+    """The rows in random order, and their columns too.
+
+    Then special rows and columns may stand anywhere.
+    """
     rng = np.random.default_rng(seed)
     return rng.permutation(rng.permutation(rows), axis=1)
 
@@ -220,7 +234,10 @@ def in_random_order(rows, *seed):
 @pytest.mark.parametrize("alpha", [0.0, 1e-300, 1e-12, 1e-4])
 @pytest.mark.parametrize("kind", SPECIAL_COLUMNS)
 def test_special_columns_anywhere(kind, alpha):
-    """Without a penalty the least standardised coefficients are found; with a small one they are what it leads to."""
+    """Without a penalty the coefficients of least norm are found.
+
+    With a small one they come near to these.
+    """
     bound = 1000 * EPS + (
         10 * EPS / alpha if alpha >= 1e-8 else 0
     )  # g is right to EPS, and H^-1 is 1/alpha there.
@@ -242,7 +259,10 @@ def test_special_columns_anywhere(kind, alpha):
 @WAYS
 @pytest.mark.parametrize("kind", sorted(set(SPECIAL_COLUMNS) - {"fewer rows than columns"}))
 def test_special_columns_in_float32(kind, fit):
-    """Rounding makes each of them differ a little from what it follows from, which is not to be fitted."""
+    """Rounding to float32 moves each column a little from what it depends on.
+
+    That difference must not be fitted.
+    """
     for seed in range(3):
         rows = in_random_order(SPECIAL_COLUMNS[kind], seed).astype(np.float32)
         assert_exact(fit(rows, Y, None, alpha=0.0), rows, Y, coef=1e-6, predictions=1e-6)
@@ -268,7 +288,10 @@ def test_the_least_norm_where_the_preconditioner_is_a_sketch(batch_size, standar
 
 
 def test_a_long_file_of_collinear_columns():
-    """Chunks whose sketch has been folded into a Gram matrix: half of the digits tell which columns are collinear."""
+    """Chunks whose sketch has been folded into a Gram matrix.
+
+    Half of the digits then tell which columns are collinear.
+    """
     rows, y = regression(60_000, 3)
     rows = np.column_stack([rows, rows[:, 0] - rows[:, 2]])
     long = MiniBatchRidgeSGD(0.0, random_state=0).fit(
@@ -358,7 +381,10 @@ class TestTargets:
     @TOLS
     @WAYS
     def test_at_a_thousand_million_million(self, fit, tol):
-        """Targets of that size are multiples of 1/8: so are the predictions, and the coefficients know better."""
+        """Targets of that size are multiples of 1/8, and so are the predictions.
+
+        The coefficients are more exact than that.
+        """
         y = Y + 1e15
         assert_exact(fit(X, y, None, tol=tol), X, y, predictions=0.125 / Y.std())
         assert_exact(fit(X, 1e15 * Y, None, tol=tol), X, 1e15 * Y)
@@ -378,7 +404,10 @@ class TestTargets:
 @WAYS
 @pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
 def test_float32_with_an_offset(offset, fit):
-    """Rows are taken as they are and centred in float64; standardised ones in memory are rounded to float32 again."""
+    """Rows are centred in float64.
+
+    In memory the standardised rows are then rounded to float32 again.
+    """
     rows = (X + offset).astype(np.float32)
     eps = np.finfo(np.float32).eps
     for tol in (1e-6, 0.0):
@@ -423,7 +452,10 @@ def small_integers(dtype):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_layouts_and_dtypes_of_the_same_numbers(dtype, layout, solver):
-    """float32 is a way of computing too, unless a list has no type or the bytes have to be turned round anyway."""
+    """float32 rows are computed with in float32.
+
+    Except where a list has no type, or the bytes have to be swapped anyway.
+    """
     rows, y = small_integers(dtype)
     same = (
         rows
@@ -452,7 +484,10 @@ def test_dtypes_against_fifty_digits(dtype):
 
 
 def test_integers_beyond_two_to_the_53():
-    """They are rounded to float64 like anything else: by less than EPS of their size, here of their spread too."""
+    """Such integers are rounded to float64.
+
+    That changes them by less than EPS of their size, here also of their spread.
+    """
     rows = np.round(X * 1e18 / 10).astype(np.int64)
     assert_exact(in_memory(rows, Y, None), rows, Y)
 
@@ -610,7 +645,10 @@ class TestWhenRoundingHidesTheRest:
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("sketched", [False, True])
 def test_the_first_gradient_of_chunks(weighted, to_rows, sketched):
-    """The mean of y is off by up to 1/16, the columns are far from 0: neither may show in their covariance."""
+    """The mean of y is off by up to 1/16, and the columns are far from 0.
+
+    Neither may change their covariance.
+    """
     rows, y, w = X + 1e6, Y + 1e15, np.geomspace(1e-10, 1e10, 40) if weighted else None
     if sketched:
         found = sketched_moments(to_rows(rows), y[:, None], w, 0, np.random.RandomState(0))
@@ -626,7 +664,7 @@ def test_the_first_gradient_of_chunks(weighted, to_rows, sketched):
 
 
 class TestMomentsOfAStream:
-    """They are compared with exact ones, and must be right to rounding errors however the rows are cut."""
+    """The moments are right up to rounding errors, however the rows are cut."""
 
     @staticmethod
     def streamed(rows, w, size, solver):
@@ -644,7 +682,10 @@ class TestMomentsOfAStream:
         [(1.0, 1e12), (1e-150, 0.0), (1e150, 0.0), (1e-150, 1e-140), (1.0, -1e8)],
     )
     def test_means_and_variances(self, scale, offset, weighted, size, solver):
-        """Each merge rounds the mean by EPS of it, and a variance feels that as (EPS * offset / spread) of itself."""
+        """Each merge rounds the mean by EPS of it.
+
+        That changes a variance by (EPS * offset / spread) of itself.
+        """
         rows = scale * X + offset
         w = np.geomspace(1e-10, 1e10, 40) if weighted else None
         scaler = self.streamed(rows, w, size, solver).scaler_
@@ -712,7 +753,10 @@ class TestCounts:
     @SOLVERS
     @pytest.mark.parametrize("n_rows", [2**31, 2**53, 10**20])
     def test_as_many_rows_again_weigh_as_much(self, n_rows, solver):
-        """A chunk of weight n after n rows: mean and variance are those of both, by exact arithmetic."""
+        """A chunk of weight n after n rows.
+
+        Mean and variance are those of both, by exact arithmetic.
+        """
         model = self.after(n_rows, solver)
         before, rows = model._moments.x, X[:5] + 3
         model.partial_fit(rows, Y[:5], np.full(5, n_rows / 5))

@@ -1,4 +1,7 @@
-"""scikit-learn's callbacks: what they are told, that they change nothing, and that they can stop a fit."""
+"""scikit-learn's callbacks.
+
+What they are told, that they change nothing, and that they can stop a fit.
+"""
 
 import io
 import threading
@@ -30,7 +33,10 @@ SOLVERS = [
 
 
 class Recorder:
-    """Writes down every hook with its task and the fitted estimator; stops after `stop_after` epochs, or raises."""
+    """Records every hook with its task and the fitted estimator.
+
+    Stops after `stop_after` epochs, or raises `error`.
+    """
 
     def __init__(self, stop_after=None, error=None):
         self.stop_after, self.error = stop_after, error

@@ -44,7 +44,10 @@ def test_partial_fit_interrupted_at_a_line_keeps_what_was_before(name, n_before)
 
 
 def interrupted_in_pass(n_passes, params, chunks):
-    """A fit whose source is interrupted in the middle of a pass, after so many whole ones; the model."""
+    """A model whose fit was interrupted in the middle of a pass.
+
+    `n_passes` whole passes came before it.
+    """
     passes = iter(range(n_passes + 1))
 
     def read():
@@ -161,7 +164,10 @@ def test_a_callback_that_raises_keyboard_interrupt_keeps_the_epoch_that_has_ende
 
 @pytest.fixture
 def keyboard_interrupts():
-    """As at a terminal: a process in the background of a shell script starts with SIGINT ignored."""
+    """Interrupts by Ctrl-C are on, as in a terminal.
+
+    A process in the background of a shell script starts with SIGINT ignored.
+    """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

@@ -1,4 +1,7 @@
-"""solver="cholesky" and what "auto" takes: one read, a bound on rounding, and a refinement where it is too large."""
+"""solver="cholesky", and what "auto" takes.
+
+One read, a bound on rounding errors, and a refinement where the bound is too large.
+"""
 
 import pickle
 import tracemalloc
@@ -114,7 +117,10 @@ def test_no_copy_of_the_rows():
 @pytest.mark.parametrize("alpha", [0.0, 1e-10, 1e-6])
 @pytest.mark.parametrize("n", [60, 2000])
 def test_the_bound_on_rounding_holds(n, alpha, condition):
-    """The first entry of distance_history_ is no less than the true distance, which least squares of the rows gives."""
+    """The first entry of distance_history_ is no less than the true distance.
+
+    The true one comes from least squares of the rows.
+    """
     X, y = regression(n, 8, condition=condition)
     model = MiniBatchRidgeSGD(alpha, solver="cholesky", tol=1.0).fit(X, y)
     true = distance(model.predict(X), closed_form(X, y, alpha), X, y)

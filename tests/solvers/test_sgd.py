@@ -1,4 +1,7 @@
-"""solver="sgd" is the seed's function, number for number, and SGDRegressor where the two agree on what to do."""
+"""solver="sgd" takes the steps of the MATLAB function, number for number.
+
+And those of SGDRegressor, where the two algorithms agree.
+"""
 
 import re
 import warnings
@@ -136,7 +139,11 @@ def test_sparse_rows_take_the_same_steps(batch_size, weighted):
 
 
 def test_shuffling_takes_every_row_once_an_epoch():
-    """With alpha = 0 and orthogonal rows a step of one row leaves the others' residuals: the order is of no account."""
+    """Every row is used exactly once in an epoch.
+
+    With alpha = 0 and orthogonal rows a step of one row does not change the residuals of the
+    others, so the order does not matter.
+    """
     X, y = np.diag(np.arange(1.0, 9.0)), np.arange(8.0)
     params = {"standardize": False, "fit_intercept": False, "alpha": 0.0, "epochs": 3}
     ordered = sgd(1, 0.01, **params).fit(X, y)
@@ -221,7 +228,11 @@ class TestConvergence:
         seed=st.integers(0, 99),
     )
     def test_what_has_converged_is_near_at_any_rate(self, exponent, schedule, seed):
-        """Well-conditioned rows: with a plateau of F reached by moving, what is left is the noise of the steps."""
+        """What has converged is near the closed form at any rate.
+
+        The rows are well-conditioned. With a plateau of F that was reached by moving, only the
+        noise of the steps is left.
+        """
         X, y = regression(300, 3, seed=seed)
         params = {
             "lr": 0.1 * 10**exponent,
@@ -256,7 +267,10 @@ class TestConvergence:
         assert np.abs(model.coef_).max() < 1e-9
 
     def test_epochs_without_a_gain(self):
-        """The fit ends when `n_iter_no_change` epochs in a row have lowered the least F by no more than `tol`."""
+        """The fit ends after `n_iter_no_change` epochs without a gain.
+
+        An epoch has no gain if it lowers the least F by no more than `tol`.
+        """
         X, y = regression(500, 5)
         for patience in (2, 3, 7):
             model = MiniBatchRidgeSGD(
@@ -336,7 +350,10 @@ class TestSGDRegressor:
 
 
 class TestDivergence:
-    """lr too large: fit keeps the best finite iterate and says what would do; partial_fit keeps what there was."""
+    """A learning rate that is too large.
+
+    fit keeps the best finite iterate and says what would help; partial_fit keeps what there was.
+    """
 
     @staticmethod
     def diverging(X, y, **params):
@@ -366,7 +383,10 @@ class TestDivergence:
 
     @pytest.mark.parametrize(("factor", "tol"), [(2.05, None), (2.2, 1e-6)])
     def test_the_best_iterate_is_that_of_the_lowest_loss(self, factor, tol):
-        """Full-batch steps a little longer than 2 / curvature: F falls along most directions before it rises along one."""
+        """Full-batch steps a little longer than 2 / curvature.
+
+        F falls along most directions before it rises along one.
+        """
         X, y = regression(200, 5, condition=10)
         lr = factor / (np.linalg.eigvalsh(np.corrcoef(X.T))[-1] + 1e-4)
         model, _ = self.diverging(X, y, lr=lr, batch_size=200, tol=tol)
@@ -460,7 +480,10 @@ def heavy_tailed(n, d, seed=0):
 
 @st.composite
 def epochs(draw):
-    """Stacked rows [Z, s, -y], parameters [beta; b; I] and their average, and rates for one pass of textbook steps."""
+    """Arguments of one pass of textbook steps.
+
+    Stacked rows [Z, s, -y], parameters [beta; b; I], their average, and the rates.
+    """
     n, d, t = (
         draw(st.integers(1, 150)),
         draw(st.sampled_from([1, 2, 5, 80])),
@@ -516,7 +539,10 @@ def test_kernel_is_a_plain_loop(case, average):
     alpha=st.sampled_from([0.0, 1.0]),
 )
 def test_variance_reduced_kernel_is_a_plain_loop(n, d, t, batch_size, lr, alpha):
-    """Small batches take the penalty at the start of a block of steps, so there only alpha = 0 is exact."""
+    """Steps of the kernel are those of a plain loop.
+
+    Small batches take the penalty at the start of a block of steps, so for them alpha must be 0.
+    """
     alpha *= batch_size > 16
     rng = np.random.default_rng(n)
     Z, g, P = (

@@ -1,4 +1,7 @@
-"""partial_fit: the scaler runs along, the predictor does not move with it, one pass comes near the closed form."""
+"""partial_fit takes up moving scales without a change of the predictor.
+
+One pass comes near the closed form.
+"""
 
 import tracemalloc
 from itertools import pairwise, permutations
@@ -152,7 +155,10 @@ class TestThePredictorStays:
         )
 
     def test_a_scaler_that_moves_by_itself(self):
-        """A first chunk of rows all alike gives scale 1; the true scale comes later, and beta must follow."""
+        """A first chunk of equal rows gives scale 1.
+
+        The true scale comes later, and beta must follow.
+        """
         X, y = regression(100, 3)
         model = MiniBatchRidgeSGD(solver="sgd", lr=0.1, shuffle=False, batch_size=10).partial_fit(
             X[:50], y[:50]
@@ -194,7 +200,10 @@ class TestThePredictorStays:
 
 @pytest.mark.slow
 class TestOnePass:
-    """Excess risk on fresh rows after one pass, in units of that of the closed form on the same rows."""
+    """Excess risk on fresh rows after one pass.
+
+    In units of that of the closed form on the same rows.
+    """
 
     n, chunk = 100_000, 2000
 
@@ -231,7 +240,10 @@ class TestOnePass:
 
 @pytest.mark.slow
 class TestAColumnChanges:
-    """Streams in which the scale or the offset of columns changes half-way, one of them drawn at random."""
+    """Streams in which the scale or the offset of columns changes half-way.
+
+    In one of them the changes are drawn at random.
+    """
 
     n, d = 8000, 6
 
@@ -276,7 +288,10 @@ class TestAColumnChanges:
     )
 
     def lost(self, kind, seed, chunk, to_rows=np.asarray, **params):
-        """What one pass loses against the closed form of the same rows, in units of what n rows leave open."""
+        """What one pass loses against the closed form of the same rows.
+
+        In units of the error that n rows leave.
+        """
         X, y = self.rows(kind, seed)
         model = learn(
             MiniBatchRidgeSGD(1e-6, random_state=seed, **params), to_rows(X), y, chunk=chunk
@@ -370,7 +385,10 @@ def test_one_pass_comes_near_the_closed_form_of_its_parameters(params, to_rows):
 
 
 def test_weights_stay_with_their_rows_when_a_chunk_is_shuffled():
-    """Every first chunk of three rows is one of the six orders of single-row steps, averaged by weight."""
+    """A first chunk of three rows is one of six orders of single-row steps.
+
+    The steps are averaged by weight.
+    """
     X, y, w = (
         np.array([[1.0, 0.5], [0.2, -1.0], [2.0, 1.0]]),
         np.array([1.0, 2.0, -1.0]),
@@ -523,7 +541,10 @@ def test_the_buffer_of_a_chunk_may_be_used_again(solver, to_rows, shuffle):
 
 @pytest.mark.slow
 class TestMemory:
-    """No pass copies rows that it does not use: what a call allocates at most, by the layout of the array."""
+    """No pass copies rows that it does not use.
+
+    The bound is on what a call allocates, by the layout of the array.
+    """
 
     X = np.random.default_rng(0).normal(size=(60_000, 20))
     y = X.sum(axis=1)

@@ -1,4 +1,7 @@
-"""Second moments: any cut into chunks, any order of merging, any weights give those of all rows at once."""
+"""Second moments from any chunks, merged in any order, are those of all rows at once.
+
+With weights too.
+"""
 
 import pickle
 from itertools import pairwise
@@ -91,7 +94,10 @@ def test_more_targets_than_columns_need_no_products_of_targets():
 
 @pytest.mark.parametrize("position", [0, 7, 14, 200, 999])
 def test_an_origin_among_outliers(position):
-    """The first rows, among which an origin is taken, may lie as far from the mean as the number of rows allows."""
+    """The first rows, from which an origin is taken, are far from the mean.
+
+    As far as the number of rows allows.
+    """
     rng = np.random.default_rng(0)
     X = rng.standard_normal((1000, 2))
     X[position : position + 15] += 1e7
@@ -109,7 +115,10 @@ def learnt(X, y, w=None, size=7, **params):
 
 
 def drifting(n, d, seed=0):
-    """Rows whose mean drifts by a million spreads and whose scale by a thousand, some columns constant for long."""
+    """Rows whose mean drifts by a million spreads and whose scale by a thousand.
+
+    Some columns are constant for long.
+    """
     rng = np.random.default_rng(seed)
     X = rng.standard_normal((n, d)) * np.geomspace(1, 1e3, n)[:, None]
     X[:, rng.integers(d)] += np.linspace(0, 1e6, n)

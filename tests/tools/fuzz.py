@@ -1,4 +1,6 @@
-"""Random parameters and data on the public surface: python -m tests.tools.fuzz --cases 100000 --seed 0
+"""Random parameters and data on the public surface.
+
+    python -m tests.tools.fuzz --cases 100000 --seed 0
 
 A case is a model with random parameters and a few calls with random data, all drawn from (seed,
 number of the case). A call gives a result, or an exception and warnings of the kinds that are
@@ -159,7 +161,10 @@ def with_special(rng, values):
 
 
 def sparse_rows(rng, X):
-    """X as a sparse matrix of some kind, with entries that are 0, or come twice, or are out of order."""
+    """X as a sparse matrix of some kind.
+
+    Some entries are 0, come twice, or are out of order.
+    """
     X = np.where(rng.random(X.shape) < 0.5, X, 0.0)
     kind = pick(
         rng,
@@ -292,7 +297,7 @@ WEIGHTS = [
 
 
 def with_special_columns(rng, X):
-    """X with columns, in random places, that are constant, all but constant, or follow from others."""
+    """X with constant, nearly constant or dependent columns in random places."""
     n, d = X.shape
     X = X.copy()
     for _ in range(rng.integers(1, 4)):
@@ -335,7 +340,10 @@ def plain_rows(rng, n, shape):
 
 
 class Shape(NamedTuple):
-    """What most calls of a case have in common: columns, targets, and whether their rows are plain ones."""
+    """What most calls of a case have in common.
+
+    Columns, targets, and whether their rows are plain ones.
+    """
 
     d: int
     targets: tuple
@@ -397,7 +405,10 @@ def chunks(rng, shape):
 
 
 def source(rng, found):
-    """The chunks as something to read again and again, or so it seems; and its passes as a list that grows."""
+    """The chunks as something that can, or seems to, be read again and again.
+
+    Also its passes, as a list that grows.
+    """
     passes, shrinks = [], chance(rng, 0.05)
 
     def read():
@@ -413,7 +424,10 @@ def source(rng, found):
 
 
 class Call(NamedTuple):
-    """A call to make: its name, its inputs, what it does with the model; of a fit, the passes over a source and the rows."""
+    """A call to make: its name, its inputs, and what it does with the model.
+
+    For a fit also the passes over a source and the rows.
+    """
 
     name: str
     inputs: tuple
@@ -485,14 +499,20 @@ def together(found):
 
 
 def is_plain(values):
-    """Whether columns (n, k) are constant, or vary by more than rounding errors and not by orders of magnitude."""
+    """Whether columns (n, k) are plain.
+
+    Each is constant, or varies by more than rounding errors and not by orders of magnitude.
+    """
     largest, range_of = np.abs(values).max(axis=0), np.ptp(values, axis=0)
     varies = (range_of > 1e-6 * largest) & (range_of > 1e-100)
     return bool(np.all((varies | (range_of == 0)) & (largest < 1e100)))
 
 
 def condition(Z):
-    """Of the columns (n, d), scaled to one length and without those that follow from others; inf if that is unclear."""
+    """Condition number of the columns (n, d), scaled to one length.
+
+    Columns that follow from others are left out; inf if that is unclear.
+    """
     length = np.linalg.norm(Z, axis=0)
     singular = np.linalg.svd(Z / np.where(length > 0, length, 1), compute_uv=False)
     singular = singular[singular > 1e-14 * singular[0]]
@@ -549,7 +569,10 @@ def owner(filenames):
 
 
 def speaks(error):
-    """Whether an exception was raised on purpose, by us or by what checks the input for us, and says something."""
+    """Whether an exception was raised on purpose, and has a message.
+
+    By this package, or by what checks the input for it.
+    """
     innermost = traceback.extract_tb(error.__traceback__)[-1]
     parts = Path(innermost.filename).parts
     if not isinstance(error, (ValueError, TypeError, NotFittedError)) or len(str(error)) < 15:
@@ -669,7 +692,10 @@ class Fuzz:
                 )
 
     def check_loss(self, model, X, y, w):
-        """Without a warning, no fit is worse than a constant, up to rounding; one by noisy steps, not much worse."""
+        """A fit without a warning is no worse than a constant, up to rounding.
+
+        One by noisy steps is not much worse.
+        """
         if model.early_stopping or model.warm_start:
             return
         X, y = as_floats(X), as_floats(y)
@@ -699,7 +725,10 @@ class Fuzz:
             )
 
     def check_end(self, model, call):
-        """A fit that has converged is within `tol` by its own estimate, and near the closed form where one is known."""
+        """A fit that has converged is within `tol` by its own estimate.
+
+        It is also near the closed form, where that is known.
+        """
         if not model.distance_history_[-1] <= max(model.tol or 0, MOST_NOISE):
             self.fault(
                 call, f"converged at a distance of {model.distance_history_[-1]}, tol={model.tol}"
@@ -781,7 +810,8 @@ def main(argv=None):
             print(fault, flush=True)
     faulthandler.cancel_dump_traceback_later()
     print(
-        f"{len(cases):,} cases, seed {args.seed}; the slowest, number {slowest[1]}, took {slowest[0]:.2f} s\n"
+        f"{len(cases):,} cases, seed {args.seed}; "
+        f"the slowest, number {slowest[1]}, took {slowest[0]:.2f} s\n"
     )
     print(fuzz.table())
     return 1 if fuzz.faults else 0

@@ -1,4 +1,6 @@
-"""KeyboardInterrupt at every line of a call, and a table of what was left: python -m tests.tools.interruptions
+"""KeyboardInterrupt at every line of a call, and a table of what was left.
+
+    python -m tests.tools.interruptions
 
 A trace function raises it, so each run is the same as the last. What is left must be, bit by bit,
 what a fit with `max_iter` at the last complete epoch leaves; of `partial_fit`, the estimator before
@@ -75,7 +77,10 @@ def bits(value):
 
 
 class Interrupt:
-    """A trace function that raises KeyboardInterrupt at the `at`-th line of the package, or only counts them."""
+    """A trace function that raises KeyboardInterrupt at the `at`-th line of the package.
+
+    With `at=0` it only counts the lines.
+    """
 
     def __init__(self, at=0):
         self.at, self.n_lines, self.n_epochs = at, 0, 0
@@ -118,7 +123,10 @@ def model_of(params, *first):
 
 
 def interrupted_fits(name, every, trained):
-    """(line, epochs over by then, model) of fits interrupted at every so many lines, and what they should be by epochs."""
+    """Fits interrupted at every so many lines, and what they should be.
+
+    Returns a list of (line, epochs over by then, model), and the expected states by epochs.
+    """
     arguments = fit_arguments(name)
     first = arguments if trained else ()
     with warnings.catch_warnings():
@@ -142,7 +150,11 @@ def interrupted_fits(name, every, trained):
 
 
 class Outcome(NamedTuple):
-    """How many calls were interrupted, how many kept an epoch or the chunk, and the lines where they left another state."""
+    """What was left by interrupted calls.
+
+    How many calls were tried, how many kept an epoch or the chunk, and the lines that left another
+    state.
+    """
 
     tried: int
     kept: int
@@ -170,7 +182,10 @@ def chunks():
 
 
 def check_streams(name, n_before, every=1):
-    """The `Outcome` of `partial_fit` interrupted at every so many lines; few of them come after its end."""
+    """The `Outcome` of `partial_fit` interrupted at every so many lines.
+
+    Few of the lines come after its end.
+    """
     start = MiniBatchRidgeSGD(random_state=0, **STREAMS[name])
     for chunk in chunks()[:n_before]:
         start.partial_fit(*chunk)
@@ -199,7 +214,8 @@ def main():
     parser.add_argument("--every", type=int, default=1, help="try only every so many lines")
     args = parser.parse_args()
     print(
-        "| call | lines interrupted | of these kept an epoch, or the chunk | left anything else |\n|---|---|---|---|"
+        "| call | lines interrupted | of these kept an epoch, or the chunk | left anything else |\n"
+        "|---|---|---|---|"
     )
     for name in FITS:
         for trained in (False, True):

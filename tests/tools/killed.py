@@ -1,4 +1,6 @@
-"""A stream that saves by the recipe of docs/streams.md, killed again and again: python -m tests.tools.killed --kills 200
+"""A stream that saves by the recipe of docs/streams.md, killed again and again.
+
+    python -m tests.tools.killed --kills 200
 
 Each time a process loads the last checkpoint, goes on, and gets SIGKILL: at a random moment, at a
 line of `save`, or halfway through the file. The table compares what comes out in the end with a
@@ -36,7 +38,10 @@ def recipe():
 
 
 def go_on(names):
-    """Load the checkpoint in this folder, if there is one, and learn and save to the end; returns the model."""
+    """Load the checkpoint in this folder, if there is one, and learn and save to the end.
+
+    Returns the model.
+    """
     model, place = names["MiniBatchRidgeSGD"](random_state=0), 0
     if os.path.exists("model.pickle"):
         with open("model.pickle", "rb") as file:
@@ -104,7 +109,10 @@ def die_in_file(n_bytes, saves, names):
 
 
 def in_process(function, seconds=None):
-    """Run `function` in a process of its own, which is killed after so many seconds; whether it came to its end."""
+    """Run `function` in a process of its own, which is killed after so many seconds.
+
+    Returns whether it came to its end.
+    """
     pid = os.fork()
     if pid == 0:
         try:
@@ -152,7 +160,11 @@ def uninterrupted():
 
 
 def killed(kind, kills, seed):
-    """Kills, streams brought to their end, places that went back, and whether all of them ended as `uninterrupted`."""
+    """Kill streams, and count.
+
+    Returns the kills, the streams brought to their end, the places that went back, and whether
+    all of them ended as `uninterrupted`.
+    """
     rng, expected = random.Random(seed), uninterrupted()
     done = streams = went_back = 0
     identical = True
@@ -178,7 +190,8 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     print(
-        "| killed | times | streams | checkpoints lost | ended bit by bit as without |\n|---|---|---|---|---|"
+        "| killed | times | streams | checkpoints lost | ended bit by bit as without |\n"
+        "|---|---|---|---|---|"
     )
     for kind in ("at any moment", "in save", "half a file"):
         done, streams, went_back, identical = killed(kind, args.kills, args.seed)

@@ -1,4 +1,7 @@
-"""Real data sets with one-hot columns, and a table of what the defaults make of them: python -m tests.tools.real_data"""
+"""Real data sets with one-hot columns, and a table of how the defaults fit them.
+
+python -m tests.tools.real_data
+"""
 
 import time
 
@@ -53,7 +56,8 @@ DATASETS = {load.__name__: load for load in (diabetes, linnerud, diamonds, fligh
 
 def main():
     print(
-        f"{'data set':10} {'rows':>7} {'columns':>7} {'epochs':>6} {'seconds':>7} {'distance':>8} {'converged':>9}"
+        f"{'data set':10} {'rows':>7} {'columns':>7} {'epochs':>6} "
+        f"{'seconds':>7} {'distance':>8} {'converged':>9}"
     )
     for name, load in DATASETS.items():
         X, y = load()
@@ -63,7 +67,8 @@ def main():
         seconds = time.perf_counter() - start
         far = distance_to_ridge(model, X, y)
         print(
-            f"{name:10} {X.shape[0]:7} {X.shape[1]:7} {model.n_iter_:6} {seconds:7.3f} {far:8.1e} {model.converged_!s:>9}"
+            f"{name:10} {X.shape[0]:7} {X.shape[1]:7} {model.n_iter_:6} "
+            f"{seconds:7.3f} {far:8.1e} {model.converged_!s:>9}"
         )
 
 

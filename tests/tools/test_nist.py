@@ -1,4 +1,7 @@
-"""The NIST StRD linear regression sets are typed right, and their certified coefficients are met to so many digits."""
+"""The NIST StRD linear regression sets.
+
+They are typed right, and their certified coefficients are met to so many digits.
+"""
 
 from decimal import Decimal
 
@@ -41,7 +44,10 @@ def test_the_decimals_have_the_certified_coefficients(name):
 @pytest.mark.parametrize("tol", [1e-6, 0.0])
 @pytest.mark.parametrize("name", DATASETS)
 def test_digits(name, tol):
-    """Without a penalty; the default tol is on predictions, and yet the last step takes the coefficients as far as tol=0."""
+    """Without a penalty.
+
+    The default tol is on predictions; still the last step makes the coefficients as exact as tol=0.
+    """
     dataset = DATASETS[name]
     model = MiniBatchRidgeSGD(alpha=0.0, tol=tol, random_state=0)
     assert dataset.digits_of(model) >= LEAST_DIGITS[name]
