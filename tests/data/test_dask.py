@@ -16,7 +16,7 @@ from sklearn.model_selection import GridSearchCV, HalvingRandomSearchCV
 
 from sklearn_minibatch import EpochProgressBar, MiniBatchRidgeSGD, _estimator
 
-from .test_source import ALPHA, distance, table
+from .rows import ALPHA, distance, table
 
 # dask.dataframe says by an ImportError of its own that pyarrow is not there.
 pytest.importorskip("pyarrow")

@@ -8,10 +8,6 @@ from pathlib import Path
 import pytest
 
 import sklearn_minibatch
-from sklearn_minibatch._rows.chunked import ChunkedRows
-from sklearn_minibatch._rows.dense import DenseRows
-from sklearn_minibatch._rows.protocol import Rows
-from sklearn_minibatch._rows.sparse import SparseRows
 
 from .. import ROOT
 
@@ -107,13 +103,3 @@ def test_mypy_checks_code_that_uses_the_package(tmp_path):
     assert found == [
         f"{i}[{line.split('# error: ')[1]}]" for i, line in lines if "# error: " in line
     ]
-
-
-def test_every_kind_of_rows_has_the_written_interface():
-    """Compare the names of the methods.
-
-    Their types are checked by mypy, where a function that returns `Rows` returns each kind.
-    """
-    written = {name for name in vars(Rows) if not name.startswith("_")}
-    for kind in (DenseRows, SparseRows, ChunkedRows):
-        assert written <= set(dir(kind)), kind

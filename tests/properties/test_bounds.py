@@ -8,13 +8,11 @@ import warnings
 import numpy as np
 import pytest
 from scipy import sparse
-from scipy.linalg import lapack
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
 from sklearn_minibatch._rows.dense import DenseRows
 from sklearn_minibatch._rows.sparse import SparseRows
-from sklearn_minibatch._statistics.factor import factored
 
 from ..oracles import regression
 from ..tools.soak import SOLVERS, soak
@@ -168,43 +166,6 @@ def test_passes_in_memory_are_bounded(rows, params, kind, monkeypatch):
     # The closed form comes from the moments, without another look at the rows.
     assert (model.solver_ != "cholesky") <= len(passes) <= most_passes(model)
     assert model.n_iter_ <= 12
-
-
-@pytest.fixture
-def reference_lapack(monkeypatch):
-    """Unlike OpenBLAS it refuses to factor what is no number."""
-    original, calls = lapack.dpotrf, []
-
-    def dpotrf(matrix, **options):
-        calls.append(1)
-        assert len(calls) < 1000
-        L, failed = original(matrix, **options)
-        return L, failed or int(not np.isfinite(np.tril(L)).all())
-
-    monkeypatch.setattr(lapack, "dpotrf", dpotrf)
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("where", [(0, 0), (1, 2), ...])
-def test_factoring_what_is_no_number_ends(value, where, reference_lapack):
-    gram = np.eye(3)
-    gram[where] = value
-    with np.errstate(invalid="ignore"), pytest.raises(ValueError, match="overflow"):
-        factored(gram, 0.1)
-
-
-@pytest.mark.parametrize(
-    "gram",
-    [
-        np.zeros((3, 3)),
-        np.ones((3, 3)),
-        -np.eye(3),
-        np.full((3, 3), 5e-324),
-        np.full((3, 3), 1e300),
-    ],
-)
-def test_factoring_what_is_hardly_definite_ends(gram, reference_lapack):
-    assert np.isfinite(np.tril(factored(gram, 0.0).L)).all()
 
 
 def test_a_learning_rate_where_nothing_bends():
