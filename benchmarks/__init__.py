@@ -1,4 +1,7 @@
-"""MiniBatchRidgeSGD timed side by side with its peers, on one objective: `python -m benchmarks --help`."""
+"""MiniBatchRidgeSGD and its peers, timed side by side on one objective.
+
+See `python -m benchmarks --help`.
+"""
 
 import os
 

@@ -4,7 +4,7 @@ compare  time to accuracy against the peers: results.csv, results.md and picture
 one_read the closed form from second moments against scikit-learn's and others': one_read.md
 alpha    alpha by cross-validation against searches, and the reads and memory it takes: alpha.md
 targets  the targets that the package is held to: targets.md and a picture
-page     puts the tables of the last runs, those of python -m benchmarks.scale too, into the pages of docs
+page     puts the tables of the last runs, and of benchmarks.scale, into the pages of docs
 """
 
 import argparse

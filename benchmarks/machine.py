@@ -25,7 +25,10 @@ def machine():
 
 
 def versions(*packages):
-    """Versions of Python, of what every command runs on, and of the other packages that one uses, as far as installed."""
+    """Versions of Python and of the packages in use, as far as they are installed.
+
+    These are the packages that every command runs on, and the others that one of them uses.
+    """
     found = [f"python {platform.python_version()}"]
     for name in (*ALWAYS, *packages):
         try:

@@ -34,7 +34,10 @@ def fits(problem: Any, **params: Any) -> Callable[[], Any]:
 
 
 def one_read(size: Size) -> Iterator[Row]:
-    """The default fit against scikit-learn's closed form, with and without scaling, and against one product X'X."""
+    """The default fit against scikit-learn's closed form, with and without scaling.
+
+    And against the time of one product X'X.
+    """
     goals = zip(SHAPES, (6, 4, 3, 2.5, 1.8, 1.2), (1.5, 1.5, 1.5, 1.5, 1.1, 1.1), strict=True)
     for (n, d), beside_pipeline, beside_ridge in goals:
         problem = conditioned(size.rows(n), size.columns(d))
@@ -152,7 +155,10 @@ def exact_stream(size: Size) -> Iterator[Row]:
 
 
 def single_precision_read(size: Size) -> Iterator[Row]:
-    """float32 rows against float64 rows, and how far they are from the closed form of their own numbers."""
+    """float32 rows against float64 rows.
+
+    Each is also compared with the closed form of its own numbers.
+    """
     for n, d in ((200_000, 50), (50_000, 200)):
         problem = conditioned(size.rows(n), d)
         half = MiniBatchRidgeSGD(alpha=problem.alpha, random_state=0)
@@ -171,7 +177,10 @@ def single_precision_read(size: Size) -> Iterator[Row]:
 
 
 def threads(size: Size) -> Iterator[Row]:
-    """Two threads against one, by the clock on the wall: that of the processor adds up their seconds."""
+    """Two threads against one, by wall-clock time.
+
+    Processor time would add up the seconds of both threads.
+    """
     before = timing.clock
     timing.use("wall")
     for n, d in ((400_000, 50), (100_000, 200)):

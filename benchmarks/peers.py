@@ -36,7 +36,10 @@ class Peer(NamedTuple):
 
 
 def scaler(problem):
-    """The standardisation of F for those who have none inside; sparse rows are left to be centred by the solver."""
+    """Standardisation for peers that have none built in.
+
+    Sparse rows are not centred here: the solver does that.
+    """
     return StandardScaler(with_mean=not problem.is_sparse) if problem.standardize else "passthrough"
 
 
@@ -84,7 +87,10 @@ def ridge(solver):
 
 
 def sag_on_sparse_rows(problem, tol):
-    """sag itself: with an intercept, sparse rows and a max_iter, `Ridge(solver="sag")` runs sparse_cg instead."""
+    """The sag solver called directly.
+
+    `Ridge(solver="sag")` runs sparse_cg instead for sparse rows, an intercept and a max_iter.
+    """
     scale = make_pipeline(scaler(problem)).fit(problem.X)
     kwargs = {
         "alpha": problem.ridge_alpha,
@@ -110,7 +116,10 @@ def averaged_sgd_regressor(problem, epochs):
 
 
 def tuned_sgd_regressor(problem, epochs):
-    """With the schedule and the rate that come closest to the closed form in 5 epochs; the search is not charged."""
+    """The schedule and rate that come closest to the closed form in 5 epochs.
+
+    The time of the search is not counted.
+    """
     return sgd_regressor(problem, epochs, **best_rate(problem))
 
 
@@ -131,7 +140,10 @@ def best_rate(problem):
 
 
 def perceptron(problem, epochs):
-    """`MLPRegressor` without a hidden layer; it divides alpha by the rows of a mini-batch, and needs y scaled for Adam."""
+    """`MLPRegressor` without a hidden layer.
+
+    It divides alpha by the rows of a mini-batch, and Adam needs a scaled y.
+    """
     batch_size = min(200, len(problem.y))
     mean, std = np.mean(problem.y), np.std(problem.y)
     model = MLPRegressor(
@@ -147,7 +159,10 @@ def perceptron(problem, epochs):
 
 
 def skglm(problem, tol):
-    """skglm's elastic net without its l1 part: version 0.5 has no Ridge, and its L2 penalty no solver with intercept."""
+    """skglm's elastic net without its l1 part.
+
+    Version 0.5 has no Ridge, and no solver with an intercept for its L2 penalty.
+    """
     from skglm import GeneralizedLinearEstimator
     from skglm.datafits import Quadratic
     from skglm.penalties import L1_plus_L2
@@ -191,7 +206,10 @@ def river(problem, epochs):
 
 
 def pytorch(optimizer, **kwargs):
-    """A linear layer trained as in PyTorch's tutorials: standardised float32 tensors, a DataLoader, weight decay."""
+    """A linear layer trained as in PyTorch's tutorials.
+
+    Standardised float32 tensors, a DataLoader and weight decay.
+    """
 
     def fit(problem, epochs):
         import torch

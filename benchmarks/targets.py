@@ -108,7 +108,10 @@ def fit_epochs(problem, solver, max_iter):
 
 
 def first_to_reach(peer, settings, problem, accuracy, budget):
-    """Trial of the first of `settings` that reaches an accuracy, or of the most accurate one tried in `budget` seconds."""
+    """Trial of the first of `settings` that reaches an accuracy.
+
+    If none does within `budget` seconds, the most accurate trial.
+    """
     trials = []
     for setting in settings:
         trials.append(trial(peer, problem, setting))
@@ -120,12 +123,18 @@ def first_to_reach(peer, settings, problem, accuracy, budget):
 
 
 def to_accuracy(problem, name, size, accuracy=1e-6):
-    """Seconds (2, 2) of our fit and of a peer at the same accuracy, a note, and whether ours reaches it."""
+    """Seconds (2, 2) of our fit and of a peer at the same accuracy.
+
+    Also a note, and whether our fit reaches the accuracy.
+    """
     settings = [each for each in PEERS[name].settings if each is None or each <= 1e-3]
     theirs = first_to_reach(PEERS[name], settings, problem, accuracy, size.budget)
     ours = first_to_reach(OURS, (1e-6, 1e-7), problem, accuracy, size.budget)
     runs = [partial(each.peer.fit, problem, each.setting) for each in (ours, theirs)]
-    note = f"; {ours.error:.0e} left, tol {ours.setting:g}; theirs {theirs.error:.0e}, tol {theirs.setting or 0:g}"
+    note = (
+        f"; {ours.error:.0e} left, tol {ours.setting:g}; "
+        f"theirs {theirs.error:.0e}, tol {theirs.setting or 0:g}"
+    )
     repeats = size.repeats if theirs.seconds + ours.seconds < 2 else 1
     return interleaved(runs, repeats, warm_up=False), note, ours.error <= accuracy
 
@@ -179,7 +188,10 @@ def cholesky(size):
 
 
 def tuned(size):
-    """Our fit against SGDRegressor with its learning rate tuned (which is not charged), to the accuracy that reaches."""
+    """Our fit against SGDRegressor with a tuned learning rate, at the accuracy it reaches.
+
+    The time of the tuning is not counted.
+    """
     for condition in (1e1, 1e2):
         problem = conditioned(size.rows(100_000), 50, condition)
         tuned_peer = PEERS["SGDRegressor, tuned"]
@@ -188,7 +200,10 @@ def tuned(size):
         ours = first_to_reach(OURS, OURS.settings, problem, theirs.error, size.budget)
         runs = [partial(each.peer.fit, problem, each.setting) for each in (ours, theirs)]
         chosen = ", ".join(f"{name} {value}" for name, value in best_rate(problem).items())
-        note = f"; {ours.error:.0e} left; theirs {theirs.error:.0e} after {theirs.setting} epochs, {chosen}"
+        note = (
+            f"; {ours.error:.0e} left; "
+            f"theirs {theirs.error:.0e} after {theirs.setting} epochs, {chosen}"
+        )
         yield times_faster(
             f"fit, {problem.name}, tuned SGDRegressor", 1, interleaved(runs, size.repeats), note
         )
@@ -231,7 +246,10 @@ def learn(model, chunks):
 
 
 def streaming(size):
-    """partial_fit against that of `SGDRegressor`, from the first row on, and when many have been seen."""
+    """Our partial_fit against that of `SGDRegressor`.
+
+    From the first row on, and after many rows.
+    """
     for n, d, rows, at_most in ((2_000, 20, 1, 1.5), (50_000, 100, 1_000, 1)):
         problem = conditioned(size.rows(n), d)
         starts = range(0, len(problem.y), rows)
@@ -258,8 +276,10 @@ def small(size):
         0, 0
     ]
     yield Row("fit, 442 x 10", "<= 3 ms", duration(seconds), bool(seconds <= 3e-3))
-    code = "import time, sklearn.linear_model, sklearn.preprocessing as _; t = time.perf_counter(); import sklearn_minibatch"
-    code += "; print(time.perf_counter() - t)"
+    code = (
+        "import time, sklearn.linear_model, sklearn.preprocessing as _; t = time.perf_counter(); "
+        "import sklearn_minibatch; print(time.perf_counter() - t)"
+    )
     runs = [
         subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
         for _ in range(size.repeats)
@@ -304,7 +324,10 @@ def memory(size):
 
 
 def growth(size):
-    """Growth of the time with n and d at 10 epochs, and of the epochs to tol with n and the condition number."""
+    """How the time grows with n and d, and the epochs with n and the condition number.
+
+    The time is that of 10 epochs; the epochs are those to tol.
+    """
     ns, ds = [size.rows(n) for n in (25_000, 50_000, 100_000, 200_000)], [25, 50, 100, 200]
     yield power_law("n", ns, [conditioned(n, 50) for n in ns], size)
     yield power_law("d", ds, [conditioned(size.rows(50_000), d) for d in ds], size)

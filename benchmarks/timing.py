@@ -24,7 +24,10 @@ def use(name):
 
 
 def timed(run):
-    """What a call returns and the seconds it took, without its warnings: a fit cut short gives some."""
+    """What a call returns, and the seconds it took.
+
+    Warnings are ignored: a fit that is cut short gives some.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         start = now()
@@ -33,7 +36,10 @@ def timed(run):
 
 
 def rounds(runs, repeats, warm_up=True):
-    """Seconds (repeats, len(runs)) of calls that take turns, after one round that is not counted."""
+    """Seconds (repeats, len(runs)) of calls that take turns.
+
+    A first round is not counted.
+    """
     return np.array([[timed(run)[1] for run in runs] for _ in range(repeats + warm_up)][-repeats:])
 
 
@@ -68,5 +74,5 @@ def duration(seconds):
 
 
 def plain(number, digits):
-    """A number to so many digits, or whole where it has more than these before the point: 260, not 2.6e+02."""
+    """A number to so many digits, or in whole numbers if that is more: 260, not 2.6e+02."""
     return f"{number:.{digits}g}" if abs(number) < 10 ** (digits - 1) else f"{number:,.0f}"

@@ -132,7 +132,7 @@ sphinx_gallery_conf = {
 
 
 def mathml(latex, display):
-    """MathML of a formula: browsers draw it themselves, with no script and no font from elsewhere."""
+    """Return the MathML of a formula, which browsers draw without a script or a font."""
     latex = re.sub(r"\\label\{.*?\}", "", latex).strip()
     return latex2mathml.converter.convert(latex, display="block" if display else "inline")
 
@@ -153,7 +153,7 @@ def visit_block_math(self, node):
 
 
 def prepare(app, docname, source):
-    """Leave out absent pages, the blank line that ends a doctest, and line ends inside Chinese sentences."""
+    """Leave out absent pages, blank lines after doctests, and line ends in Chinese sentences."""
     text = re.sub(r"\n\n```$", "\n```", source[0], flags=re.M)
     text = re.sub(r"(?<=[\u3000-\u9fff\uff00-\uffef])\n(?=[\u3000-\u9fff]|`[^`])", "", text)
     source[0] = "\n".join(line for line in text.split("\n") if line not in ABSENT)
@@ -165,7 +165,7 @@ def quote_attributes(app, what, name, obj, options, lines):
 
 
 def stands_alone(app, exception):
-    """The site works without the internet: no page loads a script, a style or a picture from elsewhere."""
+    """Check that no page loads a script, a style or a picture from another site."""
     loads = re.compile(
         r'<(?:script|img|iframe)\b[^>]*\bsrc="(?:https?:)?//[^"]*"|<link\b[^>]*\bhref="(?:https?:)?//[^"]*"'
     )

@@ -64,7 +64,8 @@ def main():
     for batch_size, colour in BATCH_SIZES.items():
         curve = ours(X, y, distance, batch_size=batch_size)
         print(
-            f"MiniBatchRidgeSGD(batch_size={batch_size}): {len(curve)} epochs, {curve[-1]:.1e} std(y)"
+            f"MiniBatchRidgeSGD(batch_size={batch_size}): {len(curve)} epochs, "
+            f"{curve[-1]:.1e} std(y)"
         )
         draw(ax, curve, colour, f"MiniBatchRidgeSGD, batch_size={batch_size}", "o")
     curve = ours(X, y, distance, solver="sgd", tol=None)

@@ -1,4 +1,4 @@
-"""The minimiser of F in more digits than float64 has, from the numbers as they are given: what a fit can only come near to.
+"""The minimiser of F with more digits than float64 has, from the numbers as given.
 
 F(beta, b) = 1/(2W) sum_i w_i (z_i.beta + b - y_i)^2 + alpha/2 ||beta||^2
 """
@@ -18,7 +18,10 @@ LEAST_ALPHA = "1e-40"
 
 
 class Minimiser(NamedTuple):
-    """In original units, (d, t) and (t,), and the moments it is made of: arrays of mpmath's numbers."""
+    """The minimiser in original units, (d, t) and (t,), and the moments behind it.
+
+    All are arrays of mpmath's numbers.
+    """
 
     coef: np.ndarray
     intercept: np.ndarray
@@ -44,7 +47,10 @@ def as_floats(exact):
 
 
 def minimiser(X, y, alpha=0.0, w=None, fit_intercept=True, standardize=True):
-    """The minimiser of F; a column that is constant over the rows of positive weight keeps its unit."""
+    """The minimiser of F.
+
+    A column that is constant over the rows of positive weight keeps its unit.
+    """
     with mpmath.workdps(DIGITS):
         X, y = numbers(X), numbers(y).reshape(len(X), -1)
         w = numbers(np.ones(len(y)) if w is None else w)

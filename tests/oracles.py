@@ -1,4 +1,4 @@
-"""Plain references that the tests compare the package with, written from the objective and not from the code.
+"""Plain references for the tests, written from the objective and not from the code.
 
 F(beta, b) = 1/(2W) sum_i w_i (z_i.beta + b - y_i)^2 + alpha/2 ||beta||^2
 """
@@ -13,7 +13,10 @@ BLOCK_ROWS = 20_000
 
 
 class ClosedForm(NamedTuple):
-    """The minimiser of F in original units, (d, t), about the means of the rows: offsets of columns cost no digits."""
+    """The minimiser of F in original units, (d, t), about the means of the rows.
+
+    Kept that way, offsets of columns cost no digits.
+    """
 
     coef: np.ndarray
     x_mean: np.ndarray
@@ -55,7 +58,10 @@ def scaling(X, w, fit_intercept, standardize):
 
 
 def closed_form(X, y, alpha, w=None, fit_intercept=True, standardize=True):
-    """The minimiser of F by least squares on [sqrt(w/W) Z; sqrt(alpha) I], in float64 and without normal equations."""
+    """The minimiser of F by least squares on [sqrt(w/W) Z; sqrt(alpha) I].
+
+    In float64, without normal equations.
+    """
     X, y = dense(X), columns(y)
     w = np.ones(len(y)) if w is None else np.asarray(w, dtype=float)
     x_mean, sigma = scaling(X, w, fit_intercept, standardize)
@@ -74,7 +80,10 @@ def closed_form(X, y, alpha, w=None, fit_intercept=True, standardize=True):
 
 
 def penalised_least_squares(A, b, alpha):
-    """The beta that minimises ||A beta - b||^2 + alpha ||beta||^2, the columns brought to one length first."""
+    """The beta that minimises ||A beta - b||^2 + alpha ||beta||^2.
+
+    The columns are brought to one length first.
+    """
     d = A.shape[1]
     A = np.vstack([A, np.sqrt(alpha) * np.eye(d)])
     length = np.linalg.norm(A, axis=0)
@@ -86,7 +95,10 @@ def penalised_least_squares(A, b, alpha):
 
 
 def distance(predictions, closed, X, y, w=None):
-    """RMS distance of predictions to the closed form's, in standard deviations of y; the largest over the targets."""
+    """RMS distance of predictions to those of the closed form.
+
+    In standard deviations of y; the largest over the targets.
+    """
     y, predictions = columns(y), columns(predictions)
     w = np.ones(len(y)) if w is None else np.asarray(w, dtype=float)
     spread = np.sqrt(w @ (y - weighted_mean(y, w)) ** 2 / w.sum())
@@ -125,7 +137,9 @@ def textbook(
     fit_intercept=True,
     w=None,
 ):
-    """The seed's function line by line, rows in the order given: coef, intercept, loss per epoch, and their averages.
+    """The MATLAB function line by line, with the rows in the order given.
+
+    Returns coef, intercept and the loss per epoch, of the last iterate and of the average.
 
     The average follows every step t = 1, 2, ...: average += (iterate - average) * 2 / (t + 1).
     """
@@ -163,7 +177,7 @@ def textbook(
 
 
 class Textbook(NamedTuple):
-    """What the seed's function returns, in original units."""
+    """What the MATLAB function returns, in original units."""
 
     coef: np.ndarray
     intercept: float
@@ -171,7 +185,10 @@ class Textbook(NamedTuple):
 
 
 def rotated(rows, rng):
-    """Rows (n, d) in a random orthonormal basis: reflections and cosine transforms, whose bits hang on no BLAS."""
+    """Rows (n, d) in a random orthonormal basis.
+
+    By reflections and cosine transforms, whose bits do not depend on the BLAS.
+    """
     for _ in range(2):
         v = rng.standard_normal(rows.shape[1])
         along = (rows * v).sum(axis=1) / (v * v).sum()
@@ -180,7 +197,9 @@ def rotated(rows, rng):
 
 
 def regression(n, d, *, t=None, condition=1.0, noise=0.5, seed=0):
-    """Gaussian rows whose covariance has the given condition number, in a random basis, and noisy linear targets.
+    """Gaussian rows whose covariance has the given condition number, and linear targets.
+
+    The rows are in a random basis, and the targets are noisy.
 
     They are the same bits on every machine: no sum is BLAS's.
     """

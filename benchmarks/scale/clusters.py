@@ -158,4 +158,5 @@ def dask_clusters(tiny):
             X, y = partitions(n_rows, n_parts)
             table += [measured(name, fit, X, y, problem) for name, fit in peers(n_workers)]
     heads = ["fit", "graphs computed", "bytes moved", "seconds", "distance to closed form"]
-    return f"{n_rows:,} rows of {COLUMNS} columns in {n_parts} partitions, medians of five fits:\n\n{markdown(heads, table)}"
+    what = f"{n_rows:,} rows of {COLUMNS} columns in {n_parts} partitions, medians of five fits:"
+    return f"{what}\n\n{markdown(heads, table)}"

@@ -92,7 +92,10 @@ def chunks_of(kind, path):
 
 
 def one_fit(kind, path, clock):
-    """In a process of its own: seconds of a plain read, and of a fit, its passes, and what it added to the peak memory."""
+    """Measure a plain read and a fit, in a process of its own.
+
+    Returns the seconds of both, the passes of the fit, and what it added to the peak memory.
+    """
     small = some_rows(5000, 0, np.ones(COLUMNS))
     MiniBatchRidgeSGD(ALPHA).fit(ChunkSource(lambda: iter([small])))
     before, model = peak_memory(), MiniBatchRidgeSGD(ALPHA, random_state=0)
@@ -127,7 +130,10 @@ def one_fit(kind, path, clock):
 
 
 def peak_memory():
-    """Megabytes that this process has held at most; that of `resource` counts what its parent held, too."""
+    """Peak memory of this process in megabytes.
+
+    The figure of `resource` would also count what the parent process held.
+    """
     [line] = [
         line
         for line in Path("/proc/self/status").read_text().splitlines()

@@ -1,4 +1,7 @@
-"""The cost model of docs/scale.md: its constants from small runs, and fits by it and by the clock."""
+"""The cost model of docs/scale.md.
+
+Its constants come from small runs; then fits are compared by the model and by the clock.
+"""
 
 from functools import partial
 
@@ -17,7 +20,11 @@ from .rows import ALPHA, COLUMNS, some_rows
 
 
 def round_seconds(n_rows, d, n_workers, n_parts, rate, overhead, latency):
-    """The model of docs/scale.md: rows at `rate` bytes a second and worker, and what each partition and each round costs."""
+    """The constants of the cost model of docs/scale.md.
+
+    `rate` is in bytes a second and worker; the others are the cost of each partition and each
+    round.
+    """
     return 8 * n_rows * d / (rate * n_workers) + overhead * n_parts + latency
 
 

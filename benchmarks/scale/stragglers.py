@@ -29,7 +29,10 @@ def stragglers(tiny):
 
 
 def a_round(rng, n_workers, per_worker, even, spread, slow):
-    """Workers take the next partition when they are free; the round ends with the last partition."""
+    """Workers take the next partition when they are free.
+
+    The round ends with the last partition.
+    """
     n_parts = n_workers * per_worker
     sizes = np.ones(n_parts) if even else rng.exponential(1.0, n_parts)
     pace = np.exp(rng.normal(0, spread, n_workers))

@@ -2,8 +2,8 @@
 Start here: fit, compare, draw
 ==============================
 
-Ten lines fit a model with the default solver, which reads the rows once, and two by mini-batches, and draw how far those
-are from the optimum after every epoch.
+Ten lines fit a model with the default solver, which reads the rows once, and two by mini-batches,
+and draw how far those are from the optimum after every epoch.
 """
 
 from sklearn.datasets import load_diabetes
@@ -23,11 +23,12 @@ display = LossHistoryDisplay.from_estimator(
 )
 
 # %%
-# The default has solved for the optimum, so it has no curve to show. ``solver="svrg"`` takes the noise out of its steps and
-# lands on the optimum, up to rounding. The textbook algorithm comes near and then stays where the noise of its mini-batches
-# keeps it.
+# The default has solved for the optimum, so it has no curve to show. ``solver="svrg"`` takes the
+# noise out of its steps and lands on the optimum, up to rounding. The textbook algorithm comes near
+# and then stays where the noise of its mini-batches keeps it.
 #
-# The coefficients are per unit of the original columns: years of age, points of blood pressure, and so on.
+# The coefficients are per unit of the original columns: years of age, points of blood pressure, and
+# so on.
 
 for name, coef in zip(model.feature_names_in_, model.coef_, strict=True):
     print(f"{name:>4} {coef:10.4f}")

