@@ -60,6 +60,22 @@ def one_read(size: Size) -> Iterator[Row]:
             yield times_its_time(f"{what}, X.T @ X", 1.5, seconds[:, [0, 3]])
 
 
+def shifted(size: Size) -> Iterator[Row]:
+    """The same for columns that lie ten standard deviations from 0, whose rows must be shifted."""
+    for n, d, goal in ((100_000, 50, 4), (50_000, 200, 2.5)):
+        problem = conditioned(size.rows(n), size.columns(d))
+        problem.X += 10.0
+        ridge = Ridge(alpha=problem.alpha * len(problem.y), solver="cholesky")
+        pipeline = make_pipeline(StandardScaler(), ridge)
+        X, y = problem.X, problem.y
+        runs = [fits(problem), partial(pipeline.fit, X, y), lambda X=X: X.T @ X]
+        seconds = interleaved(runs, size.repeats)
+        what = f"fit, {len(y)} x {X.shape[1]}, means of 10"
+        yield times_faster(f"{what}, StandardScaler + Ridge cholesky", goal, seconds[:, [0, 1]])
+        if d >= 100:
+            yield times_its_time(f"{what}, X.T @ X", 1.5, seconds[:, [0, 2]])
+
+
 def auto(size: Size) -> Iterator[Row]:
     """The choice of "auto" against the better of the two solvers."""
     for n, d in (
@@ -70,6 +86,10 @@ def auto(size: Size) -> Iterator[Row]:
         (20_000, 1_000),
         (5_000, 1_500),
         (20_000, 1_500),
+        (500, 2_000),
+        (20_000, 2_000),
+        (10_000, 3_000),
+        (5_000, 4_000),
     ):
         problem = conditioned(size.rows(n), size.columns(d))
         seconds = interleaved(
@@ -202,6 +222,7 @@ def threads(size: Size) -> Iterator[Row]:
 
 TARGETS = (
     one_read,
+    shifted,
     auto,
     products_of_peers,
     memory_of_one_read,

@@ -76,9 +76,10 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         :class:`~sklearn.linear_model.SGDRegressor`. :class:`~sklearn.linear_model.Ridge` calls
         ``alpha * W`` alpha.
     solver : {"auto", "cholesky", "svrg", "sgd"}, default="auto"
-        "auto" takes "cholesky" for up to 1,000 columns, and "svrg" above. It takes "svrg" too where
-        `batch_size`, `lr`, `preconditioner` or `early_stopping` is set, and for sparse rows in
-        memory with so few entries that passes over them cost less than products of the columns.
+        "auto" takes "cholesky" for up to 1,000 columns, and up to 3,000 if the rows are dense and
+        in memory; otherwise "svrg". It takes "svrg" too if `batch_size`, `lr`, `preconditioner` or
+        `early_stopping` is set, and for sparse rows in memory with so few entries that passes over
+        them cost less than products of the columns.
         "cholesky" solves the normal equations, from second moments gathered in one read of the
         rows. "svrg" takes preconditioned, variance-reduced mini-batch steps, combines them by
         conjugate gradients, and lands on the closed form. "sgd" is the textbook algorithm, for

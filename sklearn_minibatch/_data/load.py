@@ -25,6 +25,7 @@ from .._statistics.second_moments import (
     second_moments,
     without_products,
 )
+from .._statistics.sketch import DENSE_FEATURES
 from .held_out import held_out
 from .source import CheckedChunks, check_alone, is_dask, is_source, mapped
 from .validation import CheckedRows, checked_chunk, look_if_not_finite, validated
@@ -105,7 +106,7 @@ def second_moments_pay(X: Any) -> bool:
     """
     d = X.shape[1]
     if not sparse.issparse(X):
-        return d <= FEW_FEATURES
+        return d <= DENSE_FEATURES
     per_row = np.diff(X.indptr).astype(float)
     return d <= FEW_FEATURES and d**3 + per_row @ per_row <= 1000 * X.nnz
 

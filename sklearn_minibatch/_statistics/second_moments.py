@@ -188,7 +188,20 @@ def origin_near(X: Any, y: np.ndarray, w: np.ndarray | None) -> np.ndarray:
     )
     few = np.hstack([as_array(X[rows]), y[rows]]).astype(float, copy=False)
     few = few[: len(few) - 1 + len(few) % 2]
-    return few[0] if len(few) == 1 else np.sort(few, axis=0)[len(few) // 2]
+    if len(few) == 1:
+        return few[0]
+    origin = np.sort(few, axis=0)[len(few) // 2]
+    d = X.shape[1]
+    if w is None and np.all(origin[:d] ** 2 <= 4 * few[:, :d].var(axis=0)):
+        # Columns that lie about 0 need not be shifted, which may spare a copy of them.
+        origin[:d] = 0.0
+    return origin
+
+
+def is_plain(X: Any, w: np.ndarray | None) -> bool:
+    """Return whether products of the rows can be formed without a copy of them."""
+    is_array = isinstance(X, np.ndarray) and X.dtype == np.float64 and X.flags.c_contiguous
+    return w is None and is_array
 
 
 def centred_products(
@@ -202,57 +215,56 @@ def centred_products(
     t = y.shape[1]
     root = None if w is None else np.sqrt(w)[:, None]
     blocks = row_blocks(n, d + 1 + t, least=PRODUCT_ROWS)
-    buffer = np.empty((blocks[0].stop, d + 1 + t))
-    products: np.ndarray | None = None
+    as_they_are = is_plain(X, w) and not origin[:d].any()
+    shifted = None if as_they_are else np.empty((blocks[0].stop, d))
+    ones_and_targets = np.empty((blocks[0].stop, 1 + t))
+    sums = Sums(np.empty((d, d)), np.zeros((d, 1 + t)), np.zeros(1 + t), np.zeros(t))
     product = None
-    squares = np.zeros(t)
-    for rows in blocks:
-        T = buffer[: rows.stop - rows.start]
-        np.subtract(as_array(X[rows]), origin[:d], out=T[:, :d])
-        T[:, d] = 1.0
-        np.subtract(y[rows], origin[d:], out=T[:, d + 1 :])
+    for number, rows in enumerate(blocks):
+        right = ones_and_targets[: rows.stop - rows.start]
+        right[:, 0] = 1.0
+        np.subtract(y[rows], origin[d:], out=right[:, 1:])
+        left = X[rows]
+        if shifted is not None:
+            left = np.subtract(as_array(left), origin[:d], out=shifted[: len(right)])
         if root is not None:
-            T *= root[rows]
+            left *= root[rows]
+            right *= root[rows]
         # NumPy computes the product of a matrix with its own transpose in half the time.
-        left = T if is_narrow(d, t) else T[:, : d + 1]
-        if products is None:
-            products = left.T @ T
+        if number == 0:
+            np.matmul(left.T, left, out=sums.xx)
         else:
-            product = np.matmul(left.T, T, out=product)
-            products += product
-        if not is_narrow(d, t):
-            squares += np.einsum("ij,ij->j", T[:, d + 1 :], T[:, d + 1 :])
-    assert products is not None
-    if is_narrow(d, t):
-        squares = np.diag(products)[d + 1 :].copy()
-    return about_means(products, squares, n, origin)
+            product = np.matmul(left.T, left, out=product)
+            np.add(sums.xx, product, out=sums.xx)
+        np.add(sums.x_right, left.T @ right, out=sums.x_right)
+        np.add(sums.right, right[:, 0] @ right, out=sums.right)
+        np.add(sums.yy, np.einsum("ij,ij->j", right[:, 1:], right[:, 1:]), out=sums.yy)
+    return about_means(sums, n, origin)
 
 
-def is_narrow(d: int, t: int) -> bool:
-    """Return whether there are few targets, so that products between them cost little."""
-    return t <= max(4, d // 4)
+class Sums(NamedTuple):
+    """Weighted sums of products about an origin; `right` stands for [1, y]."""
+
+    xx: np.ndarray  # (d, d)
+    x_right: np.ndarray  # (d, 1 + t)
+    right: np.ndarray  # (1 + t,), the sum of the weights and the sums of y
+    yy: np.ndarray  # (t,)
 
 
-def about_means(
-    products: np.ndarray, squares: np.ndarray, n_rows: int, origin: np.ndarray
-) -> SecondMoments:
-    """Convert sums of products about an origin to means of products about the mean.
+def about_means(sums: Sums, n_rows: int, origin: np.ndarray) -> SecondMoments:
+    """Convert sums of products about an origin (d + t,) to means of products about the mean.
 
-    The sums are `products` (d + 1, d + 1 + t), which is overwritten, and `squares` (t,); `origin`
-    is (d + t,).
+    The sums are overwritten.
     """
-    t = len(squares)
-    d = products.shape[1] - 1 - t
-    weight = float(products[d, d])
-    products /= weight
-    offset = products[d].copy()
-    x_offset = offset[:d]
-    y_offset = offset[d + 1 :]
-    products = plus_outer(products, -products[:, d], offset)
-    xx = products[:d, :d]
-    xy = products[:d, d + 1 :].copy()
+    d = len(sums.xx)
+    weight = float(sums.right[0])
+    x_offset = sums.x_right[:, 0] / weight
+    y_offset = sums.right[1:] / weight
+    xx = np.divide(sums.xx, weight, out=sums.xx)
+    xx = plus_outer(xx, -x_offset, x_offset)
+    xy = sums.x_right[:, 1:] / weight - np.multiply.outer(x_offset, y_offset)
     x_var = np.maximum(np.diag(xx), 0.0)
-    y_var = np.maximum(squares / weight - y_offset**2, 0.0)
+    y_var = np.maximum(sums.yy / weight - y_offset**2, 0.0)
     x_mean, x_rest = rounded_sum(origin[:d], x_offset)
     y_mean, y_rest = rounded_sum(origin[d:], y_offset)
     x = Moments(n_rows, weight, x_mean, x_var, x_rest)
