@@ -9,16 +9,19 @@ from typing import Any
 
 import joblib
 from sklearn.datasets import load_diabetes
+from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 
 from ._command_line import report
-from ._command_line.arguments import PROGRAM, file_option, parser
+from ._command_line.arguments import AUTO, PROGRAM, file_option, parser
 from ._command_line.description import description
 from ._command_line.encoding import Encoded
 from ._command_line.plan import Wishes, plan_for
 from ._command_line.python_code import code_for, code_for_diabetes
 from ._command_line.reading import BadInput, CsvFile
+from ._data.source import ChunkSource
 from ._estimator import MiniBatchRidgeSGD
+from ._estimator_cv import MiniBatchRidgeSGDCV
 
 # More encoded rows than this are read in chunks; the fits need several times as much memory.
 MOST_BYTES = 2**30
@@ -61,15 +64,39 @@ def _refused(why: object) -> int:
 
 
 def _model(args: argparse.Namespace) -> MiniBatchRidgeSGD:
-    return MiniBatchRidgeSGD(
-        args.alpha, solver=args.solver, batch_size=args.batch_size, random_state=0
+    alpha = MiniBatchRidgeSGD().alpha if args.alpha == AUTO else args.alpha
+    return MiniBatchRidgeSGD(alpha, solver=args.solver, batch_size=args.batch_size, random_state=0)
+
+
+def _choice_of_alpha() -> MiniBatchRidgeSGDCV:
+    # Rows of a file may be sorted, so folds of rows in memory are drawn at random.
+    return MiniBatchRidgeSGDCV(cv=KFold(5, shuffle=True, random_state=0))
+
+
+def _choose_alpha(args: argparse.Namespace, model: MiniBatchRidgeSGD, X: Any, y: Any) -> None:
+    """Set the alpha of the model by cross-validation, if --alpha asks for it."""
+    if args.alpha != AUTO:
+        return
+    choice = _choice_of_alpha()
+    if y is None:
+        # Rows of chunks are dealt to folds at random.
+        choice.set_params(cv=5, random_state=0)
+    try:
+        choice.fit(X, y)
+    except ValueError as error:
+        raise BadInput(f"--alpha auto: {error}") from error
+    model.set_params(alpha=choice.alpha_)
+    print(
+        f"alpha={choice.alpha_:.3g} has the least mean squared error on rows held out, "
+        f"of {len(choice.alphas_)} alphas in 5 folds"
     )
 
 
 def _run_diabetes(args: argparse.Namespace) -> None:
     model = _model(args)
     if args.code:
-        print(code_for_diabetes(model, args.save), end="")
+        shown = _choice_of_alpha() if args.alpha == AUTO else model
+        print(code_for_diabetes(shown, args.save), end="")
         return
     X, y = load_diabetes(return_X_y=True, scaled=False)
     print(
@@ -100,7 +127,8 @@ def _run_file(args: argparse.Namespace) -> None:
         # Characters that the terminal cannot show are printed as escape sequences of Python.
         stream: Any = sys.stdout
         stream.reconfigure(errors="backslashreplace")
-        print(code_for(encoded, model, args.save), end="")
+        shown = _choice_of_alpha() if args.alpha == AUTO else model
+        print(code_for(encoded, shown, args.save), end="")
         return
     for line in description(encoded):
         print(line)
@@ -124,6 +152,7 @@ def _show(
     fitted: Callable[[], Any],
 ) -> None:
     """Fit and compare in memory; `fitted()` returns the object that --save writes."""
+    _choose_alpha(args, model, X, y)
     fits = report.compare(model, X, y)
     _check_fit(fits[0], model)
     shown = _shown_coefficients(args, model)
@@ -154,6 +183,7 @@ def _show_chunks(
     with_bar: bool,
 ) -> None:
     """Fit in chunks, without the other estimators and the grid, which need all rows in memory."""
+    _choose_alpha(args, model, ChunkSource(encoded.chunks), None)
     fit = report.fit_chunks(
         model,
         encoded.chunks,

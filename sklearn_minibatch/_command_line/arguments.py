@@ -7,6 +7,7 @@ from .cells import LARGEST, number
 
 PROGRAM = "python -m sklearn_minibatch"
 SOLVERS = ("auto", "cholesky", "svrg", "sgd")
+AUTO = "auto"
 SEPARATORS = {"tab": "\t", r"\t": "\t"}
 
 
@@ -70,7 +71,8 @@ def _add_fit_options(group: argparse._ArgumentGroup) -> None:
         "--alpha",
         type=_penalty,
         default=1e-4,
-        help="penalty per row, as in SGDRegressor (default: 1e-4)",
+        help="penalty per row, as in SGDRegressor; auto chooses it by cross-validation, "
+        "in one read (default: 1e-4)",
     )
     group.add_argument(
         "--solver",
@@ -117,14 +119,16 @@ def file_option(args: argparse.Namespace) -> str | None:
     return next(iter(given), None)
 
 
-def _penalty(text: str) -> float:
+def _penalty(text: str) -> float | str:
+    if text == AUTO:
+        return text
     if not 0 <= (alpha := number(text)) <= LARGEST:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 on, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be 'auto' or a number from 0 on, got {text!r}")
     return alpha
 
 
 def _batch_size(text: str) -> int | str:
-    if text == "auto":
+    if text == AUTO:
         return text
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(

@@ -2,26 +2,31 @@
 
 from collections.abc import Sequence
 
-from .._estimator import MiniBatchRidgeSGD
+from sklearn.model_selection import KFold
+
+from .._linear_model import ScaledLinearModel
 from .columns import Use
 from .encoding import Encoded
 
 WIDTH = 88
-_OURS = "from sklearn_minibatch import MiniBatchRidgeSGD"
 
 
-def code_for_diabetes(model: MiniBatchRidgeSGD, save: str | None) -> str:
+def code_for_diabetes(model: ScaledLinearModel, save: str | None) -> str:
     """Return a script that fits the model to the diabetes data of scikit-learn."""
     fit = [
         "X, y = load_diabetes(return_X_y=True, scaled=False)",
         f"model = {model!r}.fit(X, y)",
         'print(f"R2 {model.score(X, y):.6f}")',
     ]
-    imports = ["from sklearn.datasets import load_diabetes", _OURS]
+    imports = [
+        "from sklearn.datasets import load_diabetes",
+        *_importing_folds(model),
+        _importing_model(model),
+    ]
     return "\n".join([*_importing_joblib(save), *imports, "", *fit, *_saving(save), ""])
 
 
-def code_for(encoded: Encoded, model: MiniBatchRidgeSGD, save: str | None) -> str:
+def code_for(encoded: Encoded, model: ScaledLinearModel, save: str | None) -> str:
     """Return a script that fits the model to a file.
 
     Names and cells of the file are written as string literals, so they cannot be executed.
@@ -30,7 +35,7 @@ def code_for(encoded: Encoded, model: MiniBatchRidgeSGD, save: str | None) -> st
     ----------
     encoded : Encoded
         The encoded file.
-    model : MiniBatchRidgeSGD
+    model : MiniBatchRidgeSGD or MiniBatchRidgeSGDCV
         The unfitted model.
     save : str or None
         The path to which the script writes the fitted pipeline.
@@ -48,9 +53,10 @@ def code_for(encoded: Encoded, model: MiniBatchRidgeSGD, save: str | None) -> st
         "import pandas as pd",
         "from sklearn.compose import make_column_transformer",
         *(["from sklearn.impute import SimpleImputer"] if numbers else []),
+        *_importing_folds(model),
         "from sklearn.pipeline import make_pipeline",
         *(["from sklearn.preprocessing import OneHotEncoder"] if text else []),
-        _OURS,
+        _importing_model(model),
     ]
     columns = [f"    ({step!r}, {name})," for name, step, _ in encoded.transformer.transformers]
     target = repr(plan.y.name)
@@ -73,6 +79,15 @@ def code_for(encoded: Encoded, model: MiniBatchRidgeSGD, save: str | None) -> st
         "",
     ]
     return "\n".join(lines)
+
+
+def _importing_model(model: ScaledLinearModel) -> str:
+    return f"from sklearn_minibatch import {type(model).__name__}"
+
+
+def _importing_folds(model: ScaledLinearModel) -> list[str]:
+    needed = isinstance(getattr(model, "cv", None), KFold)
+    return ["from sklearn.model_selection import KFold"] if needed else []
 
 
 def _importing_joblib(save: str | None) -> list[str]:

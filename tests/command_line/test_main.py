@@ -7,13 +7,16 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import joblib
 import matplotlib.image
 import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import SGDRegressor
 from sklearn.metrics import r2_score
-from sklearn.model_selection import KFold
+from sklearn.model_selection import GridSearchCV, KFold
+
+from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
 
 from .. import ROOT
 
@@ -210,6 +213,47 @@ def test_options(tmp_path):
     assert "Grid search" not in done.stdout
     assert (tmp_path / "curve.png").stat().st_size > 0
     assert not (tmp_path / "loss_history.png").exists()
+
+
+def test_alpha_auto_is_the_best_of_a_grid_search(tmp_path):
+    """In memory, from a file, and by the code that is printed."""
+    path = diabetes_csv(tmp_path / "diabetes.csv")
+    folds = KFold(5, shuffle=True, random_state=0)
+    alphas = MiniBatchRidgeSGDCV().fit(X, Y).alphas_
+    search = GridSearchCV(
+        MiniBatchRidgeSGD(), {"alpha": alphas}, cv=folds, scoring="neg_mean_squared_error"
+    ).fit(X, Y)
+    options = ["--alpha", "auto", "--no-grid"]
+    few = write_csv(tmp_path / "few.csv", "ab", [[1, 2], [2, 3]])
+    runs = run_each(
+        {
+            "memory": options,
+            "file": [path, "--target", "progression", *options],
+            "code": [path, "--target", "progression", *options, "--code", "--save", "m.joblib"],
+            "few": [few, "--target", "b", *options],
+        },
+        tmp_path,
+    )
+    for name in ("memory", "file"):
+        assert runs[name].returncode == 0, runs[name].stderr
+        assert f"alpha={search.best_params_['alpha']:.3g} has the least" in runs[name].stdout
+        expected = closed_form(X, Y, search.best_params_["alpha"])
+        np.testing.assert_allclose(column(runs[name].stdout, 0), expected, rtol=SIX_DIGITS)
+    (tmp_path / "code.py").write_text(runs["code"].stdout)
+    assert run("code.py", cwd=tmp_path, start=()).returncode == 0
+    model = joblib.load(tmp_path / "m.joblib")[-1]
+    np.testing.assert_allclose(model.alpha_, search.best_params_["alpha"], rtol=1e-12)
+    assert_refused(runs["few"], "--alpha auto: ")
+
+
+def test_alpha_auto_in_chunks(tmp_path):
+    path = diabetes_csv(tmp_path / "diabetes.csv")
+    done = run(path, "--target", "progression", "--alpha", "auto", "--chunks", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    alpha = float(re.search(r"alpha=(\S+), solver=", done.stdout)[1])
+    expected = MiniBatchRidgeSGDCV(random_state=0).fit(ChunkSource(lambda: iter([(X, Y)])))
+    assert alpha == pytest.approx(expected.alpha_, rel=1e-5)
+    np.testing.assert_allclose(column(done.stdout, 0), closed_form(X, Y, alpha), rtol=1e-4)
 
 
 def test_textbook_solver_stays_away_from_the_closed_form(tmp_path):
