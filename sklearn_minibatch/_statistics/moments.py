@@ -116,9 +116,11 @@ def column_moments(X: Any, weight: np.ndarray | None = None, n_jobs: int = 1) ->
             shifted, axis=0, weights=None if weight is None else rescaled_weights(weight)
         )
         mean = origin + mean.astype(float)
-        # The variance of a constant column may be negative by rounding. A column whose mean is 0
-        # is taken to have only zeros if its variance underflows.
-        var = flag_underflow(np.maximum(var.astype(float), 0.0), X, among=mean != 0)
+        # The variance of a constant column may be negative by rounding. Columns of zeros, of which
+        # there may be many, are constant without a look at them.
+        has_entries = np.zeros(X.shape[1], dtype=bool)
+        has_entries[X.indices[X.data != 0]] = True
+        var = flag_underflow(np.maximum(var.astype(float), 0.0), X, among=has_entries)
         return Moments(n_rows, total, mean, var)
 
     def of_block(block: tuple[int, int]) -> Moments:

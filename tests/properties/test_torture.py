@@ -170,6 +170,16 @@ def test_so_they_are_in_sparse_rows(to_format):
         MiniBatchRidgeSGD().fit(to_format(SUBNORMAL), Y)
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_also_if_their_mean_is_0(place):
+    rows = np.insert(X[:, :2], place, 1e-170 * np.resize([1.0, -1.0, 0.0, 0.0], len(X)), axis=1)
+    with pytest.warns(UserWarning, match=f"Column {place} of X: the variance underflows"):
+        sparse_model = MiniBatchRidgeSGD().fit(sparse.csr_array(rows), Y)
+    with pytest.warns(UserWarning, match=f"Column {place} of X: the variance underflows"):
+        MiniBatchRidgeSGD().fit(rows, Y)
+    assert sparse_model.coef_[place] == 0
+
+
 @WAYS
 def test_a_target_too_narrow_for_a_variance(fit):
     y = 1e-300 * (1 + Y * 1e-9)
