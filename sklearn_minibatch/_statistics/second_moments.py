@@ -226,7 +226,7 @@ def centred_products(
         np.subtract(y[rows], origin[d:], out=right[:, 1:])
         left = X[rows]
         if shifted is not None:
-            left = np.subtract(as_array(left), origin[:d], out=shifted[: len(right)])
+            left = shift(as_array(left), origin[:d], out=shifted[: len(right)])
         if root is not None:
             left *= root[rows]
             right *= root[rows]
@@ -240,6 +240,17 @@ def centred_products(
         np.add(sums.right, right[:, 0] @ right, out=sums.right)
         np.add(sums.yy, np.einsum("ij,ij->j", right[:, 1:], right[:, 1:]), out=sums.yy)
     return about_means(sums, n, origin)
+
+
+def shift(x: np.ndarray, origin: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Return x - origin in float64."""
+    if x.dtype == np.float64:
+        return np.subtract(x, origin, out=out)
+    # A subtraction that converts as well is slower than one after the other.
+    np.copyto(out, x)
+    if origin.any():
+        out -= origin
+    return out
 
 
 class Sums(NamedTuple):
