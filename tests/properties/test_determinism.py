@@ -29,7 +29,8 @@ from ..oracles import regression
 from ..tools.interruptions import state
 
 MODELS = {
-    "svrg": {},
+    "auto": {},
+    "svrg": {"solver": "svrg"},
     "svrg, small batches": {"batch_size": 16},
     "svrg, Nystrom": {"preconditioner": 3, "batch_size": 32},
     "svrg, early stopping": {"early_stopping": True, "batch_size": 32},

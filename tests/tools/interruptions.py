@@ -51,7 +51,8 @@ FITS = {
     },
 }
 STREAMS = {
-    "svrg": {},
+    "auto": {},
+    "svrg": {"solver": "svrg"},
     "sgd": {"solver": "sgd"},
     "sgd, averaged": {"solver": "sgd", "average": True},
 }
