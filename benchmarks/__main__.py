@@ -1,8 +1,9 @@
 """Command line of the benchmarks.
 
-compare  time to accuracy against the peers: results.csv, results.md and pictures
+peers    time to accuracy against the peers: results.csv, results.md and pictures
 one_read the closed form from second moments against scikit-learn's and others': one_read.md
 alpha    alpha by cross-validation against searches, and the reads and memory it takes: alpha.md
+compare  this checkout against another commit, in turn: ratios with their spread, printed
 targets  the targets that the package is held to: targets.md and a picture
 page     puts the tables of the last runs, and of benchmarks.scale, into the pages of docs
 """
@@ -10,7 +11,7 @@ page     puts the tables of the last runs, and of benchmarks.scale, into the pag
 import argparse
 from pathlib import Path
 
-from . import alpha, one_read, problems, report, timing
+from . import alpha, one_read, problems, report, revisions, timing
 from .peers import PEERS
 from .rows import Size
 from .targets import TARGETS
@@ -31,7 +32,10 @@ def main():
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=form
     )
-    parser.add_argument("what", nargs="?", choices=["compare", *TABLES, "page"], default="compare")
+    parser.add_argument(
+        "what", nargs="?", choices=["peers", "compare", *TABLES, "page"], default="peers"
+    )
+    parser.add_argument("revision", nargs="?", help="the commit to compare with")
     parser.add_argument(
         "--tiny", dest="size", action="store_const", const="tiny", help="a smoke run, in seconds"
     )
@@ -54,7 +58,12 @@ def main():
     parser.set_defaults(size="short")
     options = parser.parse_args()
     timing.use(options.clock)
-    if options.what == "page":
+    if (options.what == "compare") != (options.revision is not None):
+        parser.error("compare, and nothing else, takes a commit")
+    if options.what == "compare":
+        n_rounds = {"tiny": 1, "short": 5, "full": 11}[options.size]
+        print(revisions.compare(options.revision, n_rounds, options.only))
+    elif options.what == "page":
         report.pages(options.out.parent, options.out)
     elif options.what in TABLES:
         chosen = [each for each in TABLES[options.what] if options.only in each.__name__]
