@@ -206,6 +206,16 @@ def test_other_tables(name, rows, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_commit_is_compared_with_itself():
+    if not (ROOT / ".git").exists():
+        pytest.skip("needs the repository")
+    table = run("compare", "HEAD", "--tiny", "--only", "fit, 2000 x 20")
+    (row,) = [line for line in table.splitlines() if line.startswith("| fit, 2000 x 20")]
+    ratio = float(row.split("|")[4].split()[0])
+    assert 0.01 < ratio < 100
+
+
+@pytest.mark.slow
 def test_tiny_targets_write_a_table(tmp_path):
     run("targets", "--tiny", "--out", tmp_path)
     table = (tmp_path / "targets.md").read_text()
