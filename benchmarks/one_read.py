@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.linear_model import Ridge, SGDRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -172,6 +173,21 @@ def exact_stream(size: Size) -> Iterator[Row]:
         runs = [partial(model.partial_fit, *chunk) for model in models]
         seconds = interleaved(runs, 20 * size.repeats)
         yield times_its_time(f"partial_fit, {rows} x {d} a call, SGDRegressor", at_most, seconds)
+    yield from frames(size)
+
+
+def frames(size: Size) -> Iterator[Row]:
+    """A data frame, whose columns lie one after the other, against the same rows in an array."""
+    problem = conditioned(size.rows(400_000), 27)
+    frame = pd.DataFrame(problem.X.T.copy().T)
+    for params in ({}, {"solver": "svrg"}):
+        runs = [
+            partial(MiniBatchRidgeSGD(random_state=0, **params).partial_fit, X, problem.y)
+            for X in (frame, problem.X)
+        ]
+        seconds = interleaved(runs, size.repeats)
+        what = f"partial_fit, {params.get('solver', 'auto')}, data frame of {len(frame)} x 27"
+        yield times_its_time(f"{what}, the same in an array", 2, seconds)
 
 
 def single_precision_read(size: Size) -> Iterator[Row]:

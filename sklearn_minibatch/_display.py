@@ -47,9 +47,12 @@ OBJECTIVE = ("alpha", "fit_intercept", "standardize")
 # The parameters of the fit that finds the optimum. F is quadratic near it, so the error of F is of
 # the order of the square of `tol`.
 TO_CLOSED_FORM = {
-    "solver": "svrg",
+    "solver": "auto",
     "batch_size": "auto",
     "lr": "auto",
+    "lr_schedule": "constant",
+    "lr_decay": 0.0,
+    "average": False,
     "preconditioner": "auto",
     "max_iter": 10_000,
     "n_iter_no_change": 10_000,

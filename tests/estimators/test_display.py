@@ -664,6 +664,15 @@ def test_short_names_of_styles(plt, models):
         ) == (":", "green", 9, 2)
 
 
+def test_the_closed_form_of_a_model_with_a_schedule_needs_none(plt):
+    X, y = regression(200, 3)
+    model = textbook(lr_schedule="compound", lr_decay=1e-3, average=True, max_iter=5).fit(X, y)
+    display = LossHistoryDisplay.from_estimator(model, optimum="closed_form", X=X, y=y)
+    closed = closed_form(X, y, model.alpha)
+    least = float(np.sum(objective(closed.coef.T, closed.intercept, X, y, model.alpha)))
+    np.testing.assert_allclose(drawn(display)[0], model.loss_history_ - least, rtol=1e-6)
+
+
 @pytest.mark.parametrize("lr", [5.0, 500.0])
 def test_a_fit_that_diverged_leaves_the_others_to_be_seen(plt, lr):
     X, y = regression(200, 3)
