@@ -13,7 +13,7 @@ import numpy as np
 from .._rows.protocol import Rows
 from .._statistics.linalg import EPS, TINY, divide, dot
 from .learning_rate import largest_eigenvalue
-from .preconditioner import Diagonal, Preconditioner, preconditioner
+from .preconditioner import Diagonal, Identity, Preconditioner, preconditioner
 from .problem import Parameters, Problem, Settings, Solution
 
 # The batch size that "auto" stands for: large enough for NumPy, small enough for many steps.
@@ -24,6 +24,8 @@ FEW_BATCHES = 8
 # A new direction is made conjugate to so many past directions. Full-batch steps are linear in g:
 # the last direction would do, and two of them guard against rounding.
 MEMORY, LINEAR_MEMORY = 10, 2
+# With a diagonal P the estimated distance has been found too small by up to this factor.
+SAFETY = 5.0
 # Squares of such numbers do not overflow.
 HUGE = 1e100
 # Noise in the gradient that is worth more than this is no rounding error.
@@ -36,8 +38,9 @@ class Point(NamedTuple):
     beta: np.ndarray
     g: np.ndarray
     loss: np.ndarray  # (t,)
-    distance: np.ndarray  # (t,), estimated RMS distance of the predictions to the minimiser's
+    distance: np.ndarray  # (t,), RMS distance of the predictions to the minimiser's, estimated
     Pg: np.ndarray  # P^-1 g
+    factor: np.ndarray | None = None  # (t,), of g'P^-1 g in the bound of the squared distance
 
 
 class Direction(NamedTuple):
@@ -71,12 +74,45 @@ class Descent(NamedTuple):
         """How many past directions are kept."""
         return MEMORY if self.batch_size < self.rows.n_rows else LINEAR_MEMORY
 
-    def point(self, beta: np.ndarray, decreases: list[np.ndarray]) -> Point:
+    @property
+    def least_eigenvalue(self) -> float:
+        """A bound below the eigenvalues of P^-1 H, as H - alpha I has none below 0; 0 if not used.
+
+        It is of use in conjugate gradients, which full-batch steps with one P are.
+        """
+        if self.batch_size < self.rows.n_rows:
+            return 0.0
+        if isinstance(self.P, Diagonal):
+            return self.alpha / float(self.P.D.max())
+        return self.alpha if isinstance(self.P, Identity) else 0.0
+
+    def first_factor(self, n_targets: int) -> np.ndarray | None:
+        """The factor at the start: g'H^-1 g is at most g'P^-1 g / the least eigenvalue."""
+        least = self.least_eigenvalue
+        return np.full(n_targets, 1 / least) if least > TINY else None
+
+    def point(
+        self, beta: np.ndarray, decreases: list[np.ndarray], factor: np.ndarray | None
+    ) -> Point:
         """Compute F and its gradient from the rows."""
         g, square = self.rows.residual_gradient(beta)
         g = g + self.alpha * beta
         loss = square / 2 + self.alpha / 2 * dot(beta, beta)
-        return Point(beta, g, loss, *distance_to_minimiser(g, self.P, decreases))
+        return Point(beta, g, loss, *self.distance(g, decreases, factor), factor)
+
+    def distance(
+        self, g: np.ndarray, decreases: list[np.ndarray], factor: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Estimate the distance (t,), and return P^-1 g.
+
+        A diagonal P knows little of H, and the estimate may be too small. With a factor it is
+        multiplied by `SAFETY`, or replaced by the bound if that is less.
+        """
+        estimate, Pg = distance_to_minimiser(g, self.P, decreases)
+        if factor is None:
+            return estimate, Pg
+        bound = np.sqrt(factor * np.maximum(dot(g, Pg), 0))
+        return np.minimum(bound, SAFETY * estimate), Pg
 
 
 def solve(
@@ -141,7 +177,7 @@ def minimise(
     `Solution` so far, and stops the fit by returning True.
     """
     tol = settings.tol
-    at = descent.point(beta, [])
+    at = descent.point(beta, [], descent.first_factor(beta.shape[1]))
     check = Check(at.distance, 0 * at.distance)
     decreases: list[np.ndarray] = []
     directions: list[Direction] = []
@@ -161,6 +197,7 @@ def minimise(
             if not within_tol(at.distance, tol) or np.any(check.rounding > at.distance / 10):
                 # The directions are no longer conjugate to the digits that are left.
                 directions = []
+                at = at._replace(factor=descent.first_factor(beta.shape[1]))
         # y is centred like z, so its intercept is 0 from the start.
         point = (at.beta, np.zeros(at.beta.shape[1]))
         solution = Solution(point, point, n_steps, lr, descent.batch_size, False, descent.P)
@@ -200,15 +237,36 @@ def line_search(
         lr = cut_rate(lr)
     decrease = step_length**2 * pHp / 2
     g = at.g + step_length * Hp
-    distance, Pg = distance_to_minimiser(g, descent.P, [*decreases[1 - MEMORY :], decrease])
-    return Point(at.beta + step_length * p, g, at.loss - decrease, distance, Pg), lr, decrease
+    last = [*decreases[1 - MEMORY :], decrease]
+    factor = at.factor
+    if factor is not None:
+        least = descent.least_eigenvalue
+        ratio = divide(dot(g, descent.P.solve(g)), dot(at.g, at.Pg))
+        factor = next_factor(factor, step_length, ratio, least)
+    distance, Pg = descent.distance(g, last, factor)
+    beta = at.beta + step_length * p
+    return Point(beta, g, at.loss - decrease, distance, Pg, factor), lr, decrease
+
+
+def next_factor(
+    factor: np.ndarray, step_length: np.ndarray, ratio: np.ndarray, least: float
+) -> np.ndarray:
+    """Return the factor (t,) of g'P^-1 g in the bound of g'H^-1 g after a step.
+
+    `ratio` is that of g'P^-1 g after the step to that before, `least` a bound below the eigenvalues
+    of P^-1 H. This is Gauss-Radau quadrature in the form of Meurant and Tichy (2013), "On computing
+    quadrature-based bounds for the A-norm of the error in conjugate gradients".
+    """
+    left = factor - step_length
+    # By rounding, nothing may be left; the first factor is always a bound.
+    return np.where(left > 0, divide(left, least * left + ratio), 1 / least)
 
 
 def rechecked(
     descent: Descent, at: Point, check: Check, decreases: list[np.ndarray]
 ) -> tuple[Point, Check]:
     """Compute the gradient anew: rounding errors accumulate in the one that is updated."""
-    anew = descent.point(at.beta, decreases)
+    anew = descent.point(at.beta, decreases, at.factor)
     rounding, _ = distance_to_minimiser(anew.g - at.g, descent.P, [])
     # A distance that no longer shrinks, and is no more than the errors of the updated gradient, is
     # noise.

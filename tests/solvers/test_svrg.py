@@ -5,9 +5,11 @@ import pytest
 from scipy import sparse
 
 from sklearn_minibatch import MiniBatchRidgeSGD
+from sklearn_minibatch._solvers import svrg
+from sklearn_minibatch._solvers.preconditioner import Diagonal
 
 from ..fits import assert_lands, fitted
-from ..oracles import distance_to_ridge, regression
+from ..oracles import closed_form, distance, distance_to_ridge, regression
 
 
 # 1500 rows are more than the 1000 of the smallest sketch, so here the preconditioner is only near
@@ -102,3 +104,51 @@ def test_loss_falls_at_every_epoch(lr):
     X, y = regression(1500, 20, condition=1e4)
     model = fitted(X, y, lr=lr, batch_size=4, max_iter=8, tol=None)
     assert np.all(np.diff(model.loss_history_) <= 1e-12 * model.loss_history_[0])
+
+
+def rare_levels(n, d, seed):
+    """One-hot like CSR rows, of which a few columns are frequent and most are rare; and y."""
+    rng = np.random.default_rng(seed)
+    columns = (5 * rng.pareto(1.0, size=(n, 8))).astype(int) % d
+    X = np.zeros((n, d))
+    np.add.at(X, (np.arange(n)[:, None], columns), 1.0)
+    return sparse.csr_array(X), X @ rng.normal(size=d) + rng.normal(size=n)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("alpha", [1e-1, 1e-3, 1e-6])
+@pytest.mark.parametrize(("n", "d"), [(900, 600), (500, 700)])
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("seed", range(3))
+def test_with_a_diagonal_preconditioner_converged_is_within_tol(alpha, n, d, standardize, seed):
+    X, y = rare_levels(n, d, seed)
+    how = {"alpha": alpha, "standardize": standardize}
+    model = MiniBatchRidgeSGD(solver="svrg", max_iter=1000, random_state=0, **how).fit(X, y)
+    assert isinstance(model._curvature.P, Diagonal)
+    assert model.converged_
+    gap = distance(model.predict(X), closed_form(X, y, **how), X, y)
+    assert gap <= model.distance_history_[-1] <= model.tol
+
+
+@pytest.mark.parametrize("alpha", [1e-1, 1e-3, 1e-6])
+@pytest.mark.parametrize("choice", [None, "auto"])
+def test_the_bound_of_conjugate_gradients_is_one(monkeypatch, alpha, choice):
+    """By Gauss-Radau quadrature the distance is never less than it is, from the first epoch on."""
+    monkeypatch.setattr(svrg, "SAFETY", np.inf)
+    X, y = rare_levels(900, 600, 0)
+    closed = closed_form(X, y, alpha)
+    for n_epochs in (1, 2, 3, 5, 8, 13, 21, 34):
+        model = MiniBatchRidgeSGD(
+            alpha,
+            solver="svrg",
+            preconditioner=choice,
+            batch_size=len(y),
+            lr=1.0,
+            max_iter=n_epochs,
+            tol=None,
+            random_state=0,
+        ).fit(X, y)
+        gap = distance(model.predict(X), closed, X, y)
+        assert gap <= (1 + 1e-6) * model.distance_history_[-1] + 1e-12
+        # It is a bound, and not a guess that is far too large.
+        assert gap >= 1e-4 * model.distance_history_[-1] - 1e-12
