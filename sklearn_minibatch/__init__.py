@@ -1,11 +1,11 @@
 """Ridge regression trained by mini-batches that lands on the closed form."""
 
 from ._data.source import ChunkSource
-from ._display import LossHistoryDisplay
+from ._displays.alpha_path import AlphaPathDisplay
+from ._displays.loss_history import LossHistoryDisplay
 from ._estimator import MiniBatchRidgeSGD
 from ._estimator_cv import MiniBatchRidgeSGDCV
 from ._onnx import register_onnx_converter
-from ._path_display import AlphaPathDisplay
 from ._run.callbacks import EpochProgressBar
 from ._version import __version__
 

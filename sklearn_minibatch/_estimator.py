@@ -405,12 +405,10 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             solution = solver.solve(problem, start, settings, rng, monitor)
             monitor.checkpoint(solution)
             publish()
-            for warning, category in (
-                (unused_settings(settings, name), UserWarning),
-                (solution.warning, ConvergenceWarning),
-            ):
-                if warning is not None:
-                    warnings.warn(warning, category, stacklevel=3)
+            if unused := unused_settings(settings, name):
+                warnings.warn(unused, UserWarning, stacklevel=3)
+            if solution.warning is not None:
+                warnings.warn(solution.warning, ConvergenceWarning, stacklevel=3)
         return self
 
     def _settings(self) -> Settings:

@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from .._data.source import ChunkSource
-from .._display import LossHistoryDisplay
+from .._displays.loss_history import LossHistoryDisplay
 from .._run.callbacks import EpochProgressBar
 from .words import label
 

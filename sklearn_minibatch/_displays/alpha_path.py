@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from ._estimator_cv import MiniBatchRidgeSGDCV
+from .._estimator_cv import MiniBatchRidgeSGDCV
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
