@@ -65,6 +65,8 @@ copybutton_prompt_is_regexp = True
 
 numpydoc_show_class_members = False
 autodoc_member_order = "bysource"
+# Signatures that are longer have one parameter a line.
+python_maximum_signature_line_length = 88
 
 html_theme = "pydata_sphinx_theme"
 html_title = "sklearn-minibatch"
