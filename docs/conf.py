@@ -65,6 +65,9 @@ copybutton_prompt_is_regexp = True
 
 numpydoc_show_class_members = False
 autodoc_member_order = "bysource"
+toc_object_entries_show_parents = "hide"
+# Signatures that are longer have one parameter a line.
+python_maximum_signature_line_length = 88
 
 html_theme = "pydata_sphinx_theme"
 html_title = "sklearn-minibatch"
@@ -86,7 +89,7 @@ html_sidebars = {
 html_theme_options = {
     "logo": {"text": "sklearn-minibatch"},
     "navigation_with_keys": False,
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 5,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],
