@@ -57,6 +57,8 @@ def test_no_block_is_left_out(page):
     assert all(block.startswith(">>> ") for block in blocks)
     # Without the blank line the closing fence would be taken for expected output.
     assert all(block.endswith("\n\n") for block in blocks)
+    # Longer ones would need a scroll bar on the site.
+    assert max((len(line) for block in blocks for line in block.split("\n")), default=0) <= 100
 
 
 def test_examples_are_scripts_with_a_picture():
