@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from .._statistics.moments import centred_where_full
 from .._statistics.scaling import Scaling
 from .dense import DenseRows
 from .protocol import Rows
@@ -55,7 +56,9 @@ def centred(X: Any, rows: np.ndarray, mean: np.ndarray) -> Any:
     X is (n, d), rows (m,), and mean (d,).
     """
     if sparse.issparse(X):
-        return StandardizedCSR(X[rows], np.ones((len(rows), 1)), mean, np.ones(len(mean)))
+        # The differences of a constant column from its mean are then exactly 0.
+        taken, mean = centred_where_full(X[rows], mean)
+        return StandardizedCSR(taken, np.ones((len(rows), 1)), mean, np.ones(len(mean)))
     # `take` is faster, but copies the whole array first if its rows are not contiguous.
     taken = np.take(X, rows, axis=0) if X.flags.c_contiguous else X[rows]
     T = taken.astype(float, copy=False)

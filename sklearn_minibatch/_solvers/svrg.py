@@ -28,6 +28,8 @@ MEMORY, LINEAR_MEMORY = 10, 2
 SAFETY = 5.0
 # Squares of such numbers do not overflow.
 HUGE = 1e100
+# A distance that is less than this many standard deviations of y means nothing.
+LEAST_DISTANCE = EPS / 100
 # Noise in the gradient that is worth more than this is no rounding error.
 MOST_NOISE = 1e-6
 
@@ -267,11 +269,13 @@ def rechecked(
 ) -> tuple[Point, Check]:
     """Compute the gradient anew: rounding errors accumulate in the one that is updated."""
     anew = descent.point(at.beta, decreases, at.factor)
-    rounding, _ = distance_to_minimiser(anew.g - at.g, descent.P, [])
+    rounding, _ = descent.distance(anew.g - at.g, [], at.factor)
     # A distance that no longer shrinks, and is no more than the errors of the updated gradient, is
     # noise.
     distance = anew.distance
     noise = (distance > check.distance / 2) & (distance < np.minimum(2 * rounding, MOST_NOISE))
+    # So is one that no prediction in float64 could show.
+    noise |= distance < LEAST_DISTANCE
     is_rest_small = within_tol(np.where(noise, 0.0, distance), descent.tol)
     return anew, Check(distance, rounding, bool(noise.any()) and is_rest_small)
 

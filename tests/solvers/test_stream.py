@@ -681,3 +681,15 @@ def test_writing_to_the_scaler_does_no_harm():
         getattr(model.scaler_, name)[:] = 99.0
         np.testing.assert_array_equal(getattr(model.scaler_, name), getattr(before, name))
         assert getattr(model.scaler_, name)[0] != 99.0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_coefficient_of_a_constant_column_of_sparse_rows_is_0(seed):
+    rng = np.random.default_rng(seed)
+    n, place = rng.integers(5, 80), rng.integers(3)
+    X = rng.normal(size=(n, 3))
+    X[:, place] = 2.0
+    y, w = X @ [1.0, 2.0, 3.0] + rng.normal(size=n), rng.integers(1, 16, n) / 8
+    model = MiniBatchRidgeSGD(solver="svrg", random_state=0)
+    model.partial_fit(sparse.csr_array(X), y, sample_weight=w)
+    assert model.coef_[place] == 0
