@@ -28,8 +28,8 @@ MEMORY, LINEAR_MEMORY = 10, 2
 SAFETY = 5.0
 # Squares of such numbers do not overflow.
 HUGE = 1e100
-# A distance that is less than this many standard deviations of y means nothing.
-LEAST_DISTANCE = EPS / 100
+# A distance that is less than this part of the first one means nothing.
+LEAST_DISTANCE = EPS / 20
 # Noise in the gradient that is worth more than this is no rounding error.
 MOST_NOISE = 1e-6
 
@@ -58,6 +58,7 @@ class Check(NamedTuple):
 
     distance: np.ndarray  # (t,)
     rounding: np.ndarray  # (t,), what of the distance the updated gradient had by rounding
+    least: np.ndarray  # (t,), a smaller distance means nothing
     exhausted: bool = False  # whether rounding errors hide what is left of the distance
 
 
@@ -180,7 +181,7 @@ def minimise(
     """
     tol = settings.tol
     at = descent.point(beta, [], descent.first_factor(beta.shape[1]))
-    check = Check(at.distance, 0 * at.distance)
+    check = Check(at.distance, 0 * at.distance, LEAST_DISTANCE * at.distance)
     decreases: list[np.ndarray] = []
     directions: list[Direction] = []
     n_steps = 0
@@ -274,10 +275,11 @@ def rechecked(
     # noise.
     distance = anew.distance
     noise = (distance > check.distance / 2) & (distance < np.minimum(2 * rounding, MOST_NOISE))
-    # So is one that no prediction in float64 could show.
-    noise |= distance < LEAST_DISTANCE
+    # So is one that float64 could not tell from 0 beside the first.
+    noise |= distance < check.least
     is_rest_small = within_tol(np.where(noise, 0.0, distance), descent.tol)
-    return anew, Check(distance, rounding, bool(noise.any()) and is_rest_small)
+    is_exhausted = bool(noise.any()) and is_rest_small
+    return anew, Check(distance, rounding, check.least, is_exhausted)
 
 
 def unfinished(distance: np.ndarray, settings: Settings) -> str:
