@@ -276,7 +276,7 @@ def rechecked(
     distance = anew.distance
     noise = (distance > check.distance / 2) & (distance < np.minimum(2 * rounding, MOST_NOISE))
     # So is one that float64 could not tell from 0 beside the first.
-    noise |= distance < check.least
+    noise |= distance < np.minimum(check.least, MOST_NOISE)
     is_rest_small = within_tol(np.where(noise, 0.0, distance), descent.tol)
     is_exhausted = bool(noise.any()) and is_rest_small
     return anew, Check(distance, rounding, check.least, is_exhausted)
