@@ -24,6 +24,8 @@ ROUNDING = 20 * EPS
 LEAST_SQUARES = 1e-12
 # Corrections by the residual on the matrix; each takes most of what rounding has left.
 MOST_CORRECTIONS = 5
+# If the inverse of H is smaller, for columns of unit length, corrections end when they gain little.
+WELL_CONDITIONED = 1e6
 
 
 class ClosedForm(NamedTuple):
@@ -115,8 +117,11 @@ def closed_form(products: Standardized, alpha: float) -> ClosedForm:
     residual = remainder(products, beta, alpha)
     step = P.solve(residual)
     distance = dot(residual, step)
-    # The residual itself has rounding errors of about this square.
-    enough = len(beta) * EPS**2
+    # The residual itself has rounding errors of about this square. If H is ill-conditioned, even
+    # less than that counts in the coefficients.
+    is_well_conditioned = P.inverse_norm < WELL_CONDITIONED
+    enough = (len(beta) if is_well_conditioned else 1) * EPS**2
+    least_gain = 4 if is_well_conditioned else 1
     for _ in range(MOST_CORRECTIONS):
         if np.all(distance <= enough):
             break
@@ -125,7 +130,7 @@ def closed_form(products: Standardized, alpha: float) -> ClosedForm:
         next_step = P.solve(left)
         shorter = dot(left, next_step)
         better = shorter < distance
-        gains = bool(np.any(shorter < distance / 4))
+        gains = bool(np.any(shorter < distance / least_gain))
         beta = np.where(better, candidate, beta)
         residual = np.where(better, left, residual)
         step = np.where(better, next_step, step)
