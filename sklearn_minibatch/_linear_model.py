@@ -91,8 +91,9 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
-            Rows. A source, as in `fit`, may also be an iterator that is read once; its chunks are
-            tuples that begin with X, or are X alone.
+            Rows, in the library and on the device of those of `fit`. A source, as in `fit`, may
+            also be an iterator that is read once; its chunks are tuples that begin with X, or are X
+            alone.
 
         Returns
         -------
@@ -106,7 +107,8 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         NotFittedError
             If there was no `fit` or `partial_fit`.
         ValueError
-            If X has other columns, NaN or infinity; of a source, when that chunk is reached.
+            If X has other columns, NaN or infinity, or is elsewhere than the rows of `fit`; of a
+            source, when that chunk is reached.
         """
         check_is_fitted(self)
         n_targets = None if self.coef_.ndim == 1 else self.coef_.shape[0]

@@ -168,7 +168,8 @@ def minus(X: Any, origin: np.ndarray, out: Any = None) -> Any:
     """Return X - origin in float64; in the first rows of `out` if it is given."""
     if not is_numpy(X):
         x = as_float64(X)
-        difference = x - like(origin, x)
+        is_copy = is_numpy(x) or x.dtype != X.dtype
+        difference = x if is_copy and not origin.any() else x - like(origin, x)
         if out is None:
             return difference
         out[: x.shape[0], :] = difference
