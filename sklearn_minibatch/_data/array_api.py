@@ -16,7 +16,7 @@ try:
 except ImportError:
     SUPPORTED = False
 else:
-    SUPPORTED = sklearn.__version__ >= "1.9"
+    SUPPORTED = tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 9)
 
 
 def is_dispatched() -> bool:
