@@ -3,6 +3,7 @@
 peers    time to accuracy against the peers: results.csv, results.md and pictures
 one_read the closed form from second moments against scikit-learn's and others': one_read.md
 alpha    alpha by cross-validation against searches, and the reads and memory it takes: alpha.md
+device   fits of torch tensors on a GPU, or on the processor: device.md
 compare  this checkout against another commit, in turn: ratios with their spread, printed
 targets  the targets that the package is held to: targets.md and a picture
 page     puts the tables of the last runs, and of benchmarks.scale, into the pages of docs
@@ -11,7 +12,7 @@ page     puts the tables of the last runs, and of benchmarks.scale, into the pag
 import argparse
 from pathlib import Path
 
-from . import alpha, one_read, problems, report, revisions, timing
+from . import alpha, device, one_read, problems, report, revisions, timing
 from .peers import PEERS
 from .rows import Size
 from .targets import TARGETS
@@ -23,7 +24,12 @@ COMPARISONS = {
     "full": (problems.full, 20.0, 5),
 }
 # Tables of targets.
-TABLES = {"one_read": one_read.TARGETS, "alpha": alpha.TARGETS, "targets": TARGETS}
+TABLES = {
+    "one_read": one_read.TARGETS,
+    "alpha": alpha.TARGETS,
+    "device": device.TARGETS,
+    "targets": TARGETS,
+}
 SIZES = {"tiny": Size(200, 1, 0.02), "short": Size(1, 5, 20.0), "full": Size(1, 15, 60.0)}
 
 

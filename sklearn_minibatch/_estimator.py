@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ._data.load import load_data
+from ._data.load import TrainingData, load_data
 from ._data.validation import Number, check_mergeable, check_moments, look_if_not_finite, validated
 from ._linear_model import Floats, Rows, ScaledLinearModel, checking_parameters
 from ._rows.chunk import Chunk
@@ -31,6 +31,7 @@ from ._solvers.selection import (
     unused_settings,
     wants_second_moments,
 )
+from ._statistics.arrays import Place, place_of
 from ._statistics.scaling import to_original, to_scaled
 from ._statistics.second_moments import (
     FEW_FEATURES,
@@ -350,9 +351,11 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
             Rows; CSR matrices of float64, and arrays of float32 and float64, are used as they are.
-            A large `numpy.memmap` is read in chunks. Dask arrays and dataframes, together with `y`,
-            stay on their workers. With `y` left out, a :class:`ChunkSource`, or another object that
-            can be iterated again and again over chunks ``(X, y)`` or ``(X, y, sample_weight)``.
+            Under scikit-learn's array API dispatch, so are PyTorch tensors and other arrays on
+            their device; `coef_`, `intercept_` and the histories are then there too. A large
+            `numpy.memmap` is read in chunks. Dask arrays and dataframes, together with `y`, stay on
+            their workers. With `y` left out, a :class:`ChunkSource`, or another object that can be
+            iterated again and again over chunks ``(X, y)`` or ``(X, y, sample_weight)``.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -398,9 +401,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
                 self.n_iter_no_change,
                 self.verbose,
                 task,
-                self._attributes,
+                partial(self._attributes, data.place),
             )
-            publish = partial(self._publish_fit, monitor, problem, name, data.chunks, rng)
+            publish = partial(self._publish_fit, monitor, problem, name, data, rng)
             attempt.if_interrupted(publish)
             solution = solver.solve(problem, start, settings, rng, monitor)
             monitor.checkpoint(solution)
@@ -419,7 +422,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         monitor: Monitor,
         problem: Problem,
         solver: str,
-        chunks: Any,
+        data: TrainingData,
         rng: np.random.RandomState,
     ) -> bool:
         """Publish the last complete epoch, which at the end of a fit is its result.
@@ -451,16 +454,16 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             lr_factor=solution.lr_factor,
             stable_lr=solution.stable_lr,
         )
-        self._publish(state, solver)
+        self._publish(state, solver, data.place)
         losses, distances = monitor.histories()
-        self.loss_history_ = losses[:n_epochs]
-        self.distance_history_ = distances[:n_epochs]
+        self.loss_history_ = data.place(losses[:n_epochs])
+        self.distance_history_ = data.place(distances[:n_epochs])
         for name in ("validation_scores_", "n_passes_"):
             self.__dict__.pop(name, None)
         if self.early_stopping:
             self.validation_scores_ = monitor.scores[:n_epochs]
-        if chunks is not None:
-            self.n_passes_ = chunks.n_passes
+        if data.chunks is not None:
+            self.n_passes_ = data.chunks.n_passes
         return True
 
     @checking_parameters
@@ -523,9 +526,10 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             moments = merge(before.moments, moments)
             check_moments(moments)
             learnt = SOLVERS[name].learn(chunk, before, moments, settings)
-            self._publish(learnt, name)
+            place = place_of(rows.X)
+            self._publish(learnt, name, place)
             if first:
-                self.loss_history_ = self.distance_history_ = np.empty(0)
+                self.loss_history_ = self.distance_history_ = place(np.empty(0))
             if are_new and (warning := unused_settings(settings, name)):
                 warnings.warn(warning, UserWarning, stacklevel=3)
         return self
@@ -575,7 +579,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             learnt = state_of(moments, self._state(), self._settings())
             n_chunks = self.n_iter_ + other.n_iter_
             self._publish(
-                replace(learnt, n_chunks=n_chunks, n_steps=learnt.n_steps + other.t_), "cholesky"
+                replace(learnt, n_chunks=n_chunks, n_steps=learnt.n_steps + other.t_),
+                "cholesky",
+                place_of(self.coef_),
             )
         return self
 
@@ -608,9 +614,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         """What `partial_fit` goes on from."""
         return ModelState(**{field: getattr(self, attribute) for field, attribute in STATE.items()})
 
-    def _publish(self, state: ModelState, solver: str) -> None:
+    def _publish(self, state: ModelState, solver: str, place: Place) -> None:
         """Keep the state, and show it in the shapes and under the names of scikit-learn."""
-        self._show(state.predicting, state.moments)
+        self._show(state.predicting, state.moments, place)
         for field, attribute in STATE.items():
             setattr(self, attribute, getattr(state, field))
         self.solver_ = solver
@@ -628,9 +634,19 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         return without_intercept(self._predicting, self.fit_intercept)
 
     def _attributes(
-        self, coef: Floats, intercept: Floats, losses: Floats, distances: Floats
+        self,
+        place: Place,
+        coef: Floats,
+        intercept: Floats,
+        losses: Floats,
+        distances: Floats,
     ) -> dict[str, Any]:
         """Attributes as if the fit had ended with these; for callbacks."""
-        shown = dict(zip(("coef_", "intercept_"), self._in_shape(coef, intercept), strict=True))
-        history = {"loss_history_": losses, "distance_history_": distances, "n_iter_": len(losses)}
+        parameters = self._in_shape(coef, intercept, place)
+        shown = dict(zip(("coef_", "intercept_"), parameters, strict=True))
+        history = {
+            "loss_history_": place(losses),
+            "distance_history_": place(distances),
+            "n_iter_": len(losses),
+        }
         return {**shown, **history}

@@ -16,6 +16,7 @@ from ._rows.chunk import Chunk
 from ._run.rollback import AllOrNothing
 from ._solvers.cholesky import closed_form
 from ._solvers.ridge_path import Fold, coefficient_path, default_alphas, error_path
+from ._statistics.arrays import Place, place_of, to_numpy
 from ._statistics.fold_moments import FoldMoments, merge_folds
 from ._statistics.scaling import Scaling, scaling_of, to_original
 from ._statistics.second_moments import SecondMoments, standardized
@@ -230,7 +231,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
                     f"({total.x.n_rows} rows of positive weight in {mse.shape[1]} folds). "
                     "Give more rows, or fewer folds by cv."
                 )
-            self._choose(mse, variances, total)
+            self._choose(mse, variances, total, data.place)
             self._folds = list(data.cells) if data.training is None else []
             self._seed = seed
             self._n_dealt = total.x.n_rows
@@ -289,7 +290,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
             data = FoldData(folds.parts)
             total = data.total
             check_moments(total)
-            self._choose(*self._errors(data, total), total)
+            self._choose(*self._errors(data, total), total, place_of(rows.X))
             self._folds = list(folds.parts)
             self._n_dealt = dealer.n_dealt
         return self
@@ -300,10 +301,13 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         check_is_fitted(self, "coef_")
         scaling = self._scaling(self._moments)
         path = coefficient_path(
-            standardized(self._moments, scaling), self.alphas_, self.standardize
+            standardized(self._moments, scaling), to_numpy(self.alphas_), self.standardize
         )
         path = path * scaling.y_scale / scaling.x_scale[:, None, None]
-        return path[:, :, 0].T.copy() if self._single_target else path.transpose(1, 2, 0).copy()
+        place = place_of(self.coef_)
+        if self._single_target:
+            return place(path[:, :, 0].T.copy())
+        return place(path.transpose(1, 2, 0).copy())
 
     def _check_choices(self) -> None:
         """Raise ValueError for parameters that scikit-learn's checks do not know."""
@@ -352,7 +356,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
             return np.full((len(self.alphas_), len(fold.held_out.y.mean)), np.nan)
         return error_path(fold, self._scaling(fold.training), self.alphas_, self.standardize)
 
-    def _choose(self, mse: Floats, variances: Floats, total: SecondMoments) -> None:
+    def _choose(self, mse: Floats, variances: Floats, total: SecondMoments, place: Place) -> None:
         """Choose alpha by the errors, and publish the closed form of all rows."""
         used = ~np.isnan(mse).any(axis=(0, 2))
         scores = self._scores(mse[:, used], variances[used])
@@ -360,9 +364,9 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
             scores = scores.mean(axis=2, keepdims=True)
         chosen, best = chosen_alphas(scores, self.alphas_, self.one_standard_error, self.verbose)
         per_target = self.alpha_per_target and not self._single_target
-        self.alpha_ = chosen if per_target else float(chosen[0])
-        self.best_score_ = best if per_target else float(best[0])
-        self.mse_path_ = mse[:, :, 0] if self._single_target else mse
+        self.alpha_ = place(chosen) if per_target else float(chosen[0])
+        self.best_score_ = place(best) if per_target else float(best[0])
+        self.mse_path_ = place(mse[:, :, 0] if self._single_target else mse)
         scaling = self._scaling(total)
         products = standardized(total, scaling)
         t = mse.shape[2]
@@ -370,7 +374,8 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         for alpha in np.unique(chosen):
             targets = np.broadcast_to(chosen == alpha, t)
             beta[:, targets] = closed_form(products, alpha).beta[:, targets]
-        self._show(to_original(beta, np.zeros(t), scaling), total)
+        self._show(to_original(beta, np.zeros(t), scaling), total, place)
+        self.alphas_ = place(self.alphas_)
 
     def _scores(self, mse: Floats, variances: Floats) -> Floats:
         """Scores (n_alphas, n_folds, t), the larger the better."""

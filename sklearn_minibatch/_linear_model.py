@@ -2,7 +2,8 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, ClassVar, TypeAlias, TypeVar, overload
+from copy import copy
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,11 +13,13 @@ from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._data.array_api import SUPPORTED, check_place, follow
 from ._data.evaluation import chunks_to_score, predicted_chunks, r2_of_chunks
 from ._data.load import worker_copy
 from ._data.refusals import check_kinds, naming_text
 from ._data.source import ChunkSource, check_alone, holds_chunks, is_dask
 from ._run.state import from_state, to_state
+from ._statistics.arrays import Place, as_dtype, is_numpy, namespace
 from ._statistics.second_moments import SecondMoments
 
 Rows: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
@@ -57,10 +60,23 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         needed = [*self._get_param_names(), *(self._fitted if self._fitted[0] in state else ())]
         super().__setstate__(from_state(state, needed))
 
+    def __sklearn_array_api_convert__(self, converter: Callable[[Any], Any]) -> Self:
+        """Return a copy whose public arrays are converted, for scikit-learn.
+
+        What `partial_fit` goes on from is in NumPy wherever the rows are.
+        """
+        moved = copy(self)
+        for name, value in vars(self).items():
+            is_array = isinstance(value, np.ndarray) or hasattr(value, "__dlpack__")
+            if is_array and name.endswith("_") and name != "feature_names_in_":
+                setattr(moved, name, converter(value))
+        return moved
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.target_tags.multi_output = True
+        tags.array_api_support = SUPPORTED
         return tags
 
     @overload
@@ -75,8 +91,9 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
-            Rows. A source, as in `fit`, may also be an iterator that is read once; its chunks are
-            tuples that begin with X, or are X alone.
+            Rows, in the library and on the device of those of `fit`. A source, as in `fit`, may
+            also be an iterator that is read once; its chunks are tuples that begin with X, or are X
+            alone.
 
         Returns
         -------
@@ -90,23 +107,29 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         NotFittedError
             If there was no `fit` or `partial_fit`.
         ValueError
-            If X has other columns, NaN or infinity; of a source, when that chunk is reached.
+            If X has other columns, NaN or infinity, or is elsewhere than the rows of `fit`; of a
+            source, when that chunk is reached.
         """
         check_is_fitted(self)
-        n_targets = None if self.coef_.ndim == 1 else len(self.coef_)
+        n_targets = None if self.coef_.ndim == 1 else self.coef_.shape[0]
         if is_dask(X):
             from ._data.dask import predict_lazily
 
             return predict_lazily(worker_copy(self).predict, X, n_targets)
         if holds_chunks(X):
             return predicted_chunks(worker_copy(self).predict, X, n_targets)
+        check_place(self, X, "predict")
         check_kinds(X=X)
+        xp = namespace(self.coef_)
         with np.errstate(over="ignore", invalid="ignore"), naming_text(X):
             X = validate_data(
-                self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False
+                self, X, accept_sparse="csr", dtype=[xp.float64, xp.float32], reset=False
             )
-            predictions = X @ self.coef_.T + self.intercept_
-        if not np.isfinite(predictions).all():
+            if not is_numpy(X):
+                X = as_dtype(X, self.coef_.dtype)
+            coef = self.coef_ if n_targets is None else self.coef_.T
+            predictions = X @ coef + self.intercept_
+        if not xp.all(xp.isfinite(predictions)):
             warnings.warn(
                 "Some predictions are not finite: there, X is too large for the coefficients.",
                 UserWarning,
@@ -152,6 +175,7 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         if y is None:
             raise ValueError("score(X, y) requires y to be passed, but the target y is None.")
         check_kinds(y=y, sample_weight=sample_weight)
+        y, sample_weight = follow(X, y, sample_weight)
         return float(r2_score(y, self.predict(X), sample_weight=sample_weight))
 
     @property
@@ -168,8 +192,10 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
             scaler.feature_names_in_ = self.feature_names_in_
         return scaler
 
-    def _show(self, predicting: tuple[Floats, Floats], moments: SecondMoments) -> None:
-        """Show finite parameters in the shapes and under the names of scikit-learn."""
+    def _show(
+        self, predicting: tuple[Floats, Floats], moments: SecondMoments, place: Place
+    ) -> None:
+        """Show finite parameters, where the rows are, in the shapes and names of scikit-learn."""
         if not all(np.isfinite(part).all() for part in predicting):
             raise ValueError(
                 "The coefficients have left the range of floating-point numbers: the values of X, "
@@ -178,10 +204,12 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
             )
         self._predicting = predicting
         self._moments = moments
-        self.coef_, self.intercept_ = self._in_shape(*predicting)
+        self.coef_, self.intercept_ = self._in_shape(*predicting, place)
 
-    def _in_shape(self, coef: Floats, intercept: Floats) -> tuple[Floats, float | Floats]:
+    def _in_shape(
+        self, coef: Floats, intercept: Floats, place: Place
+    ) -> tuple[Floats, float | Floats]:
         """Coefficients (d, t) and intercept (t,) in the shapes of `coef_` and `intercept_`."""
         if self._single_target:
-            return coef[:, 0].copy(), float(intercept[0])
-        return coef.T.copy(), intercept.copy()
+            return place(coef[:, 0].copy()), float(intercept[0])
+        return place(coef.T.copy()), place(intercept.copy())

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from ._estimator import MiniBatchRidgeSGD
 from ._estimator_cv import MiniBatchRidgeSGDCV
 
@@ -52,10 +50,10 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
     version = container.target_opset
     output = operator.outputs[0]
     dtype = guess_numpy_type(output.type)
-    coef = np.atleast_2d(model.coef_).T
+    coef, intercept = model._predicting
     # The graph subtracts the rounded mean, so the constant is computed from that mean.
     mean = model.scaler_.mean_.astype(dtype)
-    constant = np.atleast_1d(model.intercept_) + mean.astype(float) @ coef
+    constant = intercept + mean.astype(float) @ coef
     if type(x.type) is not type(output.type):
         x = OnnxCast(x, to=guess_proto_type(output.type), op_version=version)
     centred = OnnxSub(x, mean, op_version=version)

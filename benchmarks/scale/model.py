@@ -79,10 +79,11 @@ def far(n_rows, n_machines, d=100, cores=16, **costs):
 def rates_of_passes(n_rows, d):
     """Bytes of rows that the first pass and each other one take in per second."""
     X, y = some_rows(n_rows, 0, np.ones(d))
-    units, p = Scaling(X.mean(axis=0), X.std(axis=0), None, np.ones(1)), np.ones((d, 1))
+    units = Scaling(X.mean(axis=0), X.std(axis=0), np.zeros(1), np.ones(1))
+    p = np.ones((d, 1))
     chunk = Chunk(1, X, y[:, None], None)
     (medians, _) = interleaved(
-        [lambda: gathered(chunk, 0, FEW_FEATURES), lambda: products(chunk, units, p, 1.0)], 5
+        [lambda: gathered(chunk, 0, FEW_FEATURES), lambda: products(chunk, units, p, 1.0, False)], 5
     )
     return X.nbytes / medians
 

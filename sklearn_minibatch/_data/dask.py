@@ -39,6 +39,8 @@ class Partitions:
         As for `CheckedChunks`.
     """
 
+    place = staticmethod(np.asarray)
+
     def __init__(self, X: Any, y: Any, w: Any, check: Callable[..., Any]) -> None:
         self.parts = matched_parts(X, y, w)
         # Workers release persisted rows when no collection refers to them any more.

@@ -10,8 +10,10 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils.validation import _num_samples
 
 from .._rows.chunk import Chunk
+from .._statistics.arrays import as_float64, like, times
 from .._statistics.moments import column_moments
 from .._statistics.second_moments import SecondMoments, merge
+from .array_api import on_host
 from .load import worker_copy
 from .source import CheckedChunks, is_dask, is_source, mapped
 from .validation import checked_chunk
@@ -49,7 +51,7 @@ def checked_like_model(
 ) -> tuple[Any, np.ndarray, np.ndarray | None]:
     """Return X, y and w of a chunk; check that it has the columns and targets of a fitted model."""
     X, y, w = checked_chunk(model, X, y, sample_weight, False, finite)
-    n_targets = len(np.atleast_2d(model.coef_))
+    n_targets = 1 if model.coef_.ndim == 1 else model.coef_.shape[0]
     if y.shape[1] != n_targets:
         raise ValueError(f"y has {y.shape[1]} target(s), the model was fitted to {n_targets}.")
     return X, y, w
@@ -57,8 +59,8 @@ def checked_like_model(
 
 def r2_of_chunks(chunks: Any, model: Any) -> float:
     """Return R^2 of a fitted model, averaged over targets, as `sklearn.metrics.r2_score` does."""
-    coef = np.atleast_2d(model.coef_).T
-    intercept = np.atleast_1d(model.intercept_)
+    coef = np.atleast_2d(on_host(model.coef_)).T
+    intercept = np.atleast_1d(on_host(model.intercept_))
     moments = chunks.reduce(residual_moments, merge, coef, intercept)
     if moments is None:
         raise ValueError("All sample weights are zero; at least one row must count.")
@@ -83,7 +85,8 @@ def r2_of_chunks(chunks: Any, model: Any) -> float:
 
 def residual_moments(chunk: Chunk, coef: np.ndarray, intercept: np.ndarray) -> SecondMoments:
     """Return the moments of the residuals, as field x, and of y; coef (d, t), intercept (t,)."""
-    residuals = chunk.y - (chunk.X @ coef + intercept)
+    predictions = times(chunk.X, coef)
+    residuals = as_float64(chunk.y) - (predictions + like(intercept, predictions))
     return SecondMoments(column_moments(residuals, chunk.w), column_moments(chunk.y, chunk.w))
 
 

@@ -14,8 +14,10 @@ from sklearn.utils.validation import _check_sample_weight
 from .._rows.chunk import Chunk
 from .._rows.chunked import products
 from .._solvers.ridge_path import Fold, FromRows, all_but_one
+from .._statistics.arrays import Place, is_numpy, namespace, place_of, take, to_numpy
 from .._statistics.blocks import in_threads
 from .._statistics.fold_moments import FoldMoments, dealt, fold_moments, merge_folds
+from .._statistics.moments import total_weight
 from .._statistics.scaling import Scaling
 from .._statistics.second_moments import (
     FEW_FEATURES,
@@ -24,6 +26,7 @@ from .._statistics.second_moments import (
     no_second_moments,
     second_moments,
 )
+from .array_api import follow
 from .load import partitions
 from .source import CheckedChunks, ChunkSource, check_alone, is_dask, is_source, mapped
 from .validation import as_floats, checked_chunk, look_if_not_finite
@@ -46,6 +49,7 @@ class FoldData(NamedTuple):
     test: np.ndarray | None = None  # (n_folds, n_cells)
     from_rows: Sequence[FromRows] | None = None
     n_passes: int | None = None
+    place: Place = np.asarray
 
     @property
     def total(self) -> SecondMoments:
@@ -123,7 +127,7 @@ def in_one_pass(chunks: Any, function: Callable[[Chunk], FoldMoments]) -> FoldDa
     folds = chunks.reduce(function, merge_folds)
     if folds is None:
         raise ValueError("All sample weights are zero; at least one row must count.")
-    return FoldData(folds.parts, n_passes=chunks.n_passes)
+    return FoldData(folds.parts, n_passes=chunks.n_passes, place=chunks.place)
 
 
 class Dealer:
@@ -139,8 +143,8 @@ class Dealer:
 
     def __call__(self, chunk: Chunk) -> FoldMoments:
         check_few_features(chunk.X.shape[1])
-        folds = dealt(self.n_dealt, len(chunk.y), self.n_folds, self.seed)
-        self.n_dealt += len(chunk.y)
+        folds = dealt(self.n_dealt, chunk.n_rows, self.n_folds, self.seed)
+        self.n_dealt += chunk.n_rows
         return fold_moments(chunk.X, chunk.y, chunk.w, folds, self.n_folds)
 
 
@@ -149,7 +153,7 @@ def of_partition(chunk: Chunk, n_folds: int, seed: int) -> FoldMoments:
 
     Its rows are numbered from 0, since the sizes of the partitions before it are not known.
     """
-    folds = dealt(0, len(chunk.y), n_folds, seed, chunk.number)
+    folds = dealt(0, chunk.n_rows, n_folds, seed, chunk.number)
     return fold_moments(chunk.X, chunk.y, chunk.w, folds, n_folds)
 
 
@@ -161,24 +165,32 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
     X_all, y_all, _, single_target = as_floats(estimator, X, y, None, True, False)
     check_few_features(X_all.shape[1])
     estimator._single_target = single_target
-    w_all = sample_weight
+    n_rows = y_all.shape[0]
+    (w_all,) = follow(X_all, sample_weight)
+    weights = None
     if w_all is not None:
-        w_all = _check_sample_weight(w_all, X_all, dtype=np.float64, ensure_non_negative=True)
-        if not w_all.any():
+        xp = namespace(X_all)
+        w_all = _check_sample_weight(w_all, X_all, dtype=xp.float64, ensure_non_negative=True)
+        weights = to_numpy(w_all)
+        if not weights.any():
             raise ValueError("All sample weights are zero; at least one row must count.")
         # The moments do not depend on rows of weight 0, so these rows are checked here.
-        if not w_all.all():
-            assert_all_finite(X_all[w_all == 0], input_name="X")
-            assert_all_finite(y_all[w_all == 0], input_name="y")
+        if not weights.all():
+            dropped = np.flatnonzero(weights == 0)
+            assert_all_finite(take(X_all, dropped), input_name="X")
+            assert_all_finite(take(y_all, dropped), input_name="y")
     if estimator.cv is None or isinstance(estimator.cv, Integral):
-        groups = in_turn(len(y_all), number_of_folds(estimator.cv))
+        groups = in_turn(n_rows, number_of_folds(estimator.cv))
         training = test = None
     else:
-        groups, training, test = cells_of(splits_of(estimator.cv, X_all, y_all), len(y_all))
-    rows = [counting(rows, w_all) for rows in groups]
+        splits = splits_of(estimator.cv, to_numpy(X_all), to_numpy(y_all))
+        groups, training, test = cells_of(splits, n_rows)
+    rows = [counting(rows, weights) for rows in groups]
     chunks = [Rows(X_all, y_all, w_all, each) for each in rows]
-    cells = tuple(in_threads(Rows.moments, chunks, effective_n_jobs(estimator.n_jobs)))
-    data = FoldData(cells, training, test, [each.mean_square for each in chunks])
+    n_jobs = effective_n_jobs(estimator.n_jobs) if is_numpy(X_all) else 1
+    cells = tuple(in_threads(Rows.moments, chunks, n_jobs))
+    look_again = [each.mean_square for each in chunks]
+    data = FoldData(cells, training, test, look_again, place=place_of(X_all))
     look_if_not_finite(estimator, data.total, X, y)
     return data
 
@@ -193,13 +205,14 @@ class Rows(NamedTuple):
 
     def chunk(self) -> Chunk:
         """Return the rows as a chunk."""
-        w = None if self.w is None else self.w[self.rows]
-        return Chunk(1, self.X[self.rows], self.y[self.rows], w)
+        whole = Chunk(1, self.X, self.y, self.w)
+        return whole.part(self.rows) if isinstance(self.rows, slice) else whole.taken(self.rows)
 
     def moments(self) -> SecondMoments:
         """Return the second moments of the rows."""
         _, X, y, w = self.chunk()
-        return second_moments(X, y, w) if len(y) else no_second_moments(X.shape[1], y.shape[1])
+        none = no_second_moments(X.shape[1], y.shape[1])
+        return second_moments(X, y, w) if y.shape[0] else none
 
     def mean_square(self, scaling: Scaling, beta: np.ndarray) -> np.ndarray:
         """Return the mean square (m, t) of the residuals of coefficients (d, m, t).
@@ -207,13 +220,13 @@ class Rows(NamedTuple):
         The coefficients are in scaled units, as `ridge_path.FromRows` specifies.
         """
         chunk = self.chunk()
-        n = len(chunk.y)
-        mean_weight = 1.0 if chunk.w is None else chunk.w.sum() / n
+        n = chunk.n_rows
+        mean_weight = total_weight(chunk.X, chunk.w) / n
         of_targets = []
         for k in range(beta.shape[2]):
-            alone = chunk._replace(y=chunk.y[:, [k]])
+            alone = chunk._replace(y=chunk.y[:, k : k + 1])
             unit = scaling._replace(y_mean=scaling.y_mean[[k]], y_scale=scaling.y_scale[[k]])
-            _, square = products(alone, unit, beta[:, :, k], mean_weight)
+            _, square = products(alone, unit, beta[:, :, k], mean_weight, with_targets=True)
             of_targets.append(square / n)
         return np.stack(of_targets, axis=1)
 

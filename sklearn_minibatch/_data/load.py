@@ -17,6 +17,7 @@ from sklearn.utils.validation import _check_feature_names
 from .._rows.chunked import ChunkedRows, gathered
 from .._rows.in_memory import in_memory
 from .._rows.protocol import Rows
+from .._statistics.arrays import Place, as_float64, place_of, take, to_numpy
 from .._statistics.scaling import Scaling
 from .._statistics.second_moments import (
     FEW_FEATURES,
@@ -35,13 +36,14 @@ class TrainingData(NamedTuple):
     """The moments of the rows to fit, and the rows.
 
     `make_rows` returns the rows in scaled units. `validation` has the rows held out, and `chunks`
-    the chunks if rows come in chunks; both may be None.
+    the chunks if rows come in chunks; both may be None. `place` moves arrays to where the rows are.
     """
 
     moments: SecondMoments
     make_rows: Callable[[Scaling], Rows]
     validation: tuple[Any, ...] | None
     chunks: Any
+    place: Place
 
 
 def load_data(
@@ -92,11 +94,11 @@ def from_memory(
             scaling,
             estimator.fit_intercept,
             mean_weight=moments.x.weight / moments.x.n_rows,
-            order=rng.permutation(len(rows.y)) if estimator.shuffle else None,
+            order=rng.permutation(rows.y.shape[0]) if estimator.shuffle else None,
             n_jobs=n_jobs,
         )
 
-    return TrainingData(moments, make_rows, validation, None)
+    return TrainingData(moments, make_rows, validation, None, place_of(rows.X))
 
 
 def second_moments_pay(X: Any) -> bool:
@@ -127,7 +129,7 @@ def in_chunks(estimator: Any, chunks: Any, products: bool | None, rng: Any) -> T
     if first is None:
         raise ValueError("All sample weights are zero; at least one row must count.")
     make_rows = partial(ChunkedRows, chunks, first, fit_intercept=estimator.fit_intercept)
-    return TrainingData(first, make_rows, None, chunks)
+    return TrainingData(first, make_rows, None, chunks, chunks.place)
 
 
 def partitions(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
@@ -165,14 +167,17 @@ def hold_out(
 ) -> tuple[CheckedRows, tuple[Any, ...] | None]:
     """Split the rows into those to fit and those held out for early stopping.
 
-    The latter are None without early stopping, else X, y, weights and the mean of y (t,) in the
-    rows to fit.
+    The latter are None without early stopping, else X, and in NumPy y, weights and the mean of y
+    (t,) in the rows to fit.
     """
     if not estimator.early_stopping:
         return rows, None
     X, y, w, single_target = rows
-    out = held_out(X, y, estimator.validation_fraction, rng)
-    w_all = np.ones(len(y)) if w is None else w
-    baseline = np.average(y[~out], axis=0, weights=w_all[~out])
-    training = CheckedRows(X[~out], y[~out], None if w is None else w[~out], single_target)
-    return training, (X[out], y[out], w_all[out], baseline)
+    targets = to_numpy(as_float64(y))
+    out = held_out(to_numpy(X), targets, estimator.validation_fraction, rng)
+    weights = np.ones(len(targets)) if w is None else to_numpy(as_float64(w))
+    baseline = np.average(targets[~out], axis=0, weights=weights[~out])
+    kept = np.flatnonzero(~out)
+    w = None if w is None else take(w, kept)
+    training = CheckedRows(take(X, kept), take(y, kept), w, single_target)
+    return training, (take(X, np.flatnonzero(out)), targets[out], weights[out], baseline)

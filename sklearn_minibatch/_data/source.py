@@ -12,6 +12,7 @@ from sklearn.utils.validation import _num_samples
 
 from .._rows.chunk import Chunk
 from .._statistics import second_moments
+from .._statistics.arrays import Place, place_of
 from .._statistics.fold_moments import FoldMoments, are_finite
 from .._statistics.second_moments import SecondMoments
 
@@ -210,6 +211,8 @@ class CheckedChunks:
         self.n_passes = 0
         self.n_rows: int | None = None
         self.n_targets: int | None = None
+        # Where the rows of the first chunk are.
+        self.place: Place = np.asarray
 
     def reduce(
         self, function: Callable[..., Any], add: Callable[[Any, Any], Any], *args: Any
@@ -233,7 +236,7 @@ class CheckedChunks:
             read += n_read
             if self.n_rows is not None and read > self.n_rows:
                 raise ValueError(self._changed(f"had {read} rows after chunk {number}"))
-            if len(chunk.y):
+            if chunk.n_rows:
                 yield chunk
         if self.n_rows is not None and read < self.n_rows:
             raise ValueError(self._changed(f"ended after chunk {number} with {read} rows"))
@@ -265,6 +268,7 @@ class CheckedChunks:
         X, y, w = self.check(X, y, w, self.n_targets is None, False)
         if self.n_targets is None:
             self.n_targets = y.shape[1]
+            self.place = place_of(X)
         if y.shape[1] != self.n_targets:
             raise ValueError(f"y has {y.shape[1]} target(s), the first chunk has {self.n_targets}.")
         return Chunk(number, X, y, w), n_read

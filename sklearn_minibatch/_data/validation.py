@@ -9,8 +9,10 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
+from .._statistics.arrays import namespace, take, to_numpy, widest_float
 from .._statistics.moments import LARGEST, TINY_WEIGHT, Moments
 from .._statistics.second_moments import SecondMoments, is_finite
+from .array_api import follow, is_elsewhere, on_host
 from .refusals import check_kinds, naming_text
 
 # Parameters that do not change the fitted model.
@@ -30,13 +32,13 @@ class Number(Interval):
 class CheckedRows(NamedTuple):
     """Rows of positive weight.
 
-    X (n, d) is dense or CSR, y is (n, t), and w is (n,) or None. `single_target` is True if the
-    user's y was (n,).
+    X (n, d) is dense or CSR, y is (n, t), and w is (n,) or None; all are in one place.
+    `single_target` is True if the user's y was (n,).
     """
 
     X: Any
-    y: np.ndarray
-    w: np.ndarray | None
+    y: Any
+    w: Any
     single_target: bool
 
 
@@ -57,7 +59,7 @@ def validated(
             f"y has {n_targets} target(s) in {1 if checked.single_target else 2} dimensions, "
             "unlike before."
         )
-    if len(checked.y) == 0:
+    if checked.y.shape[0] == 0:
         raise ValueError("All sample weights are zero; at least one row must count.")
     estimator._single_target = checked.single_target
     return checked
@@ -65,16 +67,16 @@ def validated(
 
 def checked_chunk(
     estimator: Any, X: Any, y: Any, sample_weight: Any, first: bool, finite: bool
-) -> tuple[Any, np.ndarray, np.ndarray | None]:
+) -> tuple[Any, Any, Any]:
     """Return X, y and w of the rows of positive weight of a chunk, which may be none."""
-    weightless = sample_weight is not None and not np.any(sample_weight)
+    weightless = sample_weight is not None and not np.any(on_host(sample_weight))
     # The results do not depend on rows of weight 0, so these rows are checked here.
     X, y, w, single_target = as_floats(
         estimator, X, y, None if weightless else sample_weight, first, finite or weightless
     )
     if first:
         estimator._single_target = single_target
-    return (X[:0], y[:0], w) if weightless else (X, y, w)
+    return (X[:0, :], y[:0, :], w) if weightless else (X, y, w)
 
 
 def as_floats(
@@ -84,6 +86,8 @@ def as_floats(
     if sample_weight is None and not (reset or finite) and are_plain(estimator, X, y):
         return CheckedRows(X, y.reshape(len(y), -1), None, y.ndim == 1)
     check_kinds(X=X, y=y, sample_weight=sample_weight)
+    y, sample_weight = follow(X, y, sample_weight)
+    xp = namespace(X) if is_elsewhere(X) else np
     # scikit-learn first checks the sum, which may overflow although all numbers are finite.
     with np.errstate(over="ignore", invalid="ignore"), naming_text(X):
         X, y = validate_data(
@@ -92,7 +96,7 @@ def as_floats(
             y,
             accept_sparse="csr",
             # Sparse rows are centred by differences of products, which are inaccurate in float32.
-            dtype=np.float64 if sparse.issparse(X) else [np.float64, np.float32],
+            dtype=np.float64 if sparse.issparse(X) else [xp.float64, xp.float32],
             multi_output=True,
             y_numeric=True,
             reset=reset,
@@ -105,19 +109,21 @@ def as_floats(
             X = X.copy()
             X.sum_duplicates()
     single_target = y.ndim == 1
-    y = y.astype(float, copy=False).reshape(len(y), -1)
+    y = xp.reshape(widest_float(y), (y.shape[0], -1))
     if sample_weight is None:
         return CheckedRows(X, y, None, single_target)
-    w = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    if not w.all():
-        kept = w > 0
+    w = _check_sample_weight(sample_weight, X, dtype=xp.float64, ensure_non_negative=True)
+    if not xp.all(w > 0):
+        counts = to_numpy(w) > 0
+        kept = np.flatnonzero(counts)
         if not finite:
             # The moments, by which other rows are checked, do not depend on rows of weight 0.
-            assert_all_finite(X[~kept], input_name="X")
-            assert_all_finite(y[~kept], input_name="y")
-        X = X[kept]
-        y = y[kept]
-        w = w[kept]
+            dropped = np.flatnonzero(~counts)
+            assert_all_finite(take(X, dropped), input_name="X")
+            assert_all_finite(take(y, dropped), input_name="y")
+        X = take(X, kept)
+        y = take(y, kept)
+        w = take(w, kept)
     return CheckedRows(X, y, w, single_target)
 
 
@@ -201,7 +207,7 @@ def check_mergeable(a: Any, b: Any) -> None:
             )
     for name, of_a, of_b in (
         ("columns", a.n_features_in_, b.n_features_in_),
-        ("shapes of coef_", np.shape(a.coef_), np.shape(b.coef_)),
+        ("shapes of coef_", tuple(a.coef_.shape), tuple(b.coef_.shape)),
         ("names of columns", named_columns(a), named_columns(b)),
     ):
         if of_a != of_b:

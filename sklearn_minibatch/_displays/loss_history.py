@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
 
+from .._statistics.arrays import to_numpy
 from .labels import assignments, labels, numbered
 from .optimum import (
     above_lowest,
@@ -216,10 +217,10 @@ class LossHistoryDisplay:
             optimum = [loss_at(converged(optimum), model) for model in models]
         scores = [getattr(model, "validation_scores_", []) for model in models]
         display = cls(
-            loss_histories=[np.array(model.loss_history_) for model in models],
+            loss_histories=[to_numpy(model.loss_history_) for model in models],
             names=names,
             optimum=optimum,
-            distance_histories=[np.array(model.distance_history_) for model in models],
+            distance_histories=[to_numpy(model.distance_history_) for model in models],
             validation_scores=[np.array(each) for each in scores],
         )
         return display.plot(ax=ax, kind=kind, log=log, **kwargs)

@@ -7,22 +7,42 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from .._statistics.arrays import as_float64, concatenated, is_numpy, ones, take, to_numpy
+
 
 class Chunk(NamedTuple):
     """Rows of positive weight.
 
-    X (c, d) is dense or CSR, y is (c, t), and w is (c,) or None. Chunks are numbered from 1.
+    X (c, d) is dense or CSR, y is (c, t), and w is (c,) or None; all are in the same place. Chunks
+    are numbered from 1.
     """
 
     number: int
     X: Any
-    y: np.ndarray
-    w: np.ndarray | None
+    y: Any
+    w: Any
 
-    def part(self, rows: Any) -> Chunk:
-        """Return the given rows as a chunk; `rows` is a slice or an array of indices."""
+    @property
+    def n_rows(self) -> int:
+        """The number of rows."""
+        return self.y.shape[0]
+
+    def part(self, rows: slice) -> Chunk:
+        """Return the rows of a slice as a chunk."""
         w = None if self.w is None else self.w[rows]
-        return Chunk(self.number, self.X[rows], self.y[rows], w)
+        return Chunk(self.number, self.X[rows, :], self.y[rows, :], w)
+
+    def taken(self, rows: np.ndarray) -> Chunk:
+        """Return a copy of the rows with these numbers as a chunk."""
+        w = None if self.w is None else take(self.w, rows)
+        return Chunk(self.number, take(self.X, rows), take(self.y, rows), w)
+
+    def in_numpy(self) -> Chunk:
+        """Return the chunk in NumPy arrays."""
+        if is_numpy(self.X):
+            return self
+        w = None if self.w is None else to_numpy(as_float64(self.w))
+        return Chunk(self.number, to_numpy(self.X), to_numpy(as_float64(self.y)), w)
 
 
 def joined(a: Chunk, b: Chunk) -> Chunk:
@@ -31,9 +51,10 @@ def joined(a: Chunk, b: Chunk) -> Chunk:
     X = (
         sparse.vstack([sparse.csr_array(each.X) for each in (a, b)], format="csr")
         if any_sparse
-        else np.vstack([a.X, b.X])
+        else concatenated([a.X, b.X])
     )
     w = None
     if a.w is not None or b.w is not None:
-        w = np.concatenate([np.ones(len(one.y)) if one.w is None else one.w for one in (a, b)])
-    return Chunk(b.number, X, np.vstack([a.y, b.y]), w)
+        parts = [ones(one.n_rows, one.y) if one.w is None else one.w for one in (a, b)]
+        w = concatenated([part[:, None] for part in parts])[:, 0]
+    return Chunk(b.number, X, concatenated([a.y, b.y]), w)

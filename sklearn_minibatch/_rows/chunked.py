@@ -11,6 +11,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from scipy import sparse
 
+from .._statistics.arrays import (
+    is_numpy,
+    like,
+    minus,
+    pass_elements,
+    to_numpy,
+)
 from .._statistics.blocks import row_blocks
 from .._statistics.linalg import dot
 from .._statistics.moments import centred_where_full
@@ -47,15 +54,16 @@ class ChunkedRows:
         if not beta.any():
             _, product, square = standardized_moments(self.first, self.scaling)
             return -product, square
-        return self._products(beta, self.scaling.y_mean)
+        return self._products(beta, with_targets=True)
 
     def hessian_product(self, p: np.ndarray) -> np.ndarray:
         """Return Z'WZ p / W for p (d, t)."""
-        return self._products(p, None)[0]
+        return self._products(p, with_targets=False)[0]
 
-    def _products(self, beta: np.ndarray, y_mean: Any) -> tuple[np.ndarray, np.ndarray]:
-        scaling = self.scaling._replace(y_mean=y_mean)
-        total, square = self.chunks.reduce(products, add, scaling, beta, self.mean_weight)
+    def _products(self, beta: np.ndarray, with_targets: bool) -> tuple[np.ndarray, np.ndarray]:
+        total, square = self.chunks.reduce(
+            products, add, self.scaling, beta, self.mean_weight, with_targets
+        )
         return total / self.n_rows, square / self.n_rows
 
     def diagonal_instead(self) -> None:
@@ -119,7 +127,7 @@ class ChunkedRows:
         """
         step = 0
         for chunk in whole_batches(self.chunks, batch_size):
-            steps = -(-len(chunk.y) // batch_size)
+            steps = -(-chunk.n_rows // batch_size)
             rows = standardized(chunk, self._frame())
             rows.textbook_epoch(
                 theta, mean, n_steps + step, lr[step : step + steps], batch_size, alpha, rng
@@ -141,7 +149,7 @@ def sketched(chunk: Chunk, seed: int) -> SecondMoments:
     """Return the second moments of a chunk, with a sketch."""
     rng = np.random.RandomState((seed + chunk.number) % 2**32)
     # The chunks before this one are taken to have the same length.
-    n_before = (chunk.number - 1) * len(chunk.y)
+    n_before = (chunk.number - 1) * chunk.n_rows
     return sketched_moments(chunk.X, chunk.y, chunk.w, n_before, rng)
 
 
@@ -157,39 +165,42 @@ def standardized(chunk: Chunk, frame: Frame, order: np.ndarray | None = None) ->
 
 
 def products(
-    chunk: Chunk, scaling: Scaling, beta: np.ndarray, mean_weight: float
+    chunk: Chunk, scaling: Scaling, beta: np.ndarray, mean_weight: float, with_targets: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return Z'Wr (d, t) and r'Wr (t,), with weights relative to the mean weight.
 
-    Here r = Z beta - y, or r = Z beta if `scaling.y_mean` is None.
+    Here r = Z beta - y, or r = Z beta if not `with_targets`.
     """
     X = chunk.X
     u = beta / scaling.x_scale[:, None]
-    w = relative_weights(chunk.w, len(chunk.y), mean_weight)
-    y_mean: Any = scaling.y_mean
-    y = np.zeros((1, 1)) if y_mean is None else (chunk.y - y_mean) / scaling.y_scale
+    w = relative_weights(chunk.w, chunk.y, mean_weight)
+    y = None
+    if with_targets:
+        y = minus(chunk.y, scaling.y_mean)
+        y /= like(scaling.y_scale, y)
     if sparse.issparse(X):
         X, x_mean = centred_where_full(X, scaling.x_mean)
-        r = X @ u - x_mean @ u - y
+        r = X @ u - x_mean @ u
+        r -= 0.0 if y is None else y
         total, square = weighted_products(X, r, w)
         total -= np.outer(x_mean, r.sum(axis=0))
         return total / scaling.x_scale[:, None], square
     total = np.zeros(u.shape)
     square = np.zeros(u.shape[1])
-    buffer = None
-    for rows in row_blocks(*X.shape):
-        x = X[rows]
-        buffer = np.empty(x.shape) if buffer is None else buffer[: len(x)]
-        T = np.subtract(x, scaling.x_mean, out=buffer)
-        r = T @ u
-        r -= y if len(y) == 1 else y[rows]
+    n_rows, d = X.shape
+    blocks = row_blocks(n_rows, d, elements=pass_elements(X))
+    buffer = np.empty((blocks[0].stop, d)) if is_numpy(X) else None
+    for rows in blocks:
+        T = minus(X[rows, :], scaling.x_mean, out=buffer)
+        r = T @ like(u, T)
+        r -= 0.0 if y is None else y[rows, :]
         part, r2 = weighted_products(T, r, None if w is None else w[rows])
-        total += part
-        square += r2
+        total += to_numpy(part)
+        square += to_numpy(r2)
     return total / scaling.x_scale[:, None], square
 
 
-def weighted_products(T: Any, r: np.ndarray, w: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def weighted_products(T: Any, r: Any, w: Any) -> tuple[Any, Any]:
     """Return T'Wr and r'Wr; `r` is overwritten by Wr."""
     square = dot(r, r) if w is None else w @ r**2
     if w is not None:
@@ -209,9 +220,9 @@ def epoch(
 ) -> tuple[np.ndarray, int]:
     """Return v (d, t) of one chunk times its number of rows, and that number."""
     rng = None if seed is None else np.random.RandomState((seed + chunk.number) % 2**32)
-    order = None if rng is None else rng.permutation(len(chunk.y))
+    order = None if rng is None else rng.permutation(chunk.n_rows)
     v = standardized(chunk, frame, order).epoch(batch_size, g, alpha, solve, lr, rng)
-    return len(chunk.y) * v, len(chunk.y)
+    return chunk.n_rows * v, chunk.n_rows
 
 
 def batch(chunk: Chunk, frame: Frame, batch_size: int, count: int, seed: int) -> list[tuple]:
@@ -244,9 +255,9 @@ def whole_batches(chunks: Iterable[Chunk], batch_size: int) -> Iterator[Chunk]:
     rest = None
     for chunk in chunks:
         chunk = chunk if rest is None else joined(rest, chunk)
-        cut = len(chunk.y) // batch_size * batch_size
+        cut = chunk.n_rows // batch_size * batch_size
         # The rest is copied, because the source may reuse its arrays for the next chunk.
-        rest = None if cut == len(chunk.y) else chunk.part(np.arange(cut, len(chunk.y)))
+        rest = None if cut == chunk.n_rows else chunk.taken(np.arange(cut, chunk.n_rows))
         if cut:
             yield chunk.part(slice(cut))
     if rest is not None:

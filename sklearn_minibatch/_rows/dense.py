@@ -6,6 +6,22 @@ from typing import Any
 
 import numpy as np
 
+from .._statistics.arrays import (
+    as_float64,
+    concatenated,
+    copied,
+    empty,
+    is_numpy,
+    like,
+    minus,
+    namespace,
+    numpy_dtype,
+    pass_elements,
+    put,
+    take,
+    times,
+    to_numpy,
+)
 from .._statistics.blocks import CACHE_ELEMENTS, in_threads, large_blocks, row_blocks
 from .._statistics.linalg import dot
 from .._statistics.scaling import Scaling
@@ -24,39 +40,41 @@ GROUP_ROWS = 8
 
 
 class DenseRows:
-    """A standardised copy of dense rows, in a few large blocks that `n_jobs` threads process."""
+    """A standardised copy of dense rows, in a few large blocks that `n_jobs` threads process.
+
+    The copy is where the rows are. Coefficients come and go as NumPy arrays.
+    """
 
     passes_are_expensive = False
 
     def __init__(
         self,
-        X: np.ndarray,
-        y: np.ndarray,
-        s: np.ndarray,
+        X: Any,
+        y: Any,
+        s: Any,
         scaling: Scaling,
         fit_intercept: bool,
         order: np.ndarray | None,
         n_jobs: int = 1,
     ) -> None:
         self.n_rows, self.n_features = X.shape
-        self.dtype = X.dtype
-        self.n_jobs = n_jobs
+        self.dtype = numpy_dtype(X)
+        self.n_jobs = n_jobs if is_numpy(X) else 1
         self.blocks = large_blocks(self.n_rows, self.n_features)
+        self._inverse: Any = None
         d = self.n_features
-        self.A = np.empty((self.n_rows, d + 1 + y.shape[1]), dtype=X.dtype)
-        self.A[:, d : d + 1] = s if fit_intercept else 0.0
-        self.A[:, d + 1 :] = -y
+        self.A = empty((self.n_rows, d + 1 + y.shape[1]), X)
+        self.A[:, d : d + 1] = put(s, X) if fit_intercept else 0.0
+        self.A[:, d + 1 :] = put(-y, X)
         self.Z = self.A[:, :d]
-
-        weighted = np.any(s != 1)
+        weighted = bool(namespace(s).any(s != 1))
 
         def standardise(rows: slice) -> None:
-            z = np.subtract(
-                X[rows] if order is None else X[order[rows]], scaling.x_mean, dtype=float
-            )
+            z = minus(X[rows, :] if order is None else take(X, order[rows]), scaling.x_mean)
             if weighted:
-                z *= s[rows]
-            np.divide(z, scaling.x_scale, out=self.Z[rows], casting="same_kind")
+                z *= s[rows, :]
+            z /= like(scaling.x_scale, z)
+            self.Z[rows, :] = put(z, X)
 
         list(self._over_rows(standardise))
 
@@ -64,7 +82,9 @@ class DenseRows:
         """Yield `function(rows)` of slices of rows that fit in cache, in order."""
 
         def over_block(block: tuple[int, int]) -> list[Any]:
-            return [function(rows) for rows in row_blocks(block[1], self.A.shape[1], block[0])]
+            first, n = block
+            blocks = row_blocks(n, self.A.shape[1], first, elements=pass_elements(self.A))
+            return [function(rows) for rows in blocks]
 
         return chain.from_iterable(in_threads(over_block, self.blocks, self.n_jobs))
 
@@ -72,32 +92,33 @@ class DenseRows:
         """Return (1/n) Z'r (d, t) and the mean square of r (t,), r = Z beta - y, in float64."""
         theta = stacked_parameters(beta, np.zeros(beta.shape[1]))
 
-        def of_rows(rows: slice) -> tuple[np.ndarray, np.ndarray]:
-            A = self.A[rows].astype(float, copy=False)
-            r = A @ theta
+        def of_rows(rows: slice) -> tuple[Any, Any]:
+            A = as_float64(self.A[rows, :])
+            r = A @ like(theta, A)
             return A.T @ r, dot(r, r)
 
         gradients, squares = zip(*self._over_rows(of_rows), strict=True)
-        return sum(gradients)[: self.n_features] / self.n_rows, sum(squares) / self.n_rows
+        gradient, square = to_numpy(sum(gradients)), to_numpy(sum(squares))
+        return gradient[: self.n_features] / self.n_rows, square / self.n_rows
 
     def mean_square(self, theta: np.ndarray) -> np.ndarray:
         """Return the mean square of the residuals (t,)."""
 
-        def of_rows(rows: slice) -> np.ndarray:
-            r = self.A[rows] @ theta
+        def of_rows(rows: slice) -> Any:
+            r = times(self.A[rows, :], theta)
             return dot(r, r)
 
-        return sum(self._over_rows(of_rows)) / self.n_rows
+        return to_numpy(sum(self._over_rows(of_rows))) / self.n_rows
 
     def hessian_product(self, p: np.ndarray) -> np.ndarray:
         """Return (1/n) Z'Z p for p (d, t), with products in the precision of the rows."""
-        p = p.astype(self.Z.dtype, copy=False)
+        direction = like(p.astype(self.dtype, copy=False), self.Z)
 
-        def of_rows(rows: slice) -> np.ndarray:
-            Z = self.Z[rows]
-            return Z.T @ (Z @ p)
+        def of_rows(rows: slice) -> Any:
+            Z = self.Z[rows, :]
+            return as_float64(Z.T @ (Z @ direction))
 
-        return sum(self._over_rows(of_rows), np.zeros(p.shape)) / self.n_rows
+        return to_numpy(sum(self._over_rows(of_rows))) / self.n_rows
 
     def gram(self) -> None:
         """Return None, because (1/n) Z'Z would need a pass over the rows."""
@@ -109,19 +130,19 @@ class DenseRows:
         no copies of the rows, and is random because the rows are shuffled.
         """
         if self.n_rows <= n_buckets:
-            return self.Z.astype(float) / np.sqrt(self.n_rows)
-        signs = rng.choice([-1.0, 1.0], (self.n_rows, 1))
-        sums = np.zeros((n_buckets, self.n_features))
+            return to_numpy(as_float64(self.Z)) / np.sqrt(self.n_rows)
+        sums: Any = like(np.zeros((n_buckets, self.n_features)), self.Z)
+        signs = like(rng.choice([-1.0, 1.0], (self.n_rows, 1)), sums)
 
         def fill(block: tuple[int, int]) -> None:
             for buckets in row_blocks(block[1], self.n_features, block[0]):
-                for start in range(0, self.n_rows, n_buckets):
-                    rows = slice(start + buckets.start, start + buckets.stop)
-                    signed = signs[rows] * self.Z[rows]
-                    sums[buckets.start : buckets.start + len(signed)] += signed
+                for start in range(buckets.start, self.n_rows, n_buckets):
+                    rows = slice(start, min(start + buckets.stop - buckets.start, self.n_rows))
+                    signed = signs[rows, :] * self.Z[rows, :]
+                    sums[buckets.start : buckets.start + signed.shape[0], :] += signed
 
         list(in_threads(fill, large_blocks(*sums.shape), self.n_jobs))
-        return sums / np.sqrt(self.n_rows)
+        return to_numpy(sums) / np.sqrt(self.n_rows)
 
     def epoch(
         self, batch_size: int, g: np.ndarray, alpha: float, solve: Solve, lr: float, rng: Any
@@ -131,27 +152,45 @@ class DenseRows:
         Return the mean of v (d, t) over the rows.
         """
         seeds = [None if rng is None else rng.randint(2**31) for _ in self.blocks]
+        solve = self._solve_here(solve)
+        gradient = like(g, self.A)
 
-        def of_block(k: int) -> np.ndarray:
+        def of_block(k: int) -> Any:
             first, n = self.blocks[k]
             order_rng = None if rng is None else np.random.default_rng(seeds[k])
-            return svrg_epoch(
-                self.Z[first : first + n], batch_size, g, alpha, solve, lr, order_rng
-            ) * (n / self.n_rows)
+            Z = self.Z[first : first + n, :]
+            v = svrg_epoch(Z, batch_size, gradient, alpha, solve, lr, order_rng)
+            return v * (n / self.n_rows)
 
-        return sum(in_threads(of_block, range(len(self.blocks)), self.n_jobs))
+        return to_numpy(sum(in_threads(of_block, range(len(self.blocks)), self.n_jobs)))
+
+    def _solve_here(self, solve: Solve) -> Solve:
+        """Return `solve` for arrays where the rows are; it is the same in all epochs of a fit.
+
+        LAPACK knows NumPy arrays only, so that P^-1 becomes a matrix elsewhere.
+        """
+        if is_numpy(self.A):
+            return solve
+        if self._inverse is None:
+            self._inverse = like(solve(np.eye(self.n_features)), self.A)
+        return self._inverse.__matmul__
 
     def diagonal_instead(self) -> None:
         """Return None, since a dense (d, d) preconditioner takes the time of only a few passes."""
 
     def batches(self, batch_size: int, count: int, rng: Any) -> Sequence[Any]:
         """Return at most `count` random mini-batches Z_B."""
-        return random_batches(self.Z, batch_size, count, rng)
+        return [to_numpy(Z) for Z in random_batches(self.Z, batch_size, count, rng)]
 
     def largest_square_norm(self) -> float:
         """Return max_i ||[z_i, s_i]||^2."""
-        parts = (self.A[rows, : self.n_features + 1] for rows in row_blocks(*self.A.shape))
-        return max(np.einsum("ij,ij->i", part, part).max() for part in parts)
+        xp = namespace(self.A)
+
+        def of_rows(rows: slice) -> float:
+            A = self.A[rows, : self.n_features + 1].T
+            return float(xp.max(dot(A, A)))
+
+        return max(self._over_rows(of_rows))
 
     def textbook_epoch(
         self,
@@ -165,14 +204,19 @@ class DenseRows:
     ) -> None:
         """Take one pass of textbook steps, in place; the rows are shuffled if `rng` is given."""
         step = 0
+        at = put(theta, self.A)
+        average = at if mean is theta else put(mean, self.A)
         for A in self._fetched(batch_size, rng):
-            steps = -(-len(A) // batch_size)
+            steps = -(-A.shape[0] // batch_size)
             textbook_steps(
-                A, theta, mean, n_steps + step, lr[step : step + steps], batch_size, alpha
+                A, at, average, n_steps + step, lr[step : step + steps], batch_size, alpha
             )
             step += steps
+        if at is not theta:
+            theta[...] = to_numpy(at)
+            mean[...] = to_numpy(average)
 
-    def _fetched(self, batch_size: int, rng: Any) -> Iterator[np.ndarray]:
+    def _fetched(self, batch_size: int, rng: Any) -> Iterator[Any]:
         """Yield copies of stacked rows in the order of an epoch.
 
         Each has as many whole mini-batches as fit in cache.
@@ -181,18 +225,20 @@ class DenseRows:
         fits = batch_size % GROUP_ROWS == 0 or GROUP_ROWS % batch_size == 0
         group = GROUP_ROWS if fits and n_rows > 1000 * GROUP_ROWS else 1
         unit = max(group, batches_per_block(batch_size, width) * batch_size)
-        fetch = max(1, CACHE_ELEMENTS // width // unit) * unit
+        elements = CACHE_ELEMENTS if is_numpy(self.A) else pass_elements(self.A)
+        fetch = max(1, elements // width // unit) * unit
         if rng is None:
-            yield from (self.A[start : start + fetch].copy() for start in range(0, n_rows, fetch))
+            for start in range(0, n_rows, fetch):
+                yield copied(self.A[start : min(start + fetch, n_rows), :])
             return
+        xp = namespace(self.A)
         n_groups = n_rows // group
-        groups = self.A[: n_groups * group].reshape(n_groups, group * width)
-        rest = self.A[n_groups * group :]
+        groups = xp.reshape(self.A[: n_groups * group, :], (n_groups, group * width))
+        rest = self.A[n_groups * group :, :]
         order = rng.permutation(n_groups)
-        buffer = np.empty((min(fetch // group, n_groups), group * width), dtype=self.A.dtype)
-        for start in range(0, n_groups, len(buffer)):
-            part = order[start : start + len(buffer)]
-            A = np.take(groups, part, axis=0, out=buffer[: len(part)], mode="clip").reshape(
-                -1, width
-            )
-            yield A if start + len(part) < n_groups else np.vstack([A, rest])
+        at_once = min(fetch // group, n_groups)
+        buffer = np.empty((at_once, group * width), dtype=self.dtype) if is_numpy(groups) else None
+        for start in range(0, n_groups, at_once):
+            part = order[start : start + at_once]
+            A = xp.reshape(take(groups, part, out=buffer), (-1, width))
+            yield A if start + len(part) < n_groups else concatenated([A, rest])

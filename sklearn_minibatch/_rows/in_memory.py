@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from .._statistics.arrays import as_float64, like, minus, namespace, ones, take
 from .._statistics.moments import centred_where_full
 from .._statistics.scaling import Scaling
 from .dense import DenseRows
@@ -14,8 +15,8 @@ from .sparse import SparseRows, StandardizedCSR
 
 def in_memory(
     X: Any,
-    y: np.ndarray,
-    weight: np.ndarray | None,
+    y: Any,
+    weight: Any,
     scaling: Scaling,
     fit_intercept: bool,
     mean_weight: float = 1.0,
@@ -27,27 +28,27 @@ def in_memory(
     X (n, d) is dense or CSR, y is (n, t), the weights are (n,) or None, and the order is (n,) or
     None.
     """
-    relative = relative_weights(weight, len(y), mean_weight)
-    s = np.ones((len(y), 1)) if relative is None else np.sqrt(relative)[:, None]
-    v = (y - scaling.y_mean) / scaling.y_scale * s
+    v = minus(y, scaling.y_mean)
+    relative = relative_weights(weight, v, mean_weight)
+    s = (ones(v.shape[0], v) if relative is None else namespace(relative).sqrt(relative))[:, None]
+    v = v / like(scaling.y_scale, v) * s
     if sparse.issparse(X):
         return SparseRows(X, v, s, scaling, fit_intercept, order)
     if order is not None:
-        v = v[order]
-        s = s[order]
+        v = take(v, order)
+        s = take(s, order)
     return DenseRows(X, v, s, scaling, fit_intercept, order, n_jobs)
 
 
-def relative_weights(
-    weight: np.ndarray | None, n_rows: int, mean_weight: float
-) -> np.ndarray | None:
-    """Return the weights (n,) divided by the mean weight.
+def relative_weights(weight: Any, y: Any, mean_weight: float) -> Any:
+    """Return the weights (n,) divided by the mean weight, where y (n, t) is.
 
     Without weights, rows have weight 1; the result is then None if the mean weight is also 1.
     """
     if weight is None and mean_weight == 1:
         return None
-    return np.broadcast_to(1.0 if weight is None else weight, n_rows) / mean_weight
+    w = ones(y.shape[0], as_float64(y)) if weight is None else as_float64(weight)
+    return w / mean_weight
 
 
 def centred(X: Any, rows: np.ndarray, mean: np.ndarray) -> Any:

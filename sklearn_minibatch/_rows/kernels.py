@@ -8,11 +8,13 @@ changes. Z and y are multiplied by s = sqrt(w / mean(w)); without an intercept, 
 """
 
 from functools import lru_cache
+from operator import matmul
 from typing import Any
 
 import numpy as np
 from scipy.linalg import get_blas_funcs
 
+from .._statistics.arrays import as_dtype, namespace
 from .protocol import Solve
 
 # The matrix products of a larger mini-batch are efficient by themselves.
@@ -33,10 +35,15 @@ def stacked_parameters(beta: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.vstack([beta, b[None], np.eye(len(b), dtype=beta.dtype)])
 
 
+def dot(A: Any, v: np.ndarray) -> np.ndarray:
+    """Return A @ v for rows and coefficients in NumPy, in which a small product costs less so."""
+    return A.dot(v)
+
+
 def plain_steps(
     A: Any,
-    theta: np.ndarray,
-    mean: np.ndarray,
+    theta: Any,
+    mean: Any,
     n_steps: int,
     lr: np.ndarray,
     batch_size: int,
@@ -50,14 +57,17 @@ def plain_steps(
     `lr` has a learning rate for each step. The average, with weights proportional to the step
     (Shamir and Zhang, 2013), is computed if `mean` is not `theta` itself.
     """
-    moving = theta[: -theta.shape[1]]
-    beta = moving[:-1]
+    n_moving = theta.shape[0] - theta.shape[1]
+    moving = theta[:n_moving, :]
+    beta = moving[: n_moving - 1, :]
+    product = dot if isinstance(theta, np.ndarray) else matmul
+    n_rows = A.shape[0]
     for q, rate in enumerate(lr.tolist()):
-        B = A[q * batch_size : (q + 1) * batch_size]
-        r = B.dot(theta)
-        r *= rate / len(B)
+        B = A[q * batch_size : min((q + 1) * batch_size, n_rows), :]
+        r = product(B, theta)
+        r *= rate / B.shape[0]
         beta *= 1 - rate * alpha
-        moving -= B.T.dot(r)[: len(moving)]
+        moving -= product(B.T, r)[:n_moving, :]
         if mean is not theta:
             mean += (theta - mean) * (2 / (n_steps + q + 2))
 
@@ -115,8 +125,8 @@ def block_constants(
 
 def textbook_steps(
     A: Any,
-    theta: np.ndarray,
-    mean: np.ndarray,
+    theta: Any,
+    mean: Any,
     n_steps: int,
     lr: np.ndarray,
     batch_size: int,
@@ -124,16 +134,16 @@ def textbook_steps(
 ) -> None:
     """Take the steps of `plain_steps`, by `block_steps` if that is possible and faster.
 
-    For `block_steps`, `A` must be an array.
+    For `block_steps`, `A` must be a NumPy array.
     """
-    together = batches_per_block(batch_size, A.shape[1])
+    together = batches_per_block(batch_size, A.shape[1]) if isinstance(A, np.ndarray) else 1
     steps = 0
     if together > 1 and mean is theta and lr[0] == lr[-1] and len(lr) * lr[0] * alpha <= 1:
-        steps = len(A) // batch_size // together * together
+        steps = A.shape[0] // batch_size // together * together
     blocked = steps * batch_size
     if steps:
         block_steps(A[:blocked], theta, lr[0], batch_size, alpha)
-    plain_steps(A[blocked:], theta, mean, n_steps + steps, lr[steps:], batch_size, alpha)
+    plain_steps(A[blocked:, :], theta, mean, n_steps + steps, lr[steps:], batch_size, alpha)
 
 
 def batch_sizes(n_rows: int, batch_size: int) -> np.ndarray:
@@ -142,28 +152,31 @@ def batch_sizes(n_rows: int, batch_size: int) -> np.ndarray:
 
 
 def svrg_epoch(
-    Z: Any, batch_size: int, g: np.ndarray, alpha: float, solve: Solve, lr: float, rng: Any
-) -> np.ndarray:
+    Z: Any, batch_size: int, g: Any, alpha: float, solve: Solve, lr: float, rng: Any
+) -> Any:
     """Return v (d, t) after one pass of preconditioned variance-reduced steps from v = 0:
 
         v <- v - lr P^-1 (Z_B' Z_B v / |B| + alpha v + g)
 
     Mini-batches are successive rows; their order is random if `rng` is given.
     """
-    if batch_size >= Z.shape[0]:
+    n_rows = Z.shape[0]
+    if batch_size >= n_rows:
         return -lr * solve(g)
     # In a block, alpha v is evaluated at the first step. This does no harm as long as the sum of
     # the steps, lr k P^-1 alpha v, is smaller than v.
-    together = min(batches_per_block(batch_size, Z.shape[1]), max(1, int(min(0.5 / lr, 64))))
-    starts = np.arange(0, Z.shape[0], together * batch_size)
+    together = 1
+    if isinstance(g, np.ndarray):
+        together = min(batches_per_block(batch_size, Z.shape[1]), max(1, int(min(0.5 / lr, 64))))
+    starts = np.arange(0, n_rows, together * batch_size)
     if rng is not None:
         rng.shuffle(starts)
-    v = np.zeros(g.shape)
+    v = namespace(g).zeros_like(g)
     # v overflows if the learning rate is too large, which the caller checks for. Threads do not
     # inherit this setting.
     with np.errstate(over="ignore", invalid="ignore"):
-        for start in starts:
-            A = Z[start : start + together * batch_size]
+        for start in starts.tolist():
+            A = Z[start : min(start + together * batch_size, n_rows), :]
             v = (
                 svrg_step(A, v, g, alpha, solve, lr)
                 if together == 1
@@ -172,14 +185,12 @@ def svrg_epoch(
     return v
 
 
-def svrg_step(
-    A: Any, v: np.ndarray, g: np.ndarray, alpha: float, solve: Solve, lr: float
-) -> np.ndarray:
+def svrg_step(A: Any, v: Any, g: Any, alpha: float, solve: Solve, lr: float) -> Any:
     """Return v after one mini-batch of `svrg_epoch`."""
-    if not v.any():
+    if not namespace(v).any(v):
         return -lr * solve(g)
-    r = A @ v.astype(A.dtype, copy=False)
-    return v - lr * solve(A.T @ r / len(r) + alpha * v + g)
+    r = A @ as_dtype(v, A.dtype)
+    return v - lr * solve(as_dtype(A.T @ r, v.dtype) / r.shape[0] + alpha * v + g)
 
 
 def svrg_block(
@@ -212,4 +223,5 @@ def svrg_block(
 def random_batches(Z: Any, batch_size: int, count: int, rng: Any) -> list[Any]:
     """Return at most `count` random mini-batches of successive rows of Z."""
     starts = np.arange(0, Z.shape[0], batch_size)
-    return [Z[start : start + batch_size] for start in rng.permutation(starts)[:count]]
+    drawn = rng.permutation(starts)[:count].tolist()
+    return [Z[start : min(start + batch_size, Z.shape[0]), :] for start in drawn]

@@ -166,7 +166,8 @@ class StandardizedCSR:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: Any) -> StandardizedCSR:
+    def __getitem__(self, key: Any) -> StandardizedCSR:
+        rows = key[0] if isinstance(key, tuple) else key
         return StandardizedCSR(self.X[rows], self.s[rows], self.mean, self.scale)
 
     def __matmul__(self, v: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._solvers.problem import Solution
+from .._statistics.arrays import times, to_numpy
 from .._statistics.scaling import Scaling, to_original
 from .callbacks import Task
 
@@ -139,6 +140,6 @@ def r2_against(
     It is defined for a single held-out row too. X is (m, d), y (m, t), w (m,), coef (d, t), and
     intercept (t,).
     """
-    error = w @ (X @ coef + intercept - y) ** 2
+    error = w @ (to_numpy(times(X, coef)) + intercept - y) ** 2
     spread = np.maximum(w @ (y - baseline) ** 2, np.finfo(float).tiny)
     return float(np.mean(1 - error / spread))

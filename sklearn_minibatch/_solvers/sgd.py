@@ -228,7 +228,7 @@ def learn(
     `moments` are those of all rows so far, the chunk included.
     """
     scaling = textbook_scaling(moments.x, moments.y, settings.fit_intercept, settings.standardize)
-    rng, order = before.order(len(chunk.y), settings.shuffle)
+    rng, order = before.order(chunk.n_rows, settings.shuffle)
     mean_weight = moments.x.weight / moments.x.n_rows
     rows = in_memory(chunk.X, chunk.y, chunk.w, scaling, settings.fit_intercept, mean_weight, order)
     batch_size = resolved_batch_size(settings)

@@ -85,6 +85,7 @@ def learn(
     def seen(x: Moments, y: Moments) -> Seen:
         return Seen(x, y, scaling_of(x, y, settings.fit_intercept, settings.standardize))
 
+    chunk = chunk.in_numpy()
     # A copy: moments keep their scale once it is asked for, and a call that fails changes no byte.
     known = seen(replace(before.moments.x), replace(before.moments.y))
     now = seen(moments.x, moments.y)

@@ -19,13 +19,15 @@ MOST_BLOCKS = 8  # the largest number of large blocks
 LEAST_ELEMENTS = 2**20  # the least size of a large block, in numbers
 
 
-def row_blocks(n_rows: int, n_columns: int, first: int = 0, least: int = 1) -> list[slice]:
+def row_blocks(
+    n_rows: int, n_columns: int, first: int = 0, least: int = 1, elements: int = PASS_ELEMENTS
+) -> list[slice]:
     """Return slices that cover `n_rows` rows, beginning at row `first`.
 
-    A block is small enough to stay in cache when it is read twice. Each but the last has at least
-    `least` rows.
+    A block has about so many `elements`: by default it is small enough to stay in cache when it is
+    read twice. Each but the last has at least `least` rows.
     """
-    step = max(least, PASS_ELEMENTS // max(1, n_columns))
+    step = max(least, elements // max(1, n_columns))
     return [
         slice(start, min(start + step, first + n_rows))
         for start in range(first, first + n_rows, step)

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .arrays import take
 from .second_moments import SecondMoments, is_finite, merge, no_second_moments, second_moments
 
 
@@ -31,9 +32,7 @@ def dealt(first: int, n_rows: int, n_folds: int, seed: int, deck: int = 0) -> np
     return folds[first - start : first - start + n_rows]
 
 
-def fold_moments(
-    X: Any, y: np.ndarray, w: np.ndarray | None, folds: np.ndarray, n_folds: int
-) -> FoldMoments:
+def fold_moments(X: Any, y: Any, w: Any, folds: np.ndarray, n_folds: int) -> FoldMoments:
     """Return the second moments of the rows of each fold.
 
     X (n, d) is dense or CSR, y is (n, t), the weights w are (n,) or None, and folds is (n,).
@@ -44,7 +43,8 @@ def fold_moments(
         if len(rows) == 0:
             parts.append(no_second_moments(X.shape[1], y.shape[1]))
         else:
-            parts.append(second_moments(X[rows], y[rows], None if w is None else w[rows]))
+            weights = None if w is None else take(w, rows)
+            parts.append(second_moments(take(X, rows), take(y, rows), weights))
     return FoldMoments(tuple(parts))
 
 

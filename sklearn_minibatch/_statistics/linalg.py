@@ -1,16 +1,22 @@
 """Arithmetic on (d, t) arrays, one column per target."""
 
+from typing import Any
+
 import numpy as np
 from scipy import linalg
+
+from .arrays import namespace
 
 # The distance from 1 to the next float64, and the least positive one that keeps its digits.
 EPS = float(np.finfo(float).eps)
 TINY = float(np.finfo(float).tiny)
 
 
-def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def dot(a: Any, b: Any) -> Any:
     """Return the inner products (t,) of the columns of two (d, t) arrays."""
-    return np.einsum("ij,ij->j", a, b)
+    if isinstance(a, np.ndarray):
+        return np.einsum("ij,ij->j", a, b)
+    return namespace(a).sum(a * b, axis=0)
 
 
 def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:

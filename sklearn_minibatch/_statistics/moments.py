@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
+from .arrays import as_float64, columns_of, minus, namespace, ones, pass_elements, to_numpy
 from .blocks import in_threads, large_blocks, row_blocks
 
 # The least variance that is represented with full precision. A column with a smaller variance that
@@ -103,7 +104,7 @@ def rounded_sum(origin: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, np.
     return total, offset - (total - origin)
 
 
-def column_moments(X: Any, weight: np.ndarray | None = None, n_jobs: int = 1) -> Moments:
+def column_moments(X: Any, weight: Any = None, n_jobs: int = 1) -> Moments:
     """Return the moments of the columns of `X` (n, d), dense or CSR, with weights (n,) or None."""
     n_rows = X.shape[0]
     if sparse.issparse(X):
@@ -125,33 +126,39 @@ def column_moments(X: Any, weight: np.ndarray | None = None, n_jobs: int = 1) ->
 
     def of_block(block: tuple[int, int]) -> Moments:
         first, n = block
-        parts = row_blocks(n, X.shape[1], first)
+        parts = row_blocks(n, X.shape[1], first, elements=pass_elements(X))
         return reduce(
             merge_columns,
-            [_dense_moments(X[rows], None if weight is None else weight[rows]) for rows in parts],
+            [
+                _dense_moments(X[rows, :], None if weight is None else weight[rows])
+                for rows in parts
+            ],
         )
 
     return reduce(merge_columns, in_threads(of_block, large_blocks(*X.shape), n_jobs))
 
 
-def _dense_moments(X: np.ndarray, weight: np.ndarray | None) -> Moments:
+def _dense_moments(X: Any, weight: Any) -> Moments:
+    n_rows, n_columns = X.shape
     total = total_weight(X, weight)
-    if len(X) == 1:
-        return Moments(1, total, X[0].astype(float), np.zeros(X.shape[1]))
-    w = np.ones(len(X)) if weight is None else rescaled_weights(weight)
+    if n_rows == 1:
+        return Moments(1, total, to_numpy(X)[0].astype(float), np.zeros(n_columns))
+    largest = 0 if weight is None else int(namespace(weight).argmax(weight))
     # The caller checks for overflow. Threads do not inherit this setting.
     with np.errstate(over="ignore", invalid="ignore"):
         # A row is subtracted, so that the mean of a constant column is exact and its variance is
         # exactly 0. The row of the largest weight is close to the mean.
-        origin = X[w.argmax()]
-        shifted = np.subtract(X, origin, dtype=float)
-        offset = w @ shifted / w.sum()
+        origin = to_numpy(X[largest : largest + 1, :])[0].astype(float)
+        shifted = minus(X, origin)
+        w = ones(n_rows, shifted) if weight is None else rescaled_weights(weight)
+        total_w = float(namespace(w).sum(w))
+        offset = w @ shifted / total_w
         shifted -= offset
-        residual = w @ shifted / w.sum()
-        np.square(shifted, out=shifted)
-        var = np.maximum(w @ shifted / w.sum() - residual**2, 0.0)
-        mean, rest = rounded_sum(origin.astype(float), offset + residual)
-        return Moments(len(X), total, mean, flag_underflow(var, X), rest)
+        residual = to_numpy(w @ shifted) / total_w
+        shifted *= shifted
+        var = np.maximum(to_numpy(w @ shifted) / total_w - residual**2, 0.0)
+        mean, rest = rounded_sum(origin, to_numpy(offset) + residual)
+        return Moments(n_rows, total, mean, flag_underflow(var, X), rest)
 
 
 def is_full(X: Any) -> np.ndarray:
@@ -174,21 +181,28 @@ def centred_where_full(X: Any, mean: np.ndarray) -> tuple[Any, np.ndarray]:
     return X, np.where(full, 0.0, mean)
 
 
-def total_weight(X: Any, weight: np.ndarray | None) -> float:
+def total_weight(X: Any, weight: Any) -> float:
     """Return the sum of the weights (n,), or the number of rows of X if there are none.
 
     The sum is infinity if it overflows.
     """
     with np.errstate(over="ignore"):
-        return float(X.shape[0] if weight is None else weight.sum())
+        if weight is None:
+            return float(X.shape[0])
+        weight = as_float64(weight)
+        return float(namespace(weight).sum(weight))
 
 
-def rescaled_weights(weight: np.ndarray) -> np.ndarray:
+def rescaled_weights(weight: Any) -> Any:
     """Return the weights (n,) times a power of 2 that makes the largest less than 1.
 
     Their products with squares then neither overflow nor underflow because of the weights.
     """
-    return np.ldexp(weight, -np.frexp(weight.max())[1])
+    weight = as_float64(weight)
+    exponent = -int(np.frexp(float(namespace(weight).max(weight)))[1])
+    # The power itself may overflow.
+    half = exponent // 2
+    return weight * 2.0**half * 2.0 ** (exponent - half)
 
 
 def flag_underflow(var: np.ndarray, X: Any, among: np.ndarray | bool = True) -> np.ndarray:
@@ -198,7 +212,8 @@ def flag_underflow(var: np.ndarray, X: Any, among: np.ndarray | bool = True) -> 
     """
     small = np.flatnonzero((var < LEAST_VAR) & among)
     if len(small):
-        extremes = [of(axis=0) for of in (X[:, small].min, X[:, small].max)]
+        columns = columns_of(X, small)
+        extremes = [of(axis=0) for of in (columns.min, columns.max)]
         least, most = [np.ravel(row.toarray()) if sparse.issparse(row) else row for row in extremes]
         var[small] = np.where(least < most, UNDERFLOWED, 0.0)
     return var

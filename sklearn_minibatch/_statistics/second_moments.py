@@ -13,7 +13,20 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import blas
 
+from .arrays import (
+    as_float64,
+    empty,
+    is_numpy,
+    like,
+    matmul,
+    minus,
+    namespace,
+    numpy_dtype,
+    pass_elements,
+    to_numpy,
+)
 from .blocks import in_threads, large_blocks, row_blocks
+from .linalg import dot
 from .moments import (
     Moments,
     centred_where_full,
@@ -114,9 +127,7 @@ def plus_outer(A: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return blas.dger(1.0, y, x, a=A.T, overwrite_a=1).T
 
 
-def second_moments(
-    X: Any, y: np.ndarray, weight: np.ndarray | None, n_jobs: int = 1
-) -> SecondMoments:
+def second_moments(X: Any, y: Any, weight: Any, n_jobs: int = 1) -> SecondMoments:
     """Return the second moments of X (n, d), dense or CSR, and y (n, t).
 
     The weights are (n,) or None. The rows are read once and not copied as a whole.
@@ -127,7 +138,7 @@ def second_moments(
     def of_block(block: tuple[int, int]) -> SecondMoments:
         rows = slice(block[0], block[0] + block[1])
         w = None if weight is None else weight[rows]
-        return dense_second_moments(X[rows], y[rows], w)
+        return dense_second_moments(X[rows, :], y[rows, :], w)
 
     # A block has several times as many rows as columns, so merging its products takes little time
     # and memory compared with computing them.
@@ -136,17 +147,17 @@ def second_moments(
     return reduce(merge, in_threads(of_block, blocks, n_jobs))
 
 
-def without_products(
-    X: Any, y: np.ndarray, weight: np.ndarray | None, n_jobs: int = 1
-) -> SecondMoments:
+def without_products(X: Any, y: Any, weight: Any, n_jobs: int = 1) -> SecondMoments:
     """Return the moments of the columns of X and y, without any products."""
     return SecondMoments(column_moments(X, weight, n_jobs), column_moments(y, weight))
 
 
-def dense_second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> SecondMoments:
+def dense_second_moments(X: Any, y: Any, weight: Any) -> SecondMoments:
     """Compute `second_moments` of dense rows, or of sparse rows as dense blocks, in one thread."""
     if X.shape[0] == 1:
-        return of_one_row(as_array(X)[0].astype(float), y[0], total_weight(X, weight))
+        return of_one_row(
+            as_array(X)[0].astype(float), to_numpy(y)[0].astype(float), total_weight(X, weight)
+        )
     w = None if weight is None else rescaled_weights(weight)
     origin = origin_near(X, y, w)
     moments = centred_products(X, y, w, origin)
@@ -166,27 +177,28 @@ def of_one_row(x: np.ndarray, y: np.ndarray, weight: float) -> SecondMoments:
     d = len(x)
     t = len(y)
     x_moments = Moments(1, weight, x, np.zeros(d))
-    y_moments = Moments(1, weight, y.astype(float), np.zeros(t))
+    y_moments = Moments(1, weight, y, np.zeros(t))
     return SecondMoments(x_moments, y_moments, np.zeros((d, t)), np.zeros((d, d)))
 
 
 def as_array(X: Any) -> np.ndarray:
-    """Convert dense or sparse rows to an array."""
-    return X.toarray() if sparse.issparse(X) else X
+    """Convert a few rows, wherever they are, to an array of NumPy."""
+    return X.toarray() if sparse.issparse(X) else to_numpy(X)
 
 
-def origin_near(X: Any, y: np.ndarray, w: np.ndarray | None) -> np.ndarray:
+def origin_near(X: Any, y: Any, w: Any) -> np.ndarray:
     """Return a point (d + t,) close to the rows, from which a constant column differs by exactly 0.
 
     It is the row of the largest weight, which is close to the mean, or the medians of a few rows
     if all weights are equal.
     """
-    rows = (
-        slice(15)
-        if w is None or w.min() == w.max()
-        else slice(int(w.argmax()), int(w.argmax()) + 1)
-    )
-    few = np.hstack([as_array(X[rows]), y[rows]]).astype(float, copy=False)
+    rows = slice(min(15, X.shape[0]))
+    if w is not None:
+        xp = namespace(w)
+        heaviest = int(xp.argmax(w))
+        if xp.min(w) != w[heaviest]:
+            rows = slice(heaviest, heaviest + 1)
+    few = np.hstack([as_array(X[rows, :]), to_numpy(y[rows, :])]).astype(float, copy=False)
     few = few[: len(few) - 1 + len(few) % 2]
     if len(few) == 1:
         return few[0]
@@ -198,59 +210,48 @@ def origin_near(X: Any, y: np.ndarray, w: np.ndarray | None) -> np.ndarray:
     return origin
 
 
-def is_plain(X: Any, w: np.ndarray | None) -> bool:
+def is_plain(X: Any, w: Any) -> bool:
     """Return whether products of the rows can be formed without a copy of them."""
-    is_array = isinstance(X, np.ndarray) and X.dtype == np.float64 and X.flags.c_contiguous
-    return w is None and is_array
+    if w is not None or sparse.issparse(X) or numpy_dtype(X) != np.float64:
+        return False
+    return not is_numpy(X) or X.flags.c_contiguous
 
 
-def centred_products(
-    X: Any, y: np.ndarray, w: np.ndarray | None, origin: np.ndarray
-) -> SecondMoments:
+def centred_products(X: Any, y: Any, w: Any, origin: np.ndarray) -> SecondMoments:
     """Compute means, variances and centred products from products about an origin (d + t,).
 
     These are products of blocks of rows sqrt(w) [x - origin, 1, y - origin].
     """
     n, d = X.shape
     t = y.shape[1]
-    root = None if w is None else np.sqrt(w)[:, None]
-    blocks = row_blocks(n, d + 1 + t, least=PRODUCT_ROWS)
+    root = None if w is None else namespace(w).sqrt(w)[:, None]
+    blocks = row_blocks(n, d + 1 + t, least=PRODUCT_ROWS, elements=pass_elements(X))
     as_they_are = is_plain(X, w) and not origin[:d].any()
-    shifted = None if as_they_are else np.empty((blocks[0].stop, d))
-    ones_and_targets = np.empty((blocks[0].stop, 1 + t))
-    sums = Sums(np.empty((d, d)), np.zeros((d, 1 + t)), np.zeros(1 + t), np.zeros(t))
-    product = None
-    for number, rows in enumerate(blocks):
-        right = ones_and_targets[: rows.stop - rows.start]
+    buffer = None if as_they_are or not is_numpy(X) else np.empty((blocks[0].stop, d))
+    accurate = as_float64(y[:1, :])
+    ones_and_targets = empty((blocks[0].stop, 1 + t), accurate)
+    y_origin = like(origin[d:], accurate)
+    sums, product = None, None
+    for rows in blocks:
+        right = ones_and_targets[: rows.stop - rows.start, :]
         right[:, 0] = 1.0
-        np.subtract(y[rows], origin[d:], out=right[:, 1:])
-        left = X[rows]
-        if shifted is not None:
-            left = shift(as_array(left), origin[:d], out=shifted[: len(right)])
+        right[:, 1:] = as_float64(y[rows, :]) - y_origin
+        left = X[rows, :]
+        if not as_they_are:
+            left = minus(left.toarray() if sparse.issparse(X) else left, origin[:d], out=buffer)
         if root is not None:
-            left *= root[rows]
-            right *= root[rows]
+            left *= root[rows, :]
+            right *= root[rows, :]
         # NumPy computes the product of a matrix with its own transpose in half the time.
-        if number == 0:
-            np.matmul(left.T, left, out=sums.xx)
+        product = matmul(left.T, left, out=product)
+        parts = product, left.T @ right, right[:, 0] @ right, dot(right[:, 1:], right[:, 1:])
+        if sums is None:
+            sums, product = parts, None
         else:
-            product = np.matmul(left.T, left, out=product)
-            np.add(sums.xx, product, out=sums.xx)
-        np.add(sums.x_right, left.T @ right, out=sums.x_right)
-        np.add(sums.right, right[:, 0] @ right, out=sums.right)
-        np.add(sums.yy, np.einsum("ij,ij->j", right[:, 1:], right[:, 1:]), out=sums.yy)
-    return about_means(sums, n, origin)
-
-
-def shift(x: np.ndarray, origin: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """Return x - origin in float64."""
-    if x.dtype == np.float64:
-        return np.subtract(x, origin, out=out)
-    # A subtraction that converts as well is slower than one after the other.
-    np.copyto(out, x)
-    if origin.any():
-        out -= origin
-    return out
+            for total, part in zip(sums, parts, strict=True):
+                total += part
+    assert sums is not None
+    return about_means(Sums(*map(to_numpy, sums)), n, origin)
 
 
 class Sums(NamedTuple):

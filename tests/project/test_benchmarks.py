@@ -197,9 +197,13 @@ def test_a_peer_that_cannot_is_skipped_with_its_reason(tiny):
             ["StandardScaler + Ridge cholesky", "auto, ", "partial_fit, 1 x 20", "float32"],
         ),
         ("alpha", ["GridSearchCV", "one MiniBatchRidgeSGD fit", "RidgeCV", "reads | 1 | 1 | yes"]),
+        ("device", ["torch.linalg.lstsq", "a copy of the rows", "NumPy on the processor"]),
     ],
 )
 def test_other_tables(name, rows, tmp_path):
+    if name == "device":
+        pytest.importorskip("torch")
+        pytest.importorskip("sklearn", "1.9")
     run(name, "--tiny", "--out", tmp_path)
     table = (tmp_path / f"{name}.md").read_text()
     assert [what for what in rows if what not in table] == []
@@ -301,5 +305,7 @@ def test_the_extra_installs_what_benchmarks_import():
     modules = {
         name for path in (ROOT / "benchmarks").rglob("*.py") for name in imported(path)
     } - sys.stdlib_module_names
+    # It needs a GPU, and is used only where it is installed.
+    modules.discard("cuml")
     names = {"sklearn": "scikit-learn", "sklearnex": "scikit-learn-intelex"}
     assert {names.get(name, name.replace("_", "-")) for name in modules} <= installed

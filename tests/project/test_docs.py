@@ -26,7 +26,7 @@ PAGES = sorted(
     if "_build" not in page.parts and "auto_examples" not in page.parts
 )
 # What a page's blocks import beyond the test extra.
-NEEDS = {"keras_pytorch.md": "torch", "dask.md": "dask"}
+NEEDS = {"keras_pytorch.md": "torch", "dask.md": "dask", "array_api.md": "torch"}
 # Pages whose blocks take seconds.
 SLOW = {"dask.md", "larger_than_memory.md", "scale.md", "streaming.md", "tuning.md"}
 
@@ -41,6 +41,10 @@ def test_blocks_run(page, monkeypatch, tmp_path):
     if page.name in NEEDS:
         pytest.importorskip(NEEDS[page.name])
     monkeypatch.setenv("MPLBACKEND", "Agg")
+    if page.name == "array_api.md":
+        pytest.importorskip("sklearn", "1.9")
+        # Set by the page as well, and restored after it.
+        monkeypatch.setenv("SCIPY_ARRAY_API", "1")
     monkeypatch.chdir(tmp_path)
     doctest.testfile(
         str(page),
