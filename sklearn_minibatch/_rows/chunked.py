@@ -27,7 +27,7 @@ from .._statistics.second_moments import standardized as standardized_moments
 from .._statistics.sketched_moments import sketched_moments
 from .chunk import Chunk, joined
 from .in_memory import in_memory, relative_weights
-from .protocol import Rows, Solve
+from .protocol import Rows, Steps
 
 Frame: TypeAlias = tuple[Scaling, bool, float]  # scaling, fit_intercept and the mean weight
 
@@ -83,14 +83,10 @@ class ChunkedRows:
             sketch = self.chunks.reduce(sketched, merge, rng.randint(2**31)).sketch
         return sketch.scaled(self.scaling.x_mean, self.scaling.x_scale)
 
-    def epoch(
-        self, batch_size: int, g: np.ndarray, alpha: float, solve: Solve, lr: float, rng: Any
-    ) -> np.ndarray:
+    def epoch(self, steps: Steps, rng: Any) -> np.ndarray:
         """Take variance-reduced mini-batch steps in each chunk from v = 0; return the mean v."""
         seed = None if rng is None else rng.randint(2**31)
-        total, n_rows = self.chunks.reduce(
-            epoch, add, self._frame(), batch_size, g, alpha, solve, lr, seed
-        )
+        total, n_rows = self.chunks.reduce(epoch, add, self._frame(), steps, seed)
         return total / n_rows
 
     def batches(self, batch_size: int, count: int, rng: Any) -> Sequence[Any]:
@@ -208,20 +204,11 @@ def weighted_products(T: Any, r: Any, w: Any) -> tuple[Any, Any]:
     return T.T @ r, square
 
 
-def epoch(
-    chunk: Chunk,
-    frame: Frame,
-    batch_size: int,
-    g: np.ndarray,
-    alpha: float,
-    solve: Solve,
-    lr: float,
-    seed: int | None,
-) -> tuple[np.ndarray, int]:
+def epoch(chunk: Chunk, frame: Frame, steps: Steps, seed: int | None) -> tuple[np.ndarray, int]:
     """Return v (d, t) of one chunk times its number of rows, and that number."""
     rng = None if seed is None else np.random.RandomState((seed + chunk.number) % 2**32)
     order = None if rng is None else rng.permutation(chunk.n_rows)
-    v = standardized(chunk, frame, order).epoch(batch_size, g, alpha, solve, lr, rng)
+    v = standardized(chunk, frame, order).epoch(steps, rng)
     return chunk.n_rows * v, chunk.n_rows
 
 

@@ -32,7 +32,7 @@ from .kernels import (
     svrg_epoch,
     textbook_steps,
 )
-from .protocol import Solve
+from .protocol import Solve, Steps
 
 # If there are many rows, the textbook solver shuffles groups of successive rows, because copying
 # groups takes a fraction of the time of copying single rows.
@@ -144,23 +144,19 @@ class DenseRows:
         list(in_threads(fill, large_blocks(*sums.shape), self.n_jobs))
         return to_numpy(sums) / np.sqrt(self.n_rows)
 
-    def epoch(
-        self, batch_size: int, g: np.ndarray, alpha: float, solve: Solve, lr: float, rng: Any
-    ) -> np.ndarray:
+    def epoch(self, steps: Steps, rng: Any) -> np.ndarray:
         """Take one pass of variance-reduced mini-batch steps in every block, by `svrg_epoch`.
 
         Return the mean of v (d, t) over the rows.
         """
         seeds = [None if rng is None else rng.randint(2**31) for _ in self.blocks]
-        solve = self._solve_here(solve)
-        gradient = like(g, self.A)
+        here = steps._replace(g=like(steps.g, self.A), solve=self._solve_here(steps.solve))
 
         def of_block(k: int) -> Any:
             first, n = self.blocks[k]
             order_rng = None if rng is None else np.random.default_rng(seeds[k])
             Z = self.Z[first : first + n, :]
-            v = svrg_epoch(Z, batch_size, gradient, alpha, solve, lr, order_rng)
-            return v * (n / self.n_rows)
+            return svrg_epoch(Z, here, order_rng) * (n / self.n_rows)
 
         return to_numpy(sum(in_threads(of_block, range(len(self.blocks)), self.n_jobs)))
 

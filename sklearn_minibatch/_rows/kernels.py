@@ -15,7 +15,7 @@ import numpy as np
 from scipy.linalg import get_blas_funcs
 
 from .._statistics.arrays import as_dtype, namespace
-from .protocol import Solve
+from .protocol import Steps
 
 # The matrix products of a larger mini-batch are efficient by themselves.
 SMALL_BATCH = 16
@@ -151,16 +151,13 @@ def batch_sizes(n_rows: int, batch_size: int) -> np.ndarray:
     return np.minimum(batch_size, n_rows - np.arange(0, n_rows, batch_size))
 
 
-def svrg_epoch(
-    Z: Any, batch_size: int, g: Any, alpha: float, solve: Solve, lr: float, rng: Any
-) -> Any:
-    """Return v (d, t) after one pass of preconditioned variance-reduced steps from v = 0:
-
-        v <- v - lr P^-1 (Z_B' Z_B v / |B| + alpha v + g)
+def svrg_epoch(Z: Any, steps: Steps, rng: Any) -> Any:
+    """Return v (d, t) after one pass of the steps from v = 0.
 
     Mini-batches are successive rows; their order is random if `rng` is given.
     """
     n_rows = Z.shape[0]
+    batch_size, g, _, solve, lr = steps
     if batch_size >= n_rows:
         return -lr * solve(g)
     # In a block, alpha v is evaluated at the first step. This does no harm as long as the sum of
@@ -177,31 +174,20 @@ def svrg_epoch(
     with np.errstate(over="ignore", invalid="ignore"):
         for start in starts.tolist():
             A = Z[start : min(start + together * batch_size, n_rows), :]
-            v = (
-                svrg_step(A, v, g, alpha, solve, lr)
-                if together == 1
-                else svrg_block(A, batch_size, v, g, alpha, solve, lr)
-            )
+            v = svrg_step(A, v, steps) if together == 1 else svrg_block(A, v, steps)
     return v
 
 
-def svrg_step(A: Any, v: Any, g: Any, alpha: float, solve: Solve, lr: float) -> Any:
+def svrg_step(A: Any, v: Any, steps: Steps) -> Any:
     """Return v after one mini-batch of `svrg_epoch`."""
+    _, g, alpha, solve, lr = steps
     if not namespace(v).any(v):
         return -lr * solve(g)
     r = A @ as_dtype(v, A.dtype)
     return v - lr * solve(as_dtype(A.T @ r, v.dtype) / r.shape[0] + alpha * v + g)
 
 
-def svrg_block(
-    A: Any,
-    batch_size: int,
-    v: np.ndarray,
-    g: np.ndarray,
-    alpha: float,
-    solve: Solve,
-    lr: float,
-) -> np.ndarray:
+def svrg_block(A: Any, v: np.ndarray, steps: Steps) -> np.ndarray:
     """Return v after several mini-batches of `svrg_epoch`, computed at once.
 
     With h = lr P^-1 (alpha v + g) and eta_j = lr / |B_q(j)|:
@@ -209,6 +195,7 @@ def svrg_block(
         r_i + sum_(q(j) < q(i)) eta_j (a_i . P^-1 a_j) r_j = a_i . v - q(i) a_i . h
         v_k = v - k h - P^-1 A' (eta * r)
     """
+    batch_size, g, alpha, solve, lr = steps
     A = np.asarray(A, dtype=float)
     sizes = batch_sizes(len(A), batch_size)
     batch = np.repeat(np.arange(len(sizes)), sizes)[:, None]

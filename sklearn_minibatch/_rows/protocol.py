@@ -7,11 +7,24 @@ objective has the form of an unweighted one:
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
 Solve: TypeAlias = Callable[[np.ndarray], np.ndarray]  # P^-1 g for g (d, t)
+
+
+class Steps(NamedTuple):
+    """What the variance-reduced steps of an epoch share:
+
+    v <- v - lr P^-1 (Z_B' Z_B v / |B| + alpha v + g)
+    """
+
+    batch_size: int
+    g: Any  # (d, t)
+    alpha: float
+    solve: Solve
+    lr: float
 
 
 class Rows(Protocol):
@@ -48,15 +61,7 @@ class Rows(Protocol):
     def batches(self, batch_size: int, count: int, rng: Any) -> Sequence[Any]:
         """Return at most `count` random mini-batches Z_B."""
 
-    def epoch(
-        self,
-        batch_size: int,
-        g: np.ndarray,
-        alpha: float,
-        solve: Solve,
-        lr: float,
-        rng: Any,
-    ) -> np.ndarray:
+    def epoch(self, steps: Steps, rng: Any) -> np.ndarray:
         """Return v (d, t) after one pass of variance-reduced steps from v = 0.
 
         The order of the mini-batches is random if `rng` is given.

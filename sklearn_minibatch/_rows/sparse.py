@@ -14,7 +14,7 @@ from .._statistics.moments import centred_where_full
 from .._statistics.scaling import Scaling
 from .._statistics.sketch import count_sketch
 from .kernels import batches_per_block, random_batches, svrg_epoch, textbook_steps
-from .protocol import Solve
+from .protocol import Steps
 
 # A dense (d, d) preconditioner of up to this many columns is computed within a tenth of a second,
 # for any number of rows. Small mini-batches need it, because with a diagonal preconditioner only
@@ -109,11 +109,9 @@ class SparseRows:
         """Return at most `count` random mini-batches Z_B."""
         return random_batches(self.in_order, batch_size, count, rng)
 
-    def epoch(
-        self, batch_size: int, g: np.ndarray, alpha: float, solve: Solve, lr: float, rng: Any
-    ) -> np.ndarray:
+    def epoch(self, steps: Steps, rng: Any) -> np.ndarray:
         """Return v (d, t) after one pass of variance-reduced steps, by `svrg_epoch`."""
-        return svrg_epoch(self.in_order, batch_size, g, alpha, solve, lr, rng)
+        return svrg_epoch(self.in_order, steps, rng)
 
     def largest_square_norm(self) -> float:
         """Return max_i ||[z_i, s_i]||^2."""

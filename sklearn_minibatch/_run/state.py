@@ -85,6 +85,11 @@ def with_second_moments(attributes: dict[str, Any]) -> dict[str, Any]:
     return {**attributes, "_moments": moments, "solver_": attributes["solver"]}
 
 
+def with_sketch(origin: Any, sketch: Any, **others: Any) -> dict[str, Any]:
+    """Convert the fields of a `Curvature` of version 0.1.0, which had the parts of its sketch."""
+    return {"sketch": None if sketch is None else Sketch(origin, None, sketch), **others}
+
+
 def _packed(value: Any) -> Any:
     kind = type(value)
     if kind is list:
@@ -107,6 +112,8 @@ def _unpacked(value: Any) -> Any:
     name = fields.pop("kind")
     kind = KINDS.get(name)
     fields = {**SINCE_0_1.get(name, {}), **fields}
+    if name == "Curvature" and "origin" in fields:
+        fields = with_sketch(**fields)
     if kind is None or set(fields) != set(kind.__match_args__):
         raise ValueError(f"a {value['kind']} of {', '.join(fields) or 'nothing'}")
     return kind(**fields)

@@ -10,7 +10,7 @@ from .._statistics.linalg import divide
 from .._statistics.moments import Moments
 from .._statistics.scaling import Scaling
 from .._statistics.second_moments import SecondMoments, standardized
-from .._statistics.sketch import DENSE_FEATURES, count_sketch, n_buckets
+from .._statistics.sketch import DENSE_FEATURES, Sketch, bucket_sums, count_sketch, n_buckets
 from .preconditioner import Identity, Preconditioner, Spectral, of_gram
 from .problem import Settings
 
@@ -32,12 +32,10 @@ class Seen(NamedTuple):
 class Curvature(NamedTuple):
     """A CountSketch of the rows of a stream, and P as of the last refresh.
 
-    Rows are sketched as sqrt(w) [x - origin, 1], so that moments that come later can centre and
-    scale them.
+    Moments that come later can centre and scale the rows of the sketch.
     """
 
-    origin: np.ndarray  # (d,)
-    sketch: np.ndarray | None  # (m, d + 1); None if P is not made from one
+    sketch: Sketch | None  # of rows sqrt(w) [x - origin, 1]; None if P is not made from one
     waiting: tuple  # of (X, w), not in the sketch yet
     n_waiting: int  # how many rows these are
     sketched_weight: float  # weight of the rows in the sketch or waiting
@@ -76,8 +74,10 @@ def is_awake(before: Seen, now: Seen) -> np.ndarray:
 def initial_curvature(first: Moments, choice: int | str | None) -> Curvature:
     """Return the curvature before any row; `first` are the moments of the first chunk."""
     d = len(first.mean)
-    sketch = None if choice is None or d > DENSE_FEATURES else np.zeros((n_buckets(d), d + 1))
-    return Curvature(first.mean, sketch, (), 0, 0.0, Identity(), first.scale, 0.0)
+    sketch = None
+    if choice is not None and d <= DENSE_FEATURES:
+        sketch = Sketch(first.mean, None, np.zeros((n_buckets(d), d + 1)))
+    return Curvature(sketch, (), 0, 0.0, Identity(), first.scale, 0.0)
 
 
 def first_curvature(
@@ -93,13 +93,13 @@ def first_curvature(
 
 def curvature_of_fit(P: Preconditioner, moments: Moments, scaling: Scaling) -> Curvature:
     """Return the curvature after a fit: rows whose Gram matrix is P stand for its rows."""
-    rows = None
+    sketch = None
     if isinstance(P, (Factored, Spectral)):
         rows = np.sqrt(moments.weight) * P.root * scaling.x_scale
         # Of a constant column P knows the penalty only, in units that will not be its own.
         rows[:, moments.is_constant] = 0.0
-        rows = np.hstack([rows, np.zeros((len(rows), 1))])
-    return Curvature(moments.mean, rows, (), 0, moments.weight, P, scaling.x_scale, 0.0)
+        sketch = Sketch(moments.mean, None, np.hstack([rows, np.zeros((len(rows), 1))]))
+    return Curvature(sketch, (), 0, moments.weight, P, scaling.x_scale, 0.0)
 
 
 def share_of_new_rows(before: Moments, now: Moments) -> np.ndarray:
@@ -125,7 +125,7 @@ def add_rows(
     if curvature.sketch is None:
         return curvature
     most = max(share_of_new_rows(before, now).max(), w.sum() / now.weight)
-    allowed = ROWS_PER_BUCKET * n_buckets(len(curvature.origin)) * most
+    allowed = ROWS_PER_BUCKET * n_buckets(X.shape[1]) * most
     n_rows = (1 - most) * len(w)
     if allowed < n_rows:
         if rng.random() * n_rows > allowed:
@@ -146,18 +146,16 @@ def flush_pending(curvature: Curvature, rng: Any) -> Curvature:
         return curvature
     assert curvature.sketch is not None
     chunks, weights = zip(*curvature.waiting, strict=True)
-    buckets = max(len(curvature.sketch), n_buckets(len(curvature.origin)))
+    any_sparse = any(sparse.issparse(X) for X in chunks)
+    X = (
+        sparse.vstack([sparse.csr_array(X) for X in chunks], format="csr")
+        if any_sparse
+        else np.concatenate(chunks)
+    )
+    buckets = max(len(curvature.sketch.sums), n_buckets(X.shape[1]))
     S = count_sketch(curvature.n_waiting, buckets, rng)
     S.data *= np.sqrt(np.concatenate(weights))
-    if any(sparse.issparse(X) for X in chunks):
-        count = S.sum(axis=1)
-        rows = (S @ sparse.vstack([sparse.csr_array(X) for X in chunks])).toarray()
-        sketch = np.column_stack([rows - np.outer(count, curvature.origin), count])
-    else:
-        rows = np.ones((curvature.n_waiting, len(curvature.origin) + 1))
-        np.subtract(np.concatenate(chunks), curvature.origin, out=rows[:, :-1])
-        sketch = S @ rows
-    sketch[: len(curvature.sketch)] += curvature.sketch
+    sketch = curvature.sketch.plus(bucket_sums(S, X, curvature.sketch.origin))
     return curvature._replace(sketch=sketch, waiting=(), n_waiting=0)
 
 
@@ -175,6 +173,4 @@ def refreshed(curvature: Curvature, now: Seen, alpha: float, rng: Any) -> Curvat
 def scaled_sketch(curvature: Curvature, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Return rows whose Gram matrix is close to that of the sketched rows, centred and scaled."""
     assert curvature.sketch is not None
-    rows = curvature.sketch[:, :-1] - curvature.sketch[:, -1:] * (mean - curvature.origin)
-    rows /= scale * np.sqrt(curvature.sketched_weight)
-    return rows
+    return curvature.sketch.scaled(mean, scale * np.sqrt(curvature.sketched_weight))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._rows.protocol import Rows
+from .._rows.protocol import Rows, Steps
 from .._statistics.linalg import EPS, TINY, divide, dot
 from .learning_rate import largest_eigenvalue
 from .preconditioner import Diagonal, Identity, Preconditioner, preconditioner
@@ -220,7 +220,8 @@ def next_direction(
     rows = descent.rows
     v = -at.Pg
     if size < rows.n_rows:
-        v = rows.epoch(size, at.g, descent.alpha, descent.P.solve, lr, descent.rng)
+        steps = Steps(size, at.g, descent.alpha, descent.P.solve, lr)
+        v = rows.epoch(steps, descent.rng)
     v, lr = safeguarded(v, lr, at)
     return conjugate(v, directions, rows, descent.alpha), lr
 

@@ -8,15 +8,16 @@ import numpy as np
 from scipy import sparse
 
 from .factor import root
+from .moments import centred_where_full
 
 # With more columns than this, a dense (d, d) matrix costs more time than it saves.
 DENSE_FEATURES = 3000
 
 
 class Sketch(NamedTuple):
-    """Sums of rows s [x - origin, 1] with random signs, where s = sqrt(w / W).
+    """Sums of rows s [x - origin, 1] with random signs, where s is sqrt(w / W), or sqrt(w).
 
-    Older sums are replaced by their Gram matrix.
+    Sums may be replaced by their Gram matrix.
     """
 
     origin: np.ndarray  # (d,)
@@ -60,6 +61,12 @@ class Sketch(NamedTuple):
         gram: Any = sum(grams) if grams else None
         return Sketch(self.origin, gram, np.vstack([a.sums, b.sums])).folded()
 
+    def plus(self, sums: np.ndarray) -> Sketch:
+        """Return the sketch with `sums` (k, d + 1), for k no less than here, added to its sums."""
+        total = sums.copy()
+        total[: len(self.sums)] += self.sums
+        return self._replace(sums=total)
+
     def folded(self) -> Sketch:
         """Replace the sums by their Gram matrix if there are many.
 
@@ -92,6 +99,17 @@ def n_buckets(n_features: int) -> int:
     they are within [0.4, 4] at half the cost, which is that of a (4 d, d) Gram matrix.
     """
     return max(1000, (8 if n_features <= 1000 else 4) * n_features)
+
+
+def bucket_sums(S: Any, X: Any, origin: np.ndarray) -> np.ndarray:
+    """Return S [X - origin, 1] (k, d + 1) for a sparse S (k, n); X (n, d) is dense or CSR."""
+    count = S.sum(axis=1)
+    if sparse.issparse(X):
+        X, rest = centred_where_full(X, origin)
+        sums = (S @ X).toarray() - np.outer(count, rest)
+    else:
+        sums = S @ (X - origin)
+    return np.column_stack([sums, count])
 
 
 def count_sketch(n_rows: int, n_buckets: int, rng: Any) -> Any:

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklearn_minibatch._rows.kernels import svrg_epoch, textbook_steps
+from sklearn_minibatch._rows.protocol import Steps
 
 
 @st.composite
@@ -83,5 +84,6 @@ def test_variance_reduced_kernel_is_a_plain_loop(n, d, t, batch_size, lr, alpha)
     for start in range(0, n, batch_size):
         batch = Z[start : start + batch_size]
         v = v - lr * np.linalg.solve(P, batch.T @ (batch @ v) / len(batch) + alpha * v + g)
-    found = svrg_epoch(Z, batch_size, g, alpha, lambda a: np.linalg.solve(P, a), lr, None)
+    steps = Steps(batch_size, g, alpha, lambda a: np.linalg.solve(P, a), lr)
+    found = svrg_epoch(Z, steps, None)
     np.testing.assert_allclose(found, v, rtol=1e-9, atol=1e-9 * np.abs(v).max())
