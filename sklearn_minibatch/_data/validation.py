@@ -113,18 +113,24 @@ def as_floats(
     if sample_weight is None:
         return CheckedRows(X, y, None, single_target)
     w = _check_sample_weight(sample_weight, X, dtype=xp.float64, ensure_non_negative=True)
-    if not xp.all(w > 0):
-        counts = to_numpy(w) > 0
-        kept = np.flatnonzero(counts)
-        if not finite:
-            # The moments, by which other rows are checked, do not depend on rows of weight 0.
-            dropped = np.flatnonzero(~counts)
-            assert_all_finite(take(X, dropped), input_name="X")
-            assert_all_finite(take(y, dropped), input_name="y")
-        X = take(X, kept)
-        y = take(y, kept)
-        w = take(w, kept)
-    return CheckedRows(X, y, w, single_target)
+    return of_positive_weight(CheckedRows(X, y, w, single_target), finite)
+
+
+def of_positive_weight(rows: CheckedRows, finite: bool) -> CheckedRows:
+    """Return the rows of positive weight; check the others for NaN and infinity if not `finite`.
+
+    Those that are left are checked by their moments, which do not depend on rows of weight 0.
+    """
+    X, y, w, single_target = rows
+    if namespace(w).all(w > 0):
+        return rows
+    counts = to_numpy(w) > 0
+    if not finite:
+        dropped = np.flatnonzero(~counts)
+        assert_all_finite(take(X, dropped), input_name="X")
+        assert_all_finite(take(y, dropped), input_name="y")
+    kept = np.flatnonzero(counts)
+    return CheckedRows(take(X, kept), take(y, kept), take(w, kept), single_target)
 
 
 def are_plain(estimator: Any, X: Any, y: Any) -> bool:
