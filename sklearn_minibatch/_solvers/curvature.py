@@ -155,7 +155,10 @@ def flush_pending(curvature: Curvature, rng: Any) -> Curvature:
     buckets = max(len(curvature.sketch.sums), n_buckets(X.shape[1]))
     S = count_sketch(curvature.n_waiting, buckets, rng)
     S.data *= np.sqrt(np.concatenate(weights))
-    sketch = curvature.sketch.plus(bucket_sums(S, X, curvature.sketch.origin))
+    # Most buckets get none of the few rows that have waited.
+    taken = np.unique(S.indices)
+    sums = bucket_sums(S.tocsr()[taken], X, curvature.sketch.origin)
+    sketch = curvature.sketch.plus(sums, taken, buckets)
     return curvature._replace(sketch=sketch, waiting=(), n_waiting=0)
 
 

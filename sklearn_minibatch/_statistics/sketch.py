@@ -36,7 +36,9 @@ class Sketch(NamedTuple):
 
         The scaled rows are (x - mean) / scale.
         """
-        _, gram, sums = self.moved(mean)
+        # A sketch of few rows has mostly empty buckets.
+        occupied = self._replace(sums=self.sums[self.sums.any(axis=1)])
+        _, gram, sums = occupied.moved(mean)
         rows = sums[:, :-1] / scale
         if gram is None:
             return rows
@@ -61,10 +63,11 @@ class Sketch(NamedTuple):
         gram: Any = sum(grams) if grams else None
         return Sketch(self.origin, gram, np.vstack([a.sums, b.sums])).folded()
 
-    def plus(self, sums: np.ndarray) -> Sketch:
-        """Return the sketch with `sums` (k, d + 1), for k no less than here, added to its sums."""
-        total = sums.copy()
-        total[: len(self.sums)] += self.sums
+    def plus(self, sums: np.ndarray, buckets: np.ndarray, n_buckets: int) -> Sketch:
+        """Return the sketch of `n_buckets` sums, with `sums` (k, d + 1) added to `buckets`."""
+        total = np.zeros((n_buckets, self.sums.shape[1]))
+        total[: len(self.sums)] = self.sums
+        total[buckets] += sums
         return self._replace(sums=total)
 
     def folded(self) -> Sketch:
