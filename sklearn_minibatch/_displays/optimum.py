@@ -88,7 +88,7 @@ def fitted_model(estimator: Any) -> Any:
             "LossHistoryDisplay draws a fitted MiniBatchRidgeSGD, alone or at the end of a "
             f"Pipeline or of a search; got {name}."
         )
-    if len(estimator.loss_history_) == 0:
+    if estimator.loss_history_.shape[0] == 0:
         raise ValueError(
             "This estimator was trained by partial_fit alone, which records no loss history. "
             "Train it by fit, which needs all rows at once."

@@ -9,6 +9,8 @@ from typing import Any, Self, TextIO
 
 import numpy as np
 
+from .._statistics.arrays import to_numpy
+
 try:
     from sklearn.callback import CallbackSupportMixin
 except ImportError:
@@ -150,9 +152,10 @@ def progress_line(model: Any, fit: Any, finished: bool, width: int = 20) -> str:
     filled = round(width * (1.0 if finished else progress(model, fit.max_subtasks)))
     seconds = (datetime.now(UTC) - fit.init_time).total_seconds()
     bar = "#" * filled + "." * (width - filled)
-    line = f"[{bar}] epoch {model.n_iter_:4d}  loss {model.loss_history_[-1]:.8g}"
-    if len(model.distance_history_):
-        line += f"  distance to closed form {model.distance_history_[-1]:.1e} std(y)"
+    losses, distances = to_numpy(model.loss_history_), to_numpy(model.distance_history_)
+    line = f"[{bar}] epoch {model.n_iter_:4d}  loss {losses[-1]:.8g}"
+    if len(distances):
+        line += f"  distance to closed form {distances[-1]:.1e} std(y)"
     return f"{line}  {seconds:.1f} s"
 
 
@@ -163,8 +166,9 @@ def progress(model: Any, max_iter: int) -> float:
     distance to `tol` on a logarithmic scale.
     """
     way = model.n_iter_ / max_iter
-    if len(model.distance_history_) and model.tol:
-        first, last = np.maximum(model.distance_history_[[0, -1]], model.tol)
+    distances = to_numpy(model.distance_history_)
+    if len(distances) and model.tol:
+        first, last = np.maximum(distances[[0, -1]], model.tol)
         way = max(
             way, 1.0 if last == model.tol else np.log(first / last) / np.log(first / model.tol)
         )

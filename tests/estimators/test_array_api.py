@@ -1,6 +1,7 @@
 """Rows of other libraries than NumPy, under scikit-learn's array API dispatch."""
 
 import pickle
+from io import StringIO
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from sklearn_minibatch import (
     ChunkSource,
+    EpochProgressBar,
     LossHistoryDisplay,
     MiniBatchRidgeSGD,
     MiniBatchRidgeSGDCV,
@@ -376,6 +378,16 @@ def test_a_model_is_saved_merged_and_drawn():
     slow = MiniBatchRidgeSGD(ALPHA, solver="svrg", random_state=0).fit(X, y)
     shown = LossHistoryDisplay.from_estimator(slow)
     assert np.array_equal(shown.loss_histories[0], slow.loss_history_.numpy())
+
+
+@needs_dispatch
+def test_callbacks_see_the_model_where_the_rows_are(place):
+    X, y, _ = problem()
+    shown = StringIO()
+    model = MiniBatchRidgeSGD(ALPHA, solver="svrg", random_state=0)
+    model.set_callbacks(EpochProgressBar(interval=0, file=shown)).fit(place(X), place(y))
+    assert f"epoch {model.n_iter_:4d}" in shown.getvalue()
+    assert f"loss {to_numpy(model.loss_history_)[-1]:.8g}" in shown.getvalue()
 
 
 @needs_dispatch
