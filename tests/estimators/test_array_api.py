@@ -208,7 +208,8 @@ def test_chunks_of_a_source(place, settings):
         score = same.score(X, y, w)
     tol = 1e-4 if settings == "sgd" and place.dtype == "float32" else max(place.tol, 2e-12)
     assert apart(np.concatenate(list(map(to_numpy, parts))), expected, y) <= 3 * tol
-    assert model.n_passes_ == same.n_passes_
+    if settings == "auto":
+        assert model.n_passes_ == 1
     assert abs(model.score(source) - score) <= 1e-6
 
 
@@ -452,8 +453,9 @@ def test_older_versions_of_scikit_learn_say_what_is_needed():
     "model",
     [
         MiniBatchRidgeSGD(),
-        MiniBatchRidgeSGD(solver="svrg"),
-        MiniBatchRidgeSGD(batch_size=7),
+        # As many epochs wherever the rows are: the checks compare the lengths of the histories.
+        MiniBatchRidgeSGD(solver="svrg", tol=None, max_iter=3),
+        MiniBatchRidgeSGD(batch_size=7, tol=None, max_iter=3),
         MiniBatchRidgeSGD(solver="sgd", tol=None, max_iter=5),
         MiniBatchRidgeSGDCV(cv=3),
     ],
