@@ -4,6 +4,7 @@ peers    time to accuracy against the peers: results.csv, results.md and picture
 one_read the closed form from second moments against scikit-learn's and others': one_read.md
 alpha    alpha by cross-validation against searches, and the reads and memory it takes: alpha.md
 device   fits of torch tensors on a GPU, or on the processor: device.md
+evidence questions about mini-batches and streams, a table each: evidence_*.md
 compare  this checkout against another commit, in turn: ratios with their spread, printed
 targets  the targets that the package is held to: targets.md and a picture
 page     puts the tables of the last runs, and of benchmarks.scale, into the pages of docs
@@ -12,7 +13,7 @@ page     puts the tables of the last runs, and of benchmarks.scale, into the pag
 import argparse
 from pathlib import Path
 
-from . import alpha, device, one_read, problems, report, revisions, timing
+from . import alpha, device, evidence, one_read, problems, report, revisions, timing
 from .peers import PEERS
 from .rows import Size
 from .targets import TARGETS
@@ -39,7 +40,10 @@ def main():
         prog="python -m benchmarks", description=__doc__, formatter_class=form
     )
     parser.add_argument(
-        "what", nargs="?", choices=["peers", "compare", *TABLES, "page"], default="peers"
+        "what",
+        nargs="?",
+        choices=["peers", "compare", "evidence", *TABLES, "page"],
+        default="peers",
     )
     parser.add_argument("revision", nargs="?", help="the commit to compare with")
     parser.add_argument(
@@ -69,6 +73,8 @@ def main():
     if options.what == "compare":
         n_rounds = {"tiny": 1, "short": 5, "full": 11}[options.size]
         print(revisions.compare(options.revision, n_rounds, options.only))
+    elif options.what == "evidence":
+        evidence.write(SIZES[options.size], options.size, options.out, options.only)
     elif options.what == "page":
         report.pages(options.out.parent, options.out)
     elif options.what in TABLES:

@@ -189,6 +189,19 @@ def test_a_peer_that_cannot_is_skipped_with_its_reason(tiny):
 
 
 @pytest.mark.slow
+def test_tables_of_evidence(tmp_path):
+    run("evidence", "--tiny", "--out", tmp_path)
+    names = ["batches", "centring", "streams"]
+    read = {name: (tmp_path / f"evidence_{name}.md").read_text() for name in names}
+    assert 'solver="svrg", batch_size=256' in read["batches"]
+    ratio, *digits = read["centring"].splitlines()[4].strip("| ").split(" | ")
+    assert ratio == "1,000,000"
+    *uncentred, merged = map(float, digits)
+    assert max(uncentred) < 6
+    assert merged > 14
+    assert "MiniBatchRidgeSGD()" in read["streams"]
+
+
 @pytest.mark.parametrize(
     ("name", "rows"),
     [
