@@ -152,3 +152,16 @@ def test_the_bound_of_conjugate_gradients_is_one(monkeypatch, alpha, choice):
         assert gap <= (1 + 1e-6) * model.distance_history_[-1] + 1e-12
         # It is a bound, and not a guess that is far too large.
         assert gap >= 1e-4 * model.distance_history_[-1] - 1e-12
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize("batch_size", [64, "auto"])
+def test_a_fit_ends_when_its_slowest_target_has_arrived(batch_size, at):
+    """The other targets are constant, so that they have arrived at the start."""
+    X, y = regression(600, 8, condition=1e2)
+    Y = np.full((600, 3), 3.0)
+    Y[:, at] = y
+    params = {"preconditioner": None, "batch_size": batch_size, "max_iter": 3000}
+    model = MiniBatchRidgeSGD(1e-4, solver="svrg", tol=1e-4, random_state=0, **params).fit(X, Y)
+    assert model.converged_
+    assert distance(model.predict(X)[:, at], closed_form(X, y, 1e-4), X, y) <= 5e-4
