@@ -1,11 +1,18 @@
 """Fixtures of several files, and how Hypothesis draws."""
 
+import signal
+
 import pytest
 from hypothesis import settings
 
 # The same examples in every run, however slow the machine is.
 settings.register_profile("tests", deadline=None, derandomize=True)
 settings.load_profile("tests")
+
+# A shell has what it runs in the background ignore Ctrl-C, and so would every process that a test
+# starts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
