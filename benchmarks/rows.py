@@ -1,8 +1,10 @@
-"""Rows of the table of targets."""
+"""Rows of the table of targets, and tables of anything else."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from .timing import duration, plain
+
+Table: TypeAlias = tuple[list[str], list[tuple[Any, ...]]]  # the header and the rows
 
 
 class Row(NamedTuple):
