@@ -26,10 +26,10 @@ from ._solvers.curvature import curvature_of_fit
 from ._solvers.problem import ModelState, Parameters, Problem, Settings, without_intercept
 from ._solvers.selection import (
     SOLVERS,
+    most_features,
     solver_for,
     stream_solver,
     unused_settings,
-    wants_second_moments,
 )
 from ._statistics.arrays import Place, place_of
 from ._statistics.scaling import to_original, to_scaled
@@ -383,7 +383,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             self._checked = None
             rng = check_random_state(self.random_state)
             settings = self._settings()
-            data = load_data(self, X, y, sample_weight, wants_second_moments(settings), rng)
+            data = load_data(self, X, y, sample_weight, most_features(settings), rng)
             check_moments(data.moments)
             name = solver_for(settings, data.moments.xx is not None)
             solver = SOLVERS[name]

@@ -47,15 +47,15 @@ class TrainingData(NamedTuple):
 
 
 def load_data(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, products: bool | None, rng: Any
+    estimator: Any, X: Any, y: Any, sample_weight: Any, most_features: float | None, rng: Any
 ) -> TrainingData:
     """Return the rows and their moments.
 
-    The moments have the products of columns if `products` is True, or if it is None and computing
-    them saves time.
+    The moments have the products of up to `most_features` columns or, if that is None, of as many
+    as save time.
     """
     if is_dask(X):
-        return in_chunks(estimator, partitions(estimator, X, y, sample_weight), products, rng)
+        return in_chunks(estimator, partitions(estimator, X, y, sample_weight), most_features, rng)
     check_alone(X, y, "fit")
     source = mapped(X, y, sample_weight)
     if source is None and y is None and is_source(X):
@@ -66,12 +66,12 @@ def load_data(
         source = X
     if source is not None:
         chunks = CheckedChunks(source, partial(checked_chunk, estimator))
-        return in_chunks(estimator, chunks, products, rng)
-    return from_memory(estimator, X, y, sample_weight, products, rng)
+        return in_chunks(estimator, chunks, most_features, rng)
+    return from_memory(estimator, X, y, sample_weight, most_features, rng)
 
 
 def from_memory(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, products: bool | None, rng: Any
+    estimator: Any, X: Any, y: Any, sample_weight: Any, most_features: float | None, rng: Any
 ) -> TrainingData:
     """Return the rows of arrays.
 
@@ -80,9 +80,9 @@ def from_memory(
     checked = validated(estimator, X, y, sample_weight, reset=True, finite=estimator.early_stopping)
     rows, validation = hold_out(estimator, checked, rng)
     n_jobs = effective_n_jobs(estimator.n_jobs)
-    if products is None:
-        products = second_moments_pay(rows.X)
-    gather = second_moments if products else without_products
+    d = rows.X.shape[1]
+    pays = second_moments_pay(rows.X) if most_features is None else d <= most_features
+    gather = second_moments if pays else without_products
     moments = gather(rows.X, rows.y, rows.w, n_jobs)
     look_if_not_finite(estimator, moments, X, y)
 
@@ -113,10 +113,10 @@ def second_moments_pay(X: Any) -> bool:
     return d <= FEW_FEATURES and d**3 + per_row @ per_row <= 1000 * X.nnz
 
 
-def in_chunks(estimator: Any, chunks: Any, products: bool | None, rng: Any) -> TrainingData:
+def in_chunks(estimator: Any, chunks: Any, most_features: float | None, rng: Any) -> TrainingData:
     """Return the rows of `chunks` and their moments, which need a first pass.
 
-    This pass computes the products of up to `FEW_FEATURES` columns even if `products` is not True.
+    This pass computes the products of up to `FEW_FEATURES` columns in any case.
     """
     if estimator.early_stopping:
         raise ValueError(
@@ -124,7 +124,7 @@ def in_chunks(estimator: Any, chunks: Any, products: bool | None, rng: Any) -> T
             "the default solver stops at the closed form; "
             "to choose alpha, use MiniBatchRidgeSGDCV."
         )
-    most_features = np.inf if products else FEW_FEATURES
+    most_features = max(FEW_FEATURES, most_features or 0)
     first = chunks.reduce(gathered, merge, rng.randint(2**31), most_features)
     if first is None:
         raise ValueError("All sample weights are zero; at least one row must count.")

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .._rows.chunk import Chunk
 from .._statistics.moments import Moments
 from .._statistics.scaling import Scaling, scaling_of, textbook_scaling
-from .._statistics.second_moments import SecondMoments
+from .._statistics.second_moments import FEW_FEATURES, SecondMoments
 from . import cholesky, sgd, stream, svrg
 from .problem import ModelState, Parameters, Problem, Settings, Solution
 
@@ -19,6 +21,10 @@ UNSET = {
     "preconditioner": "auto",
     "average": False,
 }
+# Computing the second moments of so many columns takes as long as a pass for the loss.
+COLUMNS_PER_EPOCH = 25
+# An "sgd" fit with a tolerance takes at least about so many epochs.
+LIKELY_EPOCHS = 10
 
 
 class Solver(NamedTuple):
@@ -45,11 +51,20 @@ def asks_for_mini_batches(settings: Settings) -> bool:
     return is_set or settings.early_stopping
 
 
-def wants_second_moments(settings: Settings) -> bool | None:
-    """Whether `fit` needs the second moments of the rows; None: where they pay."""
+def most_features(settings: Settings) -> float | None:
+    """Up to how many columns `fit` gathers second moments of; None: where they pay.
+
+    Where "sgd" has them, an epoch needs no pass for the loss. This saves time after about one epoch
+    per `COLUMNS_PER_EPOCH` columns.
+    """
     if settings.solver == "auto" and not asks_for_mini_batches(settings):
         return None
-    return settings.solver == "cholesky"
+    if settings.solver == "cholesky":
+        return np.inf
+    if settings.solver != "sgd":
+        return 0
+    epochs = settings.max_iter if settings.tol is None else min(settings.max_iter, LIKELY_EPOCHS)
+    return min(COLUMNS_PER_EPOCH * epochs, FEW_FEATURES)
 
 
 def solver_for(settings: Settings, has_second_moments: bool) -> str:

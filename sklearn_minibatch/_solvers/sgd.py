@@ -10,8 +10,8 @@ from .._rows.in_memory import in_memory
 from .._rows.kernels import stacked_parameters
 from .._rows.protocol import Rows
 from .._statistics.linalg import dot
-from .._statistics.scaling import textbook_scaling, to_original, to_scaled
-from .._statistics.second_moments import SecondMoments
+from .._statistics.scaling import Scaling, textbook_scaling, to_original, to_scaled
+from .._statistics.second_moments import SecondMoments, Standardized, standardized
 from .learning_rate import scheduled, stable_rate
 from .problem import ModelState, Parameters, Problem, Settings, Solution, without_intercept
 
@@ -21,6 +21,8 @@ BATCH_SIZE = 32
 DIVERGED = 10.0
 # An epoch that takes the coefficients a smaller part of their way moves nothing that F could show.
 LEAST_REACH = 1e-8
+# A mean square that is a smaller part of the numbers it is the difference of loses three digits.
+LEAST_PART = 1e-3
 # If an epoch takes them a smaller part of their way than this, more epochs are no remedy.
 SHORT_REACH = 0.01
 
@@ -43,6 +45,37 @@ class Iterate(NamedTuple):
         return split(self.mean)
 
 
+class Products(NamedTuple):
+    """Centred products of the scaled rows, and the means of both in scaled units."""
+
+    centred: Standardized
+    x_mean: np.ndarray  # (d,)
+    y_mean: np.ndarray  # (t,)
+
+    def mean_square(self, beta: np.ndarray, b: np.ndarray) -> np.ndarray | None:
+        """Return the mean square of the residuals (t,), without a pass over the rows.
+
+        Return None if it is a small part of what it is the difference of, so that few digits of it
+        would be right.
+        """
+        zz, zv, vv = self.centred
+        assert zz is not None
+        whole = dot(beta, zz @ beta) + vv
+        square = whole - 2 * dot(beta, zv) + (self.x_mean @ beta + b - self.y_mean) ** 2
+        return square if np.all(square >= LEAST_PART * whole) else None
+
+
+def products_of(moments: SecondMoments, scaling: Scaling) -> Products | None:
+    """Return the `Products` of the rows with these moments, if they have any."""
+    if moments.xx is None:
+        return None
+    x, y = moments.x.mean, moments.y.mean
+    centred = standardized(moments, scaling._replace(x_mean=x, y_mean=y))
+    return Products(
+        centred, (x - scaling.x_mean) / scaling.x_scale, (y - scaling.y_mean) / scaling.y_scale
+    )
+
+
 class Descent(NamedTuple):
     """What all epochs of a fit share."""
 
@@ -52,6 +85,7 @@ class Descent(NamedTuple):
     lr: float
     stable_lr: float = np.inf
     curvature: float = 1.0  # one that F has along some direction
+    products: Products | None = None  # of the rows, if they were gathered
 
     def rates(self, lr: float, epoch: int) -> tuple[np.ndarray, float]:
         """The learning rates of the steps of an epoch, and the rate for the next epoch."""
@@ -75,10 +109,13 @@ class Descent(NamedTuple):
 
     def loss(self, at: Iterate) -> np.ndarray:
         """F (t,) of the parameters that predict."""
-        beta, _ = at.predicting
+        beta, b = at.predicting
         alpha = self.settings.alpha
         with np.errstate(over="ignore", invalid="ignore"):
-            return self.rows.mean_square(at.mean) / 2 + alpha / 2 * dot(beta, beta)
+            square = None if self.products is None else self.products.mean_square(beta, b)
+            if square is None:
+                square = self.rows.mean_square(at.mean)
+            return square / 2 + alpha / 2 * dot(beta, beta)
 
     def solution(self, at: Iterate, lr: float) -> Solution:
         """Return the `Solution` at an iterate; the next epoch would go on with the rate `lr`."""
@@ -161,7 +198,8 @@ def solve(
         stable = stable_rate(rows, batch_size, settings.alpha, rng)
     lr = stable if settings.lr == "auto" else float(settings.lr)
     curvature = least_curvature(problem, settings)
-    descent = Descent(rows, settings, batch_size, lr, stable, curvature)
+    products = products_of(problem.moments, problem.scaling)
+    descent = Descent(rows, settings, batch_size, lr, stable, curvature, products)
     return descend(descent, iterate(start, start, 0), rng, monitor)
 
 

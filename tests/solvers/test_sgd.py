@@ -14,7 +14,7 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import SGDRegressor
 
-from sklearn_minibatch import MiniBatchRidgeSGD
+from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
 
 from ..oracles import distance_to_ridge, regression, textbook
 
@@ -475,3 +475,64 @@ def heavy_tailed(n, d, seed=0):
     X, _ = regression(n, d, seed=seed)
     X *= 1 + np.random.default_rng(seed).pareto(1.5, (n, 1))
     return X, X @ np.arange(1.0, d + 1) + np.random.default_rng(seed).standard_normal(n)
+
+
+class TestLoss:
+    """The loss of an epoch is F at its end, where it comes from products of the columns too."""
+
+    @settings(max_examples=60)
+    @given(
+        seed=st.integers(0, 2**16),
+        d=st.integers(1, 6),
+        n_targets=st.integers(1, 3),
+        offset=st.sampled_from([0.0, 3.0, 1e5]),
+        weighted=st.booleans(),
+        average=st.booleans(),
+        fit_intercept=st.booleans(),
+        standardize=st.booleans(),
+        in_chunks=st.booleans(),
+    )
+    def test_is_that_of_the_rows(
+        self,
+        seed,
+        d,
+        n_targets,
+        offset,
+        weighted,
+        average,
+        fit_intercept,
+        standardize,
+        in_chunks,
+    ):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(80, d))
+        X[:, rng.integers(d)] += offset
+        y = X @ rng.normal(size=(d, n_targets)) + rng.normal(size=(80, n_targets)) + 3
+        w = rng.uniform(0.1, 5, 80) if weighted else np.ones(80)
+        model = sgd(8, 1e-3, average=average, fit_intercept=fit_intercept, alpha=0.3)
+        model.set_params(standardize=standardize)
+        if offset and not (fit_intercept and standardize):
+            model.set_params(lr=1e-3 / (1 + offset) ** 2)
+        if in_chunks:
+            parts = np.array_split(np.arange(80), 3)
+            model.fit(ChunkSource(lambda: ((X[k], y[k], w[k]) for k in parts)))
+        else:
+            model.fit(X, y, sample_weight=w)
+        mean = np.average(X, axis=0, weights=w)
+        scale = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=w)) if standardize else 1.0
+        square = np.average((model.predict(X).reshape(y.shape) - y) ** 2, axis=0, weights=w)
+        penalty = ((model.coef_.reshape(n_targets, d) * scale) ** 2).sum(axis=1)
+        expected = square / 2 + 0.3 / 2 * penalty
+        loss = model.loss_history_[-1]
+        np.testing.assert_allclose(np.sum(loss), expected.sum(), rtol=1e-9)
+
+    @pytest.mark.parametrize("seed", range(8))
+    def test_of_a_fit_without_residuals_keeps_its_digits(self, seed):
+        """Where products of columns would leave rounding errors of the squares of y."""
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(200, 8))
+        y = X @ rng.normal(size=8) + 4
+        model = sgd(4, 0.03, epochs=150, alpha=0.0).fit(X, y)
+        losses = model.loss_history_[-50:]
+        assert losses.max() < 1e-26
+        assert losses.min() > 0
