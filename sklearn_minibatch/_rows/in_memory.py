@@ -10,7 +10,7 @@ from .._statistics.moments import centred_where_full
 from .._statistics.scaling import Scaling
 from .dense import DenseRows
 from .protocol import Rows
-from .sparse import SparseRows, StandardizedCSR
+from .sparse import CentredCSR, SparseRows
 
 
 def in_memory(
@@ -59,7 +59,7 @@ def centred(X: Any, rows: np.ndarray, mean: np.ndarray) -> Any:
     if sparse.issparse(X):
         # The differences of a constant column from its mean are then exactly 0.
         taken, mean = centred_where_full(X[rows], mean)
-        return StandardizedCSR(taken, np.ones((len(rows), 1)), mean, np.ones(len(mean)))
+        return CentredCSR(taken, np.ones((len(rows), 1)), mean)
     # `take` is faster, but copies the whole array first if its rows are not contiguous.
     taken = np.take(X, rows, axis=0) if X.flags.c_contiguous else X[rows]
     T = taken.astype(float, copy=False)

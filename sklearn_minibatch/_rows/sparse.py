@@ -1,4 +1,4 @@
-"""Standardised sparse rows in memory, as an operator without dense copies."""
+"""Standardised sparse rows in memory: scaled entries, and means that are subtracted when used."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FEW_FEATURES = 500
 
 
 class SparseRows:
-    """CSR rows, standardised when they are used.
+    """CSR rows with a copy of their entries in scaled units.
 
     Only passes of mini-batches use the rows in the given order.
     """
@@ -42,20 +42,22 @@ class SparseRows:
         self.n_rows, self.n_features = X.shape
         self.dtype = X.dtype
         X, mean = centred_where_full(X, scaling.x_mean)
+        entries = X.data / scaling.x_scale.astype(X.dtype)[X.indices]
         if np.any(s != 1):
-            X = sparse.diags_array(s[:, 0].astype(X.dtype)) @ X
-        self.Z = StandardizedCSR(X, s, mean, scaling.x_scale)
+            entries *= np.repeat(s[:, 0].astype(X.dtype), np.diff(X.indptr))
+        scaled = sparse.csr_array((entries, X.indices, X.indptr), shape=X.shape)
+        self.Z = CentredCSR(scaled, s, mean / scaling.x_scale)
         self.y = y
         self.fit_intercept = fit_intercept
         self.order = slice(None) if order is None else order
 
     @cached_property
-    def in_order(self) -> StandardizedCSR:
+    def in_order(self) -> CentredCSR:
         """The rows in the given order, copied at the first use."""
         return self.Z[self.order]
 
     @cached_property
-    def A(self) -> StandardizedCSR:
+    def A(self) -> CentredCSR:
         """The stacked rows in the given order, as one operator."""
         Z = self.in_order
         X = sparse.hstack(
@@ -63,8 +65,7 @@ class SparseRows:
             format="csr",
             dtype=Z.dtype,
         )
-        zeros = np.zeros(1 + self.y.shape[1])
-        return StandardizedCSR(X, Z.s, np.append(Z.mean, zeros), np.append(Z.scale, zeros + 1))
+        return CentredCSR(X, Z.s, np.append(Z.mean, np.zeros(1 + self.y.shape[1])))
 
     def residual_gradient(self, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return (1/n) Z'r (d, t) and the mean square of r (t,), where r = Z beta - y."""
@@ -103,7 +104,7 @@ class SparseRows:
         Z = self.Z
         s = Z.s[:, 0]
         square = Z.X.multiply(Z.X).sum(axis=0) - 2 * Z.mean * (Z.X.T @ s) + (s @ s) * Z.mean**2
-        return square / Z.scale**2 / self.n_rows
+        return square / self.n_rows
 
     def batches(self, batch_size: int, count: int, rng: Any) -> Sequence[Any]:
         """Return at most `count` random mini-batches Z_B."""
@@ -116,12 +117,10 @@ class SparseRows:
     def largest_square_norm(self) -> float:
         """Return max_i ||[z_i, s_i]||^2."""
         Z = self.Z
-        X = Z.X.multiply(1 / Z.scale).tocsr()
-        mean = Z.mean / Z.scale
         square = (
-            X.multiply(X).sum(axis=1)
-            - 2 * Z.s[:, 0] * (X @ mean)
-            + Z.s[:, 0] ** 2 * (mean @ mean + 1)
+            Z.X.multiply(Z.X).sum(axis=1)
+            - 2 * Z.s[:, 0] * (Z.X @ Z.mean)
+            + Z.s[:, 0] ** 2 * (Z.mean @ Z.mean + 1)
         )
         return square.max()
 
@@ -147,39 +146,35 @@ class SparseRows:
             )
 
 
-class StandardizedCSR:
-    """The matrix diag(s) (X - 1 mean') diag(1/scale) as an operator without dense copies.
+class CentredCSR:
+    """The matrix X - s mean' as an operator without dense copies.
 
-    The argument X (n, d) is diag(s) X in CSR; s is (n, 1), mean and scale are (d,).
+    X (n, d) is CSR; s is (n, 1), and the mean is (d,).
     """
 
-    def __init__(self, X: Any, s: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> None:
+    def __init__(self, X: Any, s: np.ndarray, mean: np.ndarray) -> None:
         self.X = X
         self.s = s
         self.mean = mean
-        self.scale = scale
         self.shape = X.shape
         self.dtype = X.dtype
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, key: Any) -> StandardizedCSR:
+    def __getitem__(self, key: Any) -> CentredCSR:
         rows = key[0] if isinstance(key, tuple) else key
-        return StandardizedCSR(self.X[rows], self.s[rows], self.mean, self.scale)
+        return CentredCSR(self.X[rows], self.s[rows], self.mean)
 
     def __matmul__(self, v: np.ndarray) -> np.ndarray:
-        u = v / self.scale[:, None]
-        return self.X @ u - self.s * (self.mean @ u)
+        return self.X @ v - self.s * (self.mean @ v)
 
     def sketched(self, S: Any) -> np.ndarray:
         """Return the product of a sparse matrix S (k, n) with these rows as an array (k, d)."""
-        return ((S @ self.X).toarray() - (S @ self.s) * self.mean) / self.scale
+        return (S @ self.X).toarray() - (S @ self.s) * self.mean
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return ((self.X.toarray() - self.s * self.mean) / self.scale).astype(
-            dtype or self.dtype, copy=False
-        )
+        return (self.X.toarray() - self.s * self.mean).astype(dtype or self.dtype, copy=False)
 
     def dot(self, v: np.ndarray) -> np.ndarray:
         """Return the product (n, t) with v (d, t)."""
@@ -192,14 +187,14 @@ class StandardizedCSR:
 
 
 class TransposedCSR:
-    """The transpose of a `StandardizedCSR`."""
+    """The transpose of a `CentredCSR`."""
 
-    def __init__(self, A: StandardizedCSR) -> None:
+    def __init__(self, A: CentredCSR) -> None:
         self.A = A
 
     def __matmul__(self, r: np.ndarray) -> np.ndarray:
         A = self.A
-        return (A.X.T @ r - np.outer(A.mean, A.s[:, 0] @ r)) / A.scale[:, None]
+        return A.X.T @ r - np.outer(A.mean, A.s[:, 0] @ r)
 
     def dot(self, r: np.ndarray) -> np.ndarray:
         """Return the product (d, t) with r (n, t)."""

@@ -15,6 +15,10 @@ NYSTROM_RANK = 100
 # The rows have twice the digits of a Gram matrix of unit columns, and are asked where its inverse
 # is as large as this.
 LARGEST_INVERSE = 1e10
+# If there are fewer rows than columns, the eigenvalues are those of ZZ', and columns of one length
+# do not bring them together. Of the powers 0, 1/4, 1/2 and 1 of the diagonal, this one took the
+# fewest epochs on words of texts, up to four times fewer than the last.
+WIDE_POWER = 0.25
 
 
 class Identity(NamedTuple):
@@ -26,7 +30,7 @@ class Identity(NamedTuple):
 
 
 class Diagonal(NamedTuple):
-    """P = diag(D), which knows the lengths of the columns and no more."""
+    """P = diag(D), which knows the lengths of the columns, or a part of them, and no more."""
 
     D: np.ndarray  # (d, 1)
 
@@ -160,7 +164,8 @@ def preconditioner(rows: Rows, alpha: float, choice: int | str | None, rng: Any)
         return Identity()
     diagonal = rows.diagonal_instead() if choice == "auto" else None
     if diagonal is not None:
-        return Diagonal(np.maximum(diagonal + alpha, TINY)[:, None])
+        power = 1.0 if rows.n_rows >= d else WIDE_POWER
+        return Diagonal((np.maximum(diagonal + alpha, TINY) ** power)[:, None])
     if choice == "auto" and d > DENSE_FEATURES:
         choice = rows.n_rows if rows.n_rows <= 5 * NYSTROM_RANK else NYSTROM_RANK
     if not isinstance(choice, str) and (choice < d or d > DENSE_FEATURES):

@@ -101,21 +101,9 @@ class Descent(NamedTuple):
         g, square = self.rows.residual_gradient(beta)
         g = g + self.alpha * beta
         loss = square / 2 + self.alpha / 2 * dot(beta, beta)
-        return Point(beta, g, loss, *self.distance(g, decreases, factor), factor)
-
-    def distance(
-        self, g: np.ndarray, decreases: list[np.ndarray], factor: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Estimate the distance (t,), and return P^-1 g.
-
-        A diagonal P knows little of H, and the estimate may be too small. With a factor it is
-        multiplied by `SAFETY`, or replaced by the bound if that is less.
-        """
-        estimate, Pg = distance_to_minimiser(g, self.P, decreases)
-        if factor is None:
-            return estimate, Pg
-        bound = np.sqrt(factor * np.maximum(dot(g, Pg), 0))
-        return np.minimum(bound, SAFETY * estimate), Pg
+        Pg = self.P.solve(g)
+        left = estimated_distance(dot(g, Pg), decreases, factor)
+        return Point(beta, g, loss, left, Pg, factor)
 
 
 def solve(
@@ -221,8 +209,7 @@ def next_direction(
     v = -at.Pg
     if size < rows.n_rows:
         steps = Steps(size, at.g, descent.alpha, descent.P.solve, lr)
-        v = rows.epoch(steps, descent.rng)
-    v, lr = safeguarded(v, lr, at)
+        v, lr = safeguarded(rows.epoch(steps, descent.rng), lr, at)
     return conjugate(v, directions, rows, descent.alpha), lr
 
 
@@ -242,14 +229,15 @@ def line_search(
     decrease = step_length**2 * pHp / 2
     g = at.g + step_length * Hp
     last = [*decreases[1 - MEMORY :], decrease]
+    Pg = descent.P.solve(g)
+    square = dot(g, Pg)
     factor = at.factor
     if factor is not None:
-        least = descent.least_eigenvalue
-        ratio = divide(dot(g, descent.P.solve(g)), dot(at.g, at.Pg))
-        factor = next_factor(factor, step_length, ratio, least)
-    distance, Pg = descent.distance(g, last, factor)
+        ratio = divide(square, dot(at.g, at.Pg))
+        factor = next_factor(factor, step_length, ratio, descent.least_eigenvalue)
     beta = at.beta + step_length * p
-    return Point(beta, g, at.loss - decrease, distance, Pg, factor), lr, decrease
+    left = estimated_distance(square, last, factor)
+    return Point(beta, g, at.loss - decrease, left, Pg, factor), lr, decrease
 
 
 def next_factor(
@@ -271,16 +259,17 @@ def rechecked(
 ) -> tuple[Point, Check]:
     """Compute the gradient anew: rounding errors accumulate in the one that is updated."""
     anew = descent.point(at.beta, decreases, at.factor)
-    rounding, _ = descent.distance(anew.g - at.g, [], at.factor)
+    error = anew.g - at.g
+    rounding = estimated_distance(dot(error, descent.P.solve(error)), [], at.factor)
     # A distance that no longer shrinks, and is no more than the errors of the updated gradient, is
     # noise.
-    distance = anew.distance
-    noise = (distance > check.distance / 2) & (distance < np.minimum(2 * rounding, MOST_NOISE))
+    left = anew.distance
+    noise = (left > check.distance / 2) & (left < np.minimum(2 * rounding, MOST_NOISE))
     # So is one that float64 could not tell from 0 beside the first.
-    noise |= distance < np.minimum(check.least, MOST_NOISE)
-    is_rest_small = within_tol(np.where(noise, 0.0, distance), descent.tol)
+    noise |= left < np.minimum(check.least, MOST_NOISE)
+    is_rest_small = within_tol(np.where(noise, 0.0, left), descent.tol)
     is_exhausted = bool(noise.any()) and is_rest_small
-    return anew, Check(distance, rounding, check.least, is_exhausted)
+    return anew, Check(left, rounding, check.least, is_exhausted)
 
 
 def unfinished(distance: np.ndarray, settings: Settings) -> str:
@@ -335,20 +324,22 @@ def conjugate(v: np.ndarray, directions: list[Direction], rows: Rows, alpha: flo
     return Direction(p, Hp, dot(p, Hp))
 
 
-def distance_to_minimiser(
-    g: np.ndarray, P: Preconditioner, decreases: list[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Estimate sqrt(2 (F - F*)), the RMS distance (t,) of the predictions; and return P^-1 g.
+def estimated_distance(
+    square: np.ndarray, decreases: list[np.ndarray], factor: np.ndarray | None
+) -> np.ndarray:
+    """Estimate sqrt(2 (F - F*)), the RMS distance (t,) of the predictions from the minimiser's.
 
-    With e the error of beta, 2 (F - F*) = e'He = g'H^-1 g. It is taken as g'P^-1 g. If P is a poor
-    approximation of H, it is what the last decreases of F leave to come if they go on shrinking at
-    their rate.
+    With e the error of beta, 2 (F - F*) = e'He = g'H^-1 g. It is taken as g'P^-1 g, which is
+    `square`. If P is a poor approximation of H, it is what the last decreases of F leave to come if
+    they go on shrinking at their rate. A diagonal P knows little of H, and the estimate may be too
+    small: with a factor it is multiplied by `SAFETY`, or replaced by the bound if that is less.
     """
-    Pg = P.solve(g)
-    square = np.maximum(dot(g, Pg), 0)
+    square = np.maximum(square, 0)
+    bound = None if factor is None else np.sqrt(factor * square)
     if len(decreases) > 1:
         rate = divide(decreases[-1], decreases[0]) ** (1 / (len(decreases) - 1))
         rate = np.minimum(rate, 0.99)
         # The rate is a guess: twice what such a series would sum to.
         square = np.maximum(square, 4 * decreases[-1] * rate / (1 - rate))
-    return np.sqrt(square), Pg
+    estimate = np.sqrt(square)
+    return estimate if bound is None else np.minimum(bound, SAFETY * estimate)
