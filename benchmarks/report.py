@@ -202,8 +202,14 @@ def draw_errors(lines, title, path):
 
 # Where the tables of the last runs go.
 PAGES = {
-    "benchmarks.md": ("one_read", "targets", "results"),
-    "evidence.md": ("evidence_batches", "evidence_centring", "evidence_streams"),
+    "benchmarks.md": ("one_read", "targets", "passes", "benchopt", "results"),
+    "evidence.md": (
+        "evidence_batches",
+        "evidence_batch_sizes",
+        "evidence_shapes",
+        "evidence_centring",
+        "evidence_streams",
+    ),
     "larger_than_memory.md": ("files", "disk"),
     "choosing_alpha.md": ("alpha",),
     "dask.md": ("dask",),

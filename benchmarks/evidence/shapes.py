@@ -12,7 +12,7 @@ from sklearn_minibatch import MiniBatchRidgeSGD
 
 from ..problems import Problem, conditioned, sparse_rows
 from ..rows import Size, Table
-from ..timing import duration, interleaved
+from ..timing import duration, interleaved, plain
 
 SHAPES = (1_000_000, 20), (100_000, 100), (20_000, 1_000), (20_000, 2_000), (10_000, 4_000)
 ACCURACY = 1e-6  # of the solvers that have a tolerance
@@ -33,7 +33,7 @@ def shapes(size: Size) -> Table:
         repeats = 3 if size.shrink == 1 else 1
         seconds = dict(zip(possible, interleaved(possible.values(), repeats)[0], strict=True))
         cells = [duration(seconds[name]) if name in seconds else "-" for name in METHODS]
-        rows.append((f"{n:,} x {d:,}", f"{8 * d**2 / 1e6:,.3g} MB", *cells))
+        rows.append((f"{n:,} x {d:,}", f"{plain(8 * d**2 / 1e6, 2)} MB", *cells))
     return ["rows x columns", "d² numbers", *METHODS], rows
 
 

@@ -32,7 +32,10 @@ KINDS: dict[str, Any] = {kind.__name__: kind for kind in _KINDS}
 
 
 # Fields that models of version 0.1.0 do not have, and their values for such models.
-SINCE_0_1: dict[str, dict[str, Any]] = {"Moments": {"rest": 0.0}}
+SINCE_0_1: dict[str, dict[str, Any]] = {
+    "Moments": {"rest": 0.0},
+    "Curvature": {"blocks": (), "n_added": 0},
+}
 
 
 def packed(attributes: dict[str, Any]) -> dict[str, Any]:

@@ -10,12 +10,14 @@ from .._statistics.linalg import divide
 from .._statistics.moments import Moments
 from .._statistics.scaling import Scaling
 from .._statistics.second_moments import SecondMoments, standardized
-from .._statistics.sketch import DENSE_FEATURES, Sketch, bucket_sums, count_sketch, n_buckets
+from .._statistics.sketch import DENSE_FEATURES, Sketch, bucket_sums, n_buckets
 from .preconditioner import Identity, Preconditioner, Spectral, of_gram
 from .problem import Settings
 
-# So many rows wait before they are added to the sketch, all at once, into a new copy of it.
+# So many rows wait before they are added to the sketch, all at once.
 WAITING_ROWS = 512
+# The sums of a sketch are in arrays of so many, of which adding rows copies only those that change.
+BLOCK_SUMS = 512
 # Once there have been so many rows per bucket, only a sample of the chunks enters the sketch, with
 # larger weights.
 ROWS_PER_BUCKET = 8
@@ -35,13 +37,16 @@ class Curvature(NamedTuple):
     Moments that come later can centre and scale the rows of the sketch.
     """
 
-    sketch: Sketch | None  # of rows sqrt(w) [x - origin, 1]; None if P is not made from one
+    # Of rows sqrt(w) [x - origin, 1] before the stream, if any; None if P is not made from one.
+    sketch: Sketch | None
     waiting: tuple  # of (X, w), not in the sketch yet
     n_waiting: int  # how many rows these are
     sketched_weight: float  # weight of the rows in the sketch or waiting
     P: Preconditioner
     scale: np.ndarray  # (d,), the units of P
     weight: float  # of all rows at the last refresh
+    blocks: tuple = ()  # sums (BLOCK_SUMS, d + 1) of the rows of the stream, about the same origin
+    n_added: int = 0  # how many rows these are
 
     def own_scale(self, seen: Seen) -> np.ndarray:
         """The units (d,) that P is made in.
@@ -76,7 +81,7 @@ def initial_curvature(first: Moments, choice: int | str | None) -> Curvature:
     d = len(first.mean)
     sketch = None
     if choice is not None and d <= DENSE_FEATURES:
-        sketch = Sketch(first.mean, None, np.zeros((n_buckets(d), d + 1)))
+        sketch = Sketch(first.mean, None, np.zeros((0, d + 1)))
     return Curvature(sketch, (), 0, 0.0, Identity(), first.scale, 0.0)
 
 
@@ -152,14 +157,32 @@ def flush_pending(curvature: Curvature, rng: Any) -> Curvature:
         if any_sparse
         else np.concatenate(chunks)
     )
-    buckets = max(len(curvature.sketch.sums), n_buckets(X.shape[1]))
-    S = count_sketch(curvature.n_waiting, buckets, rng)
+    S = next_sums(curvature, X.shape[1], rng)
     S.data *= np.sqrt(np.concatenate(weights))
-    # Most buckets get none of the few rows that have waited.
     taken = np.unique(S.indices)
     sums = bucket_sums(S.tocsr()[taken], X, curvature.sketch.origin)
-    sketch = curvature.sketch.plus(sums, taken, buckets)
-    return curvature._replace(sketch=sketch, waiting=(), n_waiting=0)
+    blocks = list(curvature.blocks)
+    for k in range(taken[-1] // BLOCK_SUMS + 1):
+        inside = taken // BLOCK_SUMS == k
+        if k == len(blocks):
+            blocks.append(np.zeros((BLOCK_SUMS, sums.shape[1])))
+        if inside.any():
+            blocks[k] = blocks[k].copy()
+            blocks[k][taken[inside] % BLOCK_SUMS] += sums[inside]
+    n_added = curvature.n_added + curvature.n_waiting
+    return curvature._replace(blocks=tuple(blocks), n_added=n_added, waiting=(), n_waiting=0)
+
+
+def next_sums(curvature: Curvature, n_features: int, rng: Any) -> Any:
+    """Return a matrix of signs (k, n) in CSC that adds each waiting row to one of k sums.
+
+    Its rows go to the sums that follow those of the rows before, in random order, so that adding
+    few rows changes few blocks.
+    """
+    n = curvature.n_waiting
+    k = n_buckets(n_features)
+    sums = (curvature.n_added + rng.permutation(n)) % k
+    return sparse.csc_array((rng.choice([-1.0, 1.0], n), sums, np.arange(n + 1)), shape=(k, n))
 
 
 def refreshed(curvature: Curvature, now: Seen, alpha: float, rng: Any) -> Curvature:
@@ -176,4 +199,6 @@ def refreshed(curvature: Curvature, now: Seen, alpha: float, rng: Any) -> Curvat
 def scaled_sketch(curvature: Curvature, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Return rows whose Gram matrix is close to that of the sketched rows, centred and scaled."""
     assert curvature.sketch is not None
-    return curvature.sketch.scaled(mean, scale * np.sqrt(curvature.sketched_weight))
+    sums = np.vstack([curvature.sketch.sums, *curvature.blocks])
+    sketch = curvature.sketch._replace(sums=sums)
+    return sketch.scaled(mean, scale * np.sqrt(curvature.sketched_weight))

@@ -63,13 +63,6 @@ class Sketch(NamedTuple):
         gram: Any = sum(grams) if grams else None
         return Sketch(self.origin, gram, np.vstack([a.sums, b.sums])).folded()
 
-    def plus(self, sums: np.ndarray, buckets: np.ndarray, n_buckets: int) -> Sketch:
-        """Return the sketch of `n_buckets` sums, with `sums` (k, d + 1) added to `buckets`."""
-        total = np.zeros((n_buckets, self.sums.shape[1]))
-        total[: len(self.sums)] = self.sums
-        total[buckets] += sums
-        return self._replace(sums=total)
-
     def folded(self) -> Sketch:
         """Replace the sums by their Gram matrix if there are many.
 

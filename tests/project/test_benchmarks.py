@@ -191,7 +191,7 @@ def test_a_peer_that_cannot_is_skipped_with_its_reason(tiny):
 @pytest.mark.slow
 def test_tables_of_evidence(tmp_path):
     run("evidence", "--tiny", "--out", tmp_path)
-    names = ["batches", "centring", "streams"]
+    names = ["batches", "batch_sizes", "shapes", "centring", "streams"]
     read = {name: (tmp_path / f"evidence_{name}.md").read_text() for name in names}
     assert 'solver="svrg", batch_size=256' in read["batches"]
     ratio, *digits = read["centring"].splitlines()[4].strip("| ").split(" | ")
@@ -200,6 +200,33 @@ def test_tables_of_evidence(tmp_path):
     assert max(uncentred) < 6
     assert min(svd, merged) > 13
     assert "MiniBatchRidgeSGD()" in read["streams"]
+    rates = [float(line.split(" | ")[1]) for line in read["batch_sizes"].splitlines()[2:8]]
+    assert rates == sorted(rates)
+    assert "| 200 x 460 |" in read["shapes"]
+
+
+def test_passes_over_the_data(tmp_path):
+    """Second moments need one, whatever the data; conjugate gradients need more."""
+    pytest.importorskip("sklearn.callback")
+    run("passes", "--tiny", "--out", tmp_path)
+    lines = (tmp_path / "passes.md").read_text().splitlines()
+    (median,) = [line.split(" | ")[1:4] for line in lines if line.startswith("| **median**")]
+    to_1e_4, to_1e_6 = zip(*(map(float, cell.split(" / ")) for cell in median), strict=True)
+    assert to_1e_4[0] == to_1e_6[0] == 1
+    assert 1 < to_1e_6[1] < to_1e_6[2]
+
+
+@pytest.mark.slow
+def test_benchopt_measures_each_epoch_until_the_optimum(tmp_path):
+    pytest.importorskip("benchopt")
+    pytest.importorskip("sklearn.callback")
+    run("curves", "--tiny", "--out", tmp_path)
+    table = (tmp_path / "benchopt.md").read_text()
+    for solver in ("auto", "svrg"):
+        name = f"MiniBatchRidgeSGD[solver={solver}]"
+        (row,) = [line.strip("| ").split(" | ") for line in table.splitlines() if name in line]
+        assert "-" not in row
+    assert (tmp_path / "benchopt.png").stat().st_size > 0
 
 
 @pytest.mark.parametrize(
