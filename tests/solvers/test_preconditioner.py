@@ -2,7 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy import sparse
+from sklearn.linear_model import Ridge
 
+from sklearn_minibatch import MiniBatchRidgeSGD
+from sklearn_minibatch._solvers import preconditioner
 from sklearn_minibatch._solvers.preconditioner import nystrom
 
 
@@ -21,3 +25,23 @@ def test_nystrom_is_the_hessian_where_the_rows_have_no_more_directions(alpha, ra
     if rank == 8:
         whole = np.linalg.solve(gram + alpha * np.eye(8), g)
         np.testing.assert_allclose(P.solve(g), whole, rtol=1e-6, atol=1e-8)
+
+
+def word_counts(n, d, words, seed):
+    """Counts of words in CSR, whose frequencies fall like those of a language (Zipf)."""
+    rng = np.random.default_rng(seed)
+    frequency = 1 / np.arange(1, d + 1)
+    columns = rng.permutation(d)[rng.choice(d, size=n * words, p=frequency / frequency.sum())]
+    entries = np.ones(n * words), (np.repeat(np.arange(n), words), columns)
+    X = sparse.csr_array(entries, shape=(n, d))
+    return X, X @ rng.normal(size=d) + rng.normal(size=n)
+
+
+def test_more_words_than_texts_take_fewer_epochs_than_with_columns_of_one_length(monkeypatch):
+    X, y = word_counts(400, 3000, 200, seed=0)
+    model = MiniBatchRidgeSGD(1e-3, standardize=False, solver="svrg", max_iter=5000, tol=1e-5)
+    few = model.set_params(random_state=0).fit(X, y).n_iter_
+    exact = Ridge(alpha=1e-3 * 400, tol=1e-12, solver="sparse_cg").fit(X, y)
+    np.testing.assert_allclose(model.predict(X), exact.predict(X), atol=1e-4 * y.std())
+    monkeypatch.setattr(preconditioner, "WIDE_POWER", 1.0)
+    assert few < 0.7 * model.fit(X, y).n_iter_
