@@ -106,7 +106,8 @@ def as_floats(
     if sparse.issparse(X):
         X = sparse.csr_array(X)
         if not X.has_canonical_format:
-            X = X.copy()
+            # Two transpositions sort the entries of a copy in linear time.
+            X = X.tocsc().tocsr()
             X.sum_duplicates()
     single_target = y.ndim == 1
     y = xp.reshape(widest_float(y), (y.shape[0], -1))

@@ -103,8 +103,8 @@ class SparseRows:
             return None
         Z = self.Z
         s = Z.s[:, 0]
-        square = Z.X.multiply(Z.X).sum(axis=0) - 2 * Z.mean * (Z.X.T @ s) + (s @ s) * Z.mean**2
-        return square / self.n_rows
+        squares = np.bincount(Z.X.indices, Z.X.data**2, self.n_features)
+        return (squares - 2 * Z.mean * (Z.X.T @ s) + (s @ s) * Z.mean**2) / self.n_rows
 
     def batches(self, batch_size: int, count: int, rng: Any) -> Sequence[Any]:
         """Return at most `count` random mini-batches Z_B."""
@@ -180,21 +180,22 @@ class CentredCSR:
         """Return the product (n, t) with v (d, t)."""
         return self @ v
 
-    @property
+    @cached_property
     def T(self) -> TransposedCSR:
-        """The transposed operator."""
-        return TransposedCSR(self)
+        """The transposed operator, with the same entries."""
+        return TransposedCSR(self.X.T, self.s[:, 0], self.mean[:, None])
 
 
 class TransposedCSR:
-    """The transpose of a `CentredCSR`."""
+    """The matrix X' - mean s' as an operator; X' (d, n) is CSC, s is (n,), and the mean (d, 1)."""
 
-    def __init__(self, A: CentredCSR) -> None:
-        self.A = A
+    def __init__(self, X: Any, s: np.ndarray, mean: np.ndarray) -> None:
+        self.X = X
+        self.s = s
+        self.mean = mean
 
     def __matmul__(self, r: np.ndarray) -> np.ndarray:
-        A = self.A
-        return A.X.T @ r - np.outer(A.mean, A.s[:, 0] @ r)
+        return self.X @ r - self.mean * (self.s @ r)
 
     def dot(self, r: np.ndarray) -> np.ndarray:
         """Return the product (d, t) with r (n, t)."""

@@ -149,10 +149,9 @@ def resolved_lr(
     """Return the learning rate; "auto" takes 1 / (the largest curvature of a few mini-batches)."""
     if not isinstance(settings.lr, str):
         return settings.lr
-    batches = rows.batches(batch_size, 8, rng)
     if batch_size == rows.n_rows:
         return 1.0
-    largest = largest_eigenvalue(batches, settings.alpha, P.solve, rng)
+    largest = largest_eigenvalue(rows.batches(batch_size, 8, rng), settings.alpha, P.solve, rng)
     # With constant columns and alpha=0 there is no curvature, and any rate will do.
     return 1 / largest if largest > TINY else 1.0
 
