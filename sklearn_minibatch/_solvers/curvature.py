@@ -5,19 +5,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from .._rows.in_memory import centred
 from .._statistics.factor import Factored, factored
 from .._statistics.linalg import divide
 from .._statistics.moments import Moments
 from .._statistics.scaling import Scaling
 from .._statistics.second_moments import SecondMoments, standardized
-from .._statistics.sketch import DENSE_FEATURES, Sketch, bucket_sums, n_buckets
+from .._statistics.sketch import DENSE_FEATURES, Sketch, n_buckets
 from .preconditioner import Identity, Preconditioner, Spectral, of_gram
 from .problem import Settings
 
 # So many rows wait before they are added to the sketch, all at once.
 WAITING_ROWS = 512
 # The sums of a sketch are in arrays of so many, of which adding rows copies only those that change.
-BLOCK_SUMS = 512
+BLOCK_SUMS = 128
 # Once there have been so many rows per bucket, only a sample of the chunks enters the sketch, with
 # larger weights.
 ROWS_PER_BUCKET = 8
@@ -137,52 +138,55 @@ def add_rows(
             return curvature
         w = w * (n_rows / allowed)
     n_waiting = curvature.n_waiting + len(w)
+    waits = n_waiting < WAITING_ROWS
     curvature = curvature._replace(
-        waiting=(*curvature.waiting, (X.copy(), w.copy())),
+        waiting=(*curvature.waiting, (X.copy(), w.copy()) if waits else (X, w)),
         n_waiting=n_waiting,
         sketched_weight=curvature.sketched_weight + w.sum(),
     )
-    return flush_pending(curvature, rng) if n_waiting >= WAITING_ROWS else curvature
+    return curvature if waits else flush_pending(curvature, rng)
 
 
 def flush_pending(curvature: Curvature, rng: Any) -> Curvature:
-    """Return the curvature with all waiting rows in its sketch."""
+    """Return the curvature with all waiting rows in its sketch.
+
+    In random order and with random signs, they are added to the sums that follow those of the rows
+    before, so that few rows change few blocks. After the last sum comes the first.
+    """
     if not curvature.waiting:
         return curvature
     assert curvature.sketch is not None
-    chunks, weights = zip(*curvature.waiting, strict=True)
-    any_sparse = any(sparse.issparse(X) for X in chunks)
-    X = (
-        sparse.vstack([sparse.csr_array(X) for X in chunks], format="csr")
-        if any_sparse
-        else np.concatenate(chunks)
-    )
-    S = next_sums(curvature, X.shape[1], rng)
-    S.data *= np.sqrt(np.concatenate(weights))
-    taken = np.unique(S.indices)
-    sums = bucket_sums(S.tocsr()[taken], X, curvature.sketch.origin)
+    X, w = stacked(curvature.waiting)
+    signs = rng.choice([-1.0, 1.0], len(w)) * np.sqrt(w)
+    n_blocks = -(-n_buckets(X.shape[1]) // BLOCK_SUMS)
     blocks = list(curvature.blocks)
-    for k in range(taken[-1] // BLOCK_SUMS + 1):
-        inside = taken // BLOCK_SUMS == k
+    at = curvature.n_added
+    ends = range(BLOCK_SUMS - at % BLOCK_SUMS, len(w), BLOCK_SUMS)
+    for rows in np.split(rng.permutation(len(w)), ends):
+        k, first = at // BLOCK_SUMS % n_blocks, at % BLOCK_SUMS
         if k == len(blocks):
-            blocks.append(np.zeros((BLOCK_SUMS, sums.shape[1])))
-        if inside.any():
+            blocks.append(np.zeros((BLOCK_SUMS, X.shape[1] + 1)))
+        else:
             blocks[k] = blocks[k].copy()
-            blocks[k][taken[inside] % BLOCK_SUMS] += sums[inside]
-    n_added = curvature.n_added + curvature.n_waiting
-    return curvature._replace(blocks=tuple(blocks), n_added=n_added, waiting=(), n_waiting=0)
+        Z = np.asarray(centred(X, rows, curvature.sketch.origin))
+        Z *= signs[rows, None]
+        sums = blocks[k][first : first + len(rows)]
+        sums[:, :-1] += Z
+        sums[:, -1] += signs[rows]
+        at += len(rows)
+    return curvature._replace(blocks=tuple(blocks), n_added=at, waiting=(), n_waiting=0)
 
 
-def next_sums(curvature: Curvature, n_features: int, rng: Any) -> Any:
-    """Return a matrix of signs (k, n) in CSC that adds each waiting row to one of k sums.
-
-    Its rows go to the sums that follow those of the rows before, in random order, so that adding
-    few rows changes few blocks.
-    """
-    n = curvature.n_waiting
-    k = n_buckets(n_features)
-    sums = (curvature.n_added + rng.permutation(n)) % k
-    return sparse.csc_array((rng.choice([-1.0, 1.0], n), sums, np.arange(n + 1)), shape=(k, n))
+def stacked(waiting: tuple) -> tuple[Any, np.ndarray]:
+    """Return X (n, d) and w (n,) of waiting rows."""
+    if len(waiting) == 1:
+        return waiting[0]
+    chunks, weights = zip(*waiting, strict=True)
+    if any(sparse.issparse(X) for X in chunks):
+        X = sparse.vstack([sparse.csr_array(X) for X in chunks], format="csr")
+    else:
+        X = np.concatenate(chunks)
+    return X, np.concatenate(weights)
 
 
 def refreshed(curvature: Curvature, now: Seen, alpha: float, rng: Any) -> Curvature:

@@ -8,7 +8,6 @@ import numpy as np
 from scipy import sparse
 
 from .factor import root
-from .moments import centred_where_full
 
 # With more columns than this, a dense (d, d) matrix costs more time than it saves.
 DENSE_FEATURES = 3000
@@ -95,17 +94,6 @@ def n_buckets(n_features: int) -> int:
     they are within [0.4, 4] at half the cost, which is that of a (4 d, d) Gram matrix.
     """
     return max(1000, (8 if n_features <= 1000 else 4) * n_features)
-
-
-def bucket_sums(S: Any, X: Any, origin: np.ndarray) -> np.ndarray:
-    """Return S [X - origin, 1] (k, d + 1) for a sparse S (k, n); X (n, d) is dense or CSR."""
-    count = S.sum(axis=1)
-    if sparse.issparse(X):
-        X, rest = centred_where_full(X, origin)
-        sums = (S @ X).toarray() - np.outer(count, rest)
-    else:
-        sums = S @ (X - origin)
-    return np.column_stack([sums, count])
 
 
 def count_sketch(n_rows: int, n_buckets: int, rng: Any) -> Any:

@@ -17,7 +17,7 @@ from .moments import (
     total_weight,
 )
 from .second_moments import SecondMoments
-from .sketch import DENSE_FEATURES, Sketch, bucket_sums, count_sketch, n_buckets
+from .sketch import DENSE_FEATURES, Sketch, count_sketch, n_buckets
 
 
 def rows_per_sum(n_features: int, n_before: int) -> int:
@@ -59,7 +59,7 @@ def sparse_sketch(
         return SecondMoments(x, y, covariance)
     S = count_sketch(n_rows, -(-n_rows // rows_per_sum(d, n_before)), rng)
     S.data *= np.sqrt(share)
-    sums = bucket_sums(S, T, np.zeros(d))
+    sums = np.column_stack([(S @ T).toarray(), S.sum(axis=1)])
     return SecondMoments(x, y, covariance, None, Sketch(x.mean - mean, None, sums).folded())
 
 
