@@ -109,19 +109,18 @@ def column_moments(X: Any, weight: Any = None, n_jobs: int = 1) -> Moments:
     n_rows = X.shape[0]
     if sparse.issparse(X):
         total = total_weight(X, weight)
+        count = np.bincount(X.indices, minlength=X.shape[1])
         # The first row is subtracted, as for dense rows, so that the mean of a constant column is
         # exact.
-        origin = np.where(is_full(X), X[[0]].toarray()[0], 0.0)
+        origin = np.where(count == n_rows, X[[0]].toarray()[0], 0.0)
         shifted, _ = centred_where_full(X, origin)
         mean, var = mean_variance_axis(
             shifted, axis=0, weights=None if weight is None else rescaled_weights(weight)
         )
         mean = origin + mean.astype(float)
-        # The variance of a constant column may be negative by rounding. Columns of zeros, of which
-        # there may be many, are constant without a look at them.
-        has_entries = np.zeros(X.shape[1], dtype=bool)
-        has_entries[X.indices[X.data != 0]] = True
-        var = flag_underflow(np.maximum(var.astype(float), 0.0), X, among=has_entries)
+        # The variance of a constant column may be negative by rounding. Columns without entries, of
+        # which there may be many, are constant without a look at them.
+        var = flag_underflow(np.maximum(var.astype(float), 0.0), X, among=count > 0)
         return Moments(n_rows, total, mean, var)
 
     def of_block(block: tuple[int, int]) -> Moments:
@@ -161,11 +160,6 @@ def _dense_moments(X: Any, weight: Any) -> Moments:
         return Moments(n_rows, total, mean, flag_underflow(var, X), rest)
 
 
-def is_full(X: Any) -> np.ndarray:
-    """Return the mask (d,) of the columns of a CSR matrix that have an entry in every row."""
-    return np.bincount(X.indices, minlength=X.shape[1]) == X.shape[0]
-
-
 def centred_where_full(X: Any, mean: np.ndarray) -> tuple[Any, np.ndarray]:
     """Subtract the mean (d,) from the columns of a CSR matrix that have an entry in every row.
 
@@ -173,7 +167,9 @@ def centred_where_full(X: Any, mean: np.ndarray) -> tuple[Any, np.ndarray]:
     a full column adds no entries, and avoids the cancellation that products of uncentred columns
     suffer if the column is far from 0 or constant.
     """
-    full = is_full(X)
+    if not mean.any():
+        return X, mean
+    full = np.bincount(X.indices, minlength=X.shape[1]) == X.shape[0]
     if not mean[full].any():
         return X, mean
     X = X.copy()

@@ -33,7 +33,6 @@ from .moments import (
     column_moments,
     difference_of_means,
     flag_underflow,
-    is_full,
     merge_larger,
     no_moments,
     rescaled_weights,
@@ -299,9 +298,7 @@ def sparse_second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> S
     n = X.shape[0]
     x = column_moments(X, weight)
     y_moments = column_moments(y, weight)
-    full = is_full(X)
-    T, _ = centred_where_full(X, np.where(full, x.mean, 0.0))
-    offset = np.where(full, 0.0, x.mean)
+    T, offset = centred_where_full(X, x.mean)
     if np.any((offset**2 > FAR * x.var) & ~x.is_constant):
         return dense_second_moments(X, y, weight)
     share = (
