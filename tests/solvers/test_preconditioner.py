@@ -37,11 +37,31 @@ def word_counts(n, d, words, seed):
     return X, X @ rng.normal(size=d) + rng.normal(size=n)
 
 
+def wide_fit(X, y, alpha, **params):
+    model = MiniBatchRidgeSGD(alpha, standardize=False, solver="svrg", max_iter=5000, tol=1e-5)
+    return model.set_params(batch_size=X.shape[0], random_state=0, **params).fit(X, y)
+
+
+def assert_is_ridge(model, X, y):
+    exact = Ridge(alpha=model.alpha * X.shape[0], tol=1e-12, solver="sparse_cg").fit(X, y)
+    np.testing.assert_allclose(model.predict(X), exact.predict(X), atol=1e-4 * y.std())
+
+
 def test_more_words_than_texts_take_fewer_epochs_than_with_columns_of_one_length(monkeypatch):
     X, y = word_counts(400, 3000, 200, seed=0)
-    model = MiniBatchRidgeSGD(1e-3, standardize=False, solver="svrg", max_iter=5000, tol=1e-5)
-    few = model.set_params(random_state=0).fit(X, y).n_iter_
-    exact = Ridge(alpha=1e-3 * 400, tol=1e-12, solver="sparse_cg").fit(X, y)
-    np.testing.assert_allclose(model.predict(X), exact.predict(X), atol=1e-4 * y.std())
-    monkeypatch.setattr(preconditioner, "WIDE_POWER", 1.0)
-    assert few < 0.7 * model.fit(X, y).n_iter_
+    model = wide_fit(X, y, 1e-3)
+    assert_is_ridge(model, X, y)
+    monkeypatch.setattr(preconditioner, "levelled", lambda D: D)
+    assert model.n_iter_ < 0.7 * wide_fit(X, y, 1e-3).n_iter_
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_columns_of_about_one_length_take_no_more_epochs_than_without_a_preconditioner(seed):
+    rng = np.random.default_rng(seed)
+    X = sparse.random_array((500, 2000), density=0.02, rng=rng, format="csr")
+    X.data = rng.normal(size=X.nnz)
+    y = X @ rng.normal(size=2000) + rng.normal(size=500)
+    model = wide_fit(X, y, 1e-5)
+    assert_is_ridge(model, X, y)
+    plain = wide_fit(X, y, 1e-5, preconditioner=None)
+    assert model.n_iter_ <= plain.n_iter_ + 2
