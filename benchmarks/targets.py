@@ -53,7 +53,7 @@ def sgd_regressor(problem, lr):
 
 def epochs(size):
     """Epoch of solver "sgd" against one of `SGDRegressor`."""
-    for d in (10, 20, 50, 100, 500):
+    for d in (10, 20, 50, 100, 200, 500):
         problem = conditioned(size.rows(min(200_000, 10**7 // d)), d)
         lr = 0.1 / d
         for batch_size, at_least in ((1, 1), (32, 1.5), (256, 4), (1024, 4)):
@@ -227,18 +227,18 @@ def sparse(size):
         )
 
 
-def tfidf(size):
-    """Text with more words than rows, against sparse_cg."""
-    words = text(size.rows(10_000))
-    for alpha, standardize in ((1e-1, True), (1e-3, True), (1 / len(words.y), False)):
-        columns = "standardised" if standardize else "as they are"
-        problem = replace(
-            words,
-            name=f"{words.name}, {columns}, alpha {alpha:.0e}",
-            alpha=alpha,
-            standardize=standardize,
-        )
-        yield faster_to_accuracy(problem, "Ridge, sparse_cg", 1, size.at_most(1))
+def wide(size):
+    """More sparse columns than rows, against sparse_cg."""
+    for base in (text(size.rows(10_000)), sparse_rows(size.rows(20_000), size.rows(46_000), 25)):
+        for alpha, standardize in ((1e-1, True), (1e-3, True), (1e-4, False), (1e-5, False)):
+            columns = "standardised" if standardize else "as they are"
+            problem = replace(
+                base,
+                name=f"{base.name}, {columns}, alpha {alpha:.0e}",
+                alpha=alpha,
+                standardize=standardize,
+            )
+            yield faster_to_accuracy(problem, "Ridge, sparse_cg", 1, size.at_most(1))
 
 
 def learn(model, chunks):
@@ -251,7 +251,8 @@ def streaming(size):
 
     From the first row on, and after many rows.
     """
-    for n, d, rows, at_most in ((2_000, 20, 1, 1.5), (50_000, 100, 1_000, 1)):
+    shapes = (2_000, 20, 1, 1.5), (50_000, 100, 1_000, 1), (10_000, 2_000, 1_000, 3)
+    for n, d, rows, at_most in shapes:
         problem = conditioned(size.rows(n), d)
         starts = range(0, len(problem.y), rows)
         chunks = [(problem.X[i : i + rows], problem.y[i : i + rows]) for i in starts]
@@ -386,7 +387,7 @@ TARGETS = (
     cholesky,
     tuned,
     sparse,
-    tfidf,
+    wide,
     streaming,
     small,
     memory,
