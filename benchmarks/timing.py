@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from functools import partial
 
 import numpy as np
 
@@ -58,14 +59,14 @@ def epoch_seconds(fits, few, many, repeats, beside=()):
 
     (fit of `many` epochs - fit of `few`) / (many - few), of the same round: what a fit does once,
     such as checking and standardising, cancels. The least of them would be where the fit of `few`
-    was disturbed.
+    was disturbed. Before the two, a fit of `few` is not counted: after other work a fit may have to
+    wait for memory that the system has given away, and only the first of the two would.
     """
-    runs = [lambda fit=fit, k=k: fit(k) for k in (few, many) for fit in fits]
+    runs = [partial(fit, k) for fit in fits for k in (few, few, many)]
     seconds = rounds([*runs, *beside], repeats)
-    few_epochs, many_epochs, others = np.split(seconds, [len(fits), 2 * len(fits)], axis=1)
-    return np.median(
-        np.hstack([(many_epochs - few_epochs) / (many - few), others]), axis=0, keepdims=True
-    )
+    of_fits, others = np.split(seconds, [len(runs)], axis=1)
+    epochs = (of_fits[:, 2::3] - of_fits[:, 1::3]) / (many - few)
+    return np.median(np.hstack([epochs, others]), axis=0, keepdims=True)
 
 
 def duration(seconds):

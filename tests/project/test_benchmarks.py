@@ -103,11 +103,22 @@ def test_large_numbers_are_not_in_powers_of_ten():
 
 
 def test_an_epoch_is_what_more_epochs_add(monkeypatch):
-    """To a fit that takes 20 s whatever it does, and 2 s for an epoch; beside it, a call of 5 s."""
-    timing, passed = pytest.importorskip("benchmarks.timing"), []
+    """To a fit that takes 20 s whatever it does, and 2 s for an epoch; beside it, a call of 5 s.
+
+    After that call, the first fit waits for 7 s.
+    """
+    timing, passed, left = pytest.importorskip("benchmarks.timing"), [], []
     monkeypatch.setattr(timing, "now", lambda: sum(passed))
-    fits = [lambda epochs: passed.append(20 + 2 * epochs)]
-    seconds = timing.epoch_seconds(fits, 2, 12, 3, beside=[lambda: passed.append(5)])
+
+    def fit(epochs):
+        passed.append(20 + 2 * epochs + sum(left))
+        left.clear()
+
+    def beside():
+        passed.append(5)
+        left.append(7)
+
+    seconds = timing.epoch_seconds([fit], 2, 12, 3, beside=[beside])
     np.testing.assert_allclose(seconds, [[2, 5]])
 
 
