@@ -7,6 +7,7 @@ The textbook kernels use stacked rows A = [Z, s, -y] and parameters theta = [bet
 changes. Z and y are multiplied by s = sqrt(w / mean(w)); without an intercept, the column s is 0.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from operator import matmul
 from typing import Any
@@ -61,15 +62,22 @@ def plain_steps(
     moving = theta[:n_moving, :]
     beta = moving[: n_moving - 1, :]
     product = dot if isinstance(theta, np.ndarray) else matmul
-    n_rows = A.shape[0]
-    for q, rate in enumerate(lr.tolist()):
-        B = A[q * batch_size : min((q + 1) * batch_size, n_rows), :]
+    for q, (B, rate) in enumerate(zip(mini_batches(A, batch_size), lr.tolist(), strict=True)):
         r = product(B, theta)
         r *= rate / B.shape[0]
         beta *= 1 - rate * alpha
         moving -= product(B.T, r)[:n_moving, :]
         if mean is not theta:
             mean += (theta - mean) * (2 / (n_steps + q + 2))
+
+
+def mini_batches(A: Any, batch_size: int) -> Iterator[Any]:
+    """Yield successive mini-batches of rows; a NumPy array is cut once, which takes less time."""
+    whole = A.shape[0] // batch_size if isinstance(A, np.ndarray) else 0
+    if whole:
+        yield from A[: whole * batch_size].reshape(whole, batch_size, A.shape[1])
+    for start in range(whole * batch_size, A.shape[0], batch_size):
+        yield A[start : min(start + batch_size, A.shape[0]), :]
 
 
 def block_steps(A: np.ndarray, theta: np.ndarray, lr: float, batch_size: int, alpha: float) -> None:
