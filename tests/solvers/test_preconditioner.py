@@ -58,8 +58,8 @@ def test_more_words_than_texts_take_fewer_epochs_than_with_columns_of_one_length
 @pytest.mark.parametrize("seed", range(3))
 def test_columns_of_about_one_length_take_no_more_epochs_than_without_a_preconditioner(seed):
     rng = np.random.default_rng(seed)
-    X = sparse.random_array((500, 2000), density=0.02, rng=rng, format="csr")
-    X.data = rng.normal(size=X.nnz)
+    entries = np.repeat(np.arange(500), 40), rng.integers(2000, size=500 * 40)
+    X = sparse.csr_array((rng.normal(size=500 * 40), entries), shape=(500, 2000))
     y = X @ rng.normal(size=2000) + rng.normal(size=500)
     model = wide_fit(X, y, 1e-5)
     assert_is_ridge(model, X, y)
