@@ -89,8 +89,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         Rows per mini-batch of "svrg" and "sgd"; more than there are means all of them. "cholesky"
         has no mini-batches. "auto" takes, for "svrg", 2048 or twice as many as there are columns,
         or all rows where those would be fewer than 8 mini-batches, where rows come in chunks, or
-        where the preconditioner is diagonal; for "sgd", 32. In `partial_fit`, for "svrg" with a
-        preconditioner 512 or half as many as there are columns, otherwise 32.
+        where the preconditioner is diagonal; for "sgd", 32. In `partial_fit`, 512 for "svrg" with a
+        preconditioner, or half as many as there are columns if that is more and the preconditioner
+        is a sketch; otherwise 32.
     lr : float or "auto", default="auto"
         Learning rate of "svrg" and "sgd"; "cholesky" has none. "auto" takes 1 / (largest curvature
         of a mini-batch); in `partial_fit`, with "svrg" a step that falls like 1/t, with "sgd" the

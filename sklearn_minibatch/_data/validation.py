@@ -106,7 +106,7 @@ def as_floats(
     if sparse.issparse(X):
         X = sparse.csr_array(X)
         if not X.has_canonical_format:
-            # Two transpositions sort the entries of a copy in linear time.
+            # The two conversions copy the entries and sort them in linear time.
             X = X.tocsc().tocsr()
             X.sum_duplicates()
     single_target = y.ndim == 1

@@ -33,6 +33,7 @@ class Diagonal(NamedTuple):
     """P = diag(D), which knows the lengths of the columns, or a part of them, and no more."""
 
     D: np.ndarray  # (d, 1)
+    of_hessian: np.ndarray  # (d, 1), the diagonal of H, which D may be
 
     def solve(self, g: np.ndarray) -> np.ndarray:
         """Return P^-1 g (d, t)."""
@@ -158,7 +159,7 @@ def nystrom(
 
 
 def levelled(D: np.ndarray) -> np.ndarray:
-    """Return a diagonal (d,) for fewer rows than columns, from that of the Hessian."""
+    """Return a diagonal (d, 1) for fewer rows than columns, from that of the Hessian."""
     # The sum of very large elements would overflow.
     typical = D.max() * np.mean(D / D.max())
     return typical * np.sqrt(np.maximum(D / typical / FREQUENT, 1))
@@ -171,8 +172,8 @@ def preconditioner(rows: Rows, alpha: float, choice: int | str | None, rng: Any)
         return Identity()
     diagonal = rows.diagonal_instead() if choice == "auto" else None
     if diagonal is not None:
-        D = np.maximum(diagonal + alpha, TINY)
-        return Diagonal((D if rows.n_rows >= d else levelled(D))[:, None])
+        of_hessian = np.maximum(diagonal + alpha, TINY)[:, None]
+        return Diagonal(of_hessian if rows.n_rows >= d else levelled(of_hessian), of_hessian)
     if choice == "auto" and d > DENSE_FEATURES:
         choice = rows.n_rows if rows.n_rows <= 5 * NYSTROM_RANK else NYSTROM_RANK
     if not isinstance(choice, str) and (choice < d or d > DENSE_FEATURES):

@@ -41,8 +41,8 @@ from .problem import ModelState, Settings
 # sketched P) does no harm: averaged with weights t, c = 3 costs 36 * integral of (x - x^2)^2 over
 # [0, 1] = 1.2 times the least possible excess risk.
 STEP = 3.0
-# Rows per step that "auto" stands for, or half as many as there are columns if that is more, since
-# each step reads a factor of P. Without a preconditioner the number of steps counts.
+# Rows per step that "auto" stands for. With a sketch there are half as many as columns if that is
+# more, since each step reads a (d, d) factor. Without a preconditioner the number of steps counts.
 BATCH_SIZE = 512
 BATCH_SIZE_WITHOUT_P = 32
 # With fewer rows per column than this, the small eigenvalues of P are noise.
@@ -124,8 +124,9 @@ def resolved_batch_size(settings: Settings, curvature: Curvature) -> int:
     """Return the rows per step."""
     if not isinstance(settings.batch_size, str):
         return settings.batch_size
-    without_P = curvature.sketch is None and isinstance(curvature.P, Identity)
-    return BATCH_SIZE_WITHOUT_P if without_P else max(BATCH_SIZE, len(curvature.scale) // 2)
+    if curvature.sketch is not None:
+        return max(BATCH_SIZE, len(curvature.scale) // 2)
+    return BATCH_SIZE_WITHOUT_P if isinstance(curvature.P, Identity) else BATCH_SIZE
 
 
 def learnt(

@@ -102,8 +102,21 @@ class Descent(NamedTuple):
         g = g + self.alpha * beta
         loss = square / 2 + self.alpha / 2 * dot(beta, beta)
         Pg = self.P.solve(g)
-        left = estimated_distance(dot(g, Pg), decreases, factor)
-        return Point(beta, g, loss, left, Pg, factor)
+        return Point(beta, g, loss, self.distance(g, Pg, decreases, factor), Pg, factor)
+
+    def distance(
+        self,
+        g: np.ndarray,
+        Pg: np.ndarray,
+        decreases: list[np.ndarray],
+        factor: np.ndarray | None,
+    ) -> np.ndarray:
+        """Estimate the distance (t,) to the minimiser where the gradient is g, and P^-1 g is Pg."""
+        square = likely = dot(g, Pg)
+        if isinstance(self.P, Diagonal) and self.P.of_hessian is not self.P.D:
+            # P makes short columns longer, and g'P^-1 g too little of their errors.
+            likely = dot(g, g / self.P.of_hessian)
+        return estimated_distance(square, likely, decreases, factor)
 
 
 def solve(
@@ -229,13 +242,12 @@ def line_search(
     g = at.g + step_length * Hp
     last = [*decreases[1 - MEMORY :], decrease]
     Pg = descent.P.solve(g)
-    square = dot(g, Pg)
     factor = at.factor
     if factor is not None:
-        ratio = divide(square, dot(at.g, at.Pg))
+        ratio = divide(dot(g, Pg), dot(at.g, at.Pg))
         factor = next_factor(factor, step_length, ratio, descent.least_eigenvalue)
     beta = at.beta + step_length * p
-    left = estimated_distance(square, last, factor)
+    left = descent.distance(g, Pg, last, factor)
     return Point(beta, g, at.loss - decrease, left, Pg, factor), lr, decrease
 
 
@@ -259,7 +271,7 @@ def rechecked(
     """Compute the gradient anew: rounding errors accumulate in the one that is updated."""
     anew = descent.point(at.beta, decreases, at.factor)
     error = anew.g - at.g
-    rounding = estimated_distance(dot(error, descent.P.solve(error)), [], at.factor)
+    rounding = descent.distance(error, descent.P.solve(error), [], at.factor)
     # A distance that no longer shrinks, and is no more than the errors of the updated gradient, is
     # noise.
     left = anew.distance
@@ -324,21 +336,25 @@ def conjugate(v: np.ndarray, directions: list[Direction], rows: Rows, alpha: flo
 
 
 def estimated_distance(
-    square: np.ndarray, decreases: list[np.ndarray], factor: np.ndarray | None
+    square: np.ndarray,
+    likely: np.ndarray,
+    decreases: list[np.ndarray],
+    factor: np.ndarray | None,
 ) -> np.ndarray:
     """Estimate sqrt(2 (F - F*)), the RMS distance (t,) of the predictions from the minimiser's.
 
-    With e the error of beta, 2 (F - F*) = e'He = g'H^-1 g. It is taken as g'P^-1 g, which is
-    `square`. If P is a poor approximation of H, it is what the last decreases of F leave to come if
-    they go on shrinking at their rate. A diagonal P knows little of H, and the estimate may be too
-    small: with a factor it is multiplied by `SAFETY`, or replaced by the bound if that is less.
+    With e the error of beta, 2 (F - F*) = e'He = g'H^-1 g. It is taken as `likely`, which is
+    `square` = g'P^-1 g, or what the diagonal of H makes of it. If that is a poor approximation, it
+    is what the last decreases of F leave to come if they go on shrinking at their rate. A diagonal
+    knows little of H, and the estimate may be too small: with a factor it is multiplied by
+    `SAFETY`, or replaced by the bound if that is less.
     """
-    square = np.maximum(square, 0)
-    bound = None if factor is None else np.sqrt(factor * square)
+    bound = None if factor is None else np.sqrt(factor * np.maximum(square, 0))
+    likely = np.maximum(likely, 0)
     if len(decreases) > 1:
         rate = divide(decreases[-1], decreases[0]) ** (1 / (len(decreases) - 1))
         rate = np.minimum(rate, 0.99)
         # The rate is a guess: twice what such a series would sum to.
-        square = np.maximum(square, 4 * decreases[-1] * rate / (1 - rate))
-    estimate = np.sqrt(square)
+        likely = np.maximum(likely, 4 * decreases[-1] * rate / (1 - rate))
+    estimate = np.sqrt(likely)
     return estimate if bound is None else np.minimum(bound, SAFETY * estimate)

@@ -1,8 +1,13 @@
 """Preconditioners against the Hessian that they stand for."""
 
+import warnings
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 
 from sklearn_minibatch import MiniBatchRidgeSGD
@@ -65,3 +70,37 @@ def test_columns_of_about_one_length_take_no_more_epochs_than_without_a_precondi
     assert_is_ridge(model, X, y)
     plain = wide_fit(X, y, 1e-5, preconditioner=None)
     assert model.n_iter_ <= plain.n_iter_ + 2
+
+
+@settings(max_examples=30)
+@given(
+    seed=st.integers(0, 2**16),
+    n=st.integers(20, 300),
+    spread=st.sampled_from([0.0, 1.0, 3.0]),
+    alpha=st.sampled_from([1e-6, 1e-3, 1.0]),
+    tol=st.sampled_from([1e-3, 1e-6]),
+)
+def test_a_wide_fit_that_has_converged_is_within_tol(seed, n, spread, alpha, tol):
+    """Columns of lengths exp(spread) apart, against the closed form by ZZ'."""
+    rng = np.random.default_rng(seed)
+    entries = np.repeat(np.arange(n), 15), rng.integers(600, size=15 * n)
+    X = sparse.csr_array((rng.normal(size=15 * n), entries), shape=(n, 600))
+    X = sparse.csr_array(X * np.exp(spread * rng.normal(size=600)))
+    y = X @ rng.normal(size=600) + rng.normal(size=n)
+    model = MiniBatchRidgeSGD(alpha, standardize=False, solver="svrg", max_iter=500, tol=tol)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.set_params(random_state=0).fit(X, y)
+    Z = X.toarray() - X.toarray().mean(axis=0)
+    gram = Z @ Z.T
+    exact = gram @ np.linalg.solve(gram + alpha * n * np.eye(n), y - y.mean()) + y.mean()
+    distance = np.sqrt(np.mean((model.predict(X) - exact) ** 2))
+    assert distance <= tol * y.std() or not model.converged_
+    # Columns of about one length are no hard problem.
+    assert model.converged_ or spread > 0
+
+
+def test_a_stream_after_a_wide_fit_takes_512_rows_a_step():
+    X, y = word_counts(400, 3000, 20, seed=0)
+    model = wide_fit(X, y, 1e-3).set_params(batch_size="auto").partial_fit(X, y)
+    assert model.batch_size_ == 512
