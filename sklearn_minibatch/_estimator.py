@@ -15,47 +15,31 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._data.load import TrainingData, load_data
-from ._data.validation import Number, check_mergeable, check_moments, look_if_not_finite, validated
-from ._linear_model import Floats, Rows, ScaledLinearModel, checking_parameters
+from ._data.validation import (
+    Number,
+    are_moderate,
+    check_mergeable,
+    check_moments,
+    look_if_not_finite,
+    validated,
+)
+from ._linear_model import Floats, Rows, ScaledLinearModel, check_parameters, checking_parameters
 from ._rows.chunk import Chunk
 from ._run.callbacks import CallbackSupportMixin, Task
-from ._run.monitor import Monitor
+from ._run.monitor import Checkpoint, Monitor
 from ._run.rollback import AllOrNothing
-from ._solvers.cholesky import state_of
-from ._solvers.curvature import curvature_of_fit
-from ._solvers.problem import ModelState, Parameters, Problem, Settings, without_intercept
-from ._solvers.selection import (
-    SOLVERS,
-    most_features,
-    solver_for,
-    stream_solver,
-    unused_settings,
-)
-from ._statistics.arrays import Place, place_of
+from ._solvers.choose import SOLVERS, choose_for_stream, unused_settings
+from ._solvers.problem import Parameters, Problem, Settings, without_intercept
+from ._solvers.state import Answer, ModelState, learn_exactly
+from ._statistics.arrays import place_of
 from ._statistics.scaling import to_original, to_scaled
 from ._statistics.second_moments import (
-    FEW_FEATURES,
+    SecondMoments,
     merge,
+    moments_of_columns,
+    no_column_moments,
     no_second_moments,
-    second_moments,
-    without_products,
 )
-
-# The fields of a `ModelState`, and the attributes that hold them.
-STATE = {
-    "n_chunks": "n_iter_",
-    "last": "_last",
-    "predicting": "_predicting",
-    "moments": "_moments",
-    "seed": "_seed",
-    "n_steps": "t_",
-    "lr": "lr_",
-    "batch_size": "batch_size_",
-    "converged": "converged_",
-    "curvature": "_curvature",
-    "lr_factor": "_lr_factor",
-    "stable_lr": "_stable_lr",
-}
 
 
 class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
@@ -246,28 +230,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     0.5177 by svrg
     """
 
-    loss_history_: Floats
-    distance_history_: Floats
-    n_iter_: int
-    t_: int
-    lr_: float
-    batch_size_: int
-    converged_: bool
-    validation_scores_: list[float]
-
     _checked: list[Any] | None
-    _fitted = (
-        *STATE.values(),
-        *(
-            "coef_",
-            "intercept_",
-            "n_features_in_",
-            "loss_history_",
-            "distance_history_",
-            "solver_",
-            "_single_target",
-        ),
-    )
+    _state: ModelState
 
     _parameter_constraints = {
         "alpha": [Number(Real, 0, None, closed="left")],
@@ -379,22 +343,18 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             Before the end of the first epoch it is as it was.
         """
         task = Task(self, "fit", self.max_iter, X, y, sample_weight)
+        # Silence floating-point warnings; results are checked for finiteness.
         with np.errstate(all="ignore"), AllOrNothing(self) as attempt, task:
-            # Numbers that overflow on the way raise no warning: what comes out is looked at.
             self._checked = None
             rng = check_random_state(self.random_state)
             settings = self._settings()
-            data = load_data(self, X, y, sample_weight, most_features(settings), rng)
+            data = load_data(self, X, y, sample_weight, settings, rng)
             check_moments(data.moments)
-            name = solver_for(settings, data.moments.xx is not None)
-            solver = SOLVERS[name]
-            scaling = solver.scaling(
-                data.moments.x, data.moments.y, self.fit_intercept, self.standardize
-            )
-            problem = Problem(data.moments, scaling, data.make_rows)
-            start = to_scaled(
-                *self._start(len(data.moments.x.mean), len(data.moments.y.mean)), scaling
-            )
+            x, y_moments = data.moments.x, data.moments.y
+            solver = SOLVERS[data.choice.solver]
+            scaling = solver.scaling(x, y_moments, self.fit_intercept, self.standardize)
+            problem = Problem(data.moments, scaling, data.make_rows, data.read_factor)
+            start = to_scaled(*self._start(len(x.mean), len(y_moments.mean)), scaling)
             monitor = Monitor(
                 scaling,
                 data.validation,
@@ -402,14 +362,13 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
                 self.n_iter_no_change,
                 self.verbose,
                 task,
-                partial(self._attributes, data.place),
+                partial(self._fitted_state, data, problem, settings),
             )
-            publish = partial(self._publish_fit, monitor, problem, name, data, rng)
-            attempt.if_interrupted(publish)
+            attempt.if_interrupted(partial(self._publish_epoch, monitor))
             solution = solver.solve(problem, start, settings, rng, monitor)
             monitor.checkpoint(solution)
-            publish()
-            if unused := unused_settings(settings, name):
+            self._publish_epoch(monitor)
+            if unused := unused_settings(settings, data.choice.solver):
                 warnings.warn(unused, UserWarning, stacklevel=3)
             if solution.warning is not None:
                 warnings.warn(solution.warning, ConvergenceWarning, stacklevel=3)
@@ -418,53 +377,43 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     def _settings(self) -> Settings:
         return Settings(**{name: getattr(self, name) for name in Settings.__dataclass_fields__})
 
-    def _publish_fit(
-        self,
-        monitor: Monitor,
-        problem: Problem,
-        solver: str,
-        data: TrainingData,
-        rng: np.random.RandomState,
-    ) -> bool:
-        """Publish the last complete epoch, which at the end of a fit is its result.
-
-        Returns False if no epoch is complete.
-        """
-        if monitor.last_checkpoint is None:
-            return False
-        solution, n_epochs, best = monitor.last_checkpoint
-        last = best or to_original(*solution.last, problem.scaling)
-        predicting = best or to_original(*solution.predicting, problem.scaling)
-        is_last = best is None or int(np.argmax(monitor.scores[:n_epochs])) == n_epochs - 1
-        curvature = None
-        if solver == "svrg":
-            curvature = curvature_of_fit(
-                solution.preconditioner, problem.moments.x, problem.scaling
-            )
-        state = ModelState(
-            last=last,
-            predicting=predicting,
-            moments=problem.moments,
-            seed=rng.randint(2**31),
-            n_chunks=n_epochs,
+    def _fitted_state(
+        self, data: TrainingData, problem: Problem, settings: Settings, epoch: Checkpoint
+    ) -> ModelState:
+        """Return the state as if the fit had ended with this epoch."""
+        solution = epoch.solution
+        last = epoch.best or to_original(*solution.last, problem.scaling)
+        predicting = epoch.best or to_original(*solution.predicting, problem.scaling)
+        is_last = epoch.best is None or int(np.argmax(epoch.scores)) == len(epoch.scores) - 1
+        return ModelState(
+            problem.moments,
+            self._single_target,
+            data.place(np.empty(0)),
+            data.choice.solver,
+            settings,
+            Answer(last, predicting, solution.converged and is_last, solution.warning),
+            n_chunks=len(epoch.losses),
             n_steps=solution.n_steps,
             lr=float(solution.lr),
             batch_size=solution.batch_size,
-            converged=solution.converged and is_last,
-            curvature=curvature,
             lr_factor=solution.lr_factor,
             stable_lr=solution.stable_lr,
+            losses=epoch.losses,
+            distances=epoch.distances,
+            scores=epoch.scores if self.early_stopping else None,
+            n_passes=None if data.chunks is None else data.chunks.n_passes,
         )
-        self._publish(state, solver, data.place)
-        losses, distances = monitor.histories()
-        self.loss_history_ = data.place(losses[:n_epochs])
-        self.distance_history_ = data.place(distances[:n_epochs])
-        for name in ("validation_scores_", "n_passes_"):
-            self.__dict__.pop(name, None)
-        if self.early_stopping:
-            self.validation_scores_ = monitor.scores[:n_epochs]
-        if data.chunks is not None:
-            self.n_passes_ = data.chunks.n_passes
+
+    def _publish_epoch(self, monitor: Monitor) -> bool:
+        """Publish the last complete epoch, which at the end of a fit is its result.
+
+        Return False if no epoch is complete.
+        """
+        if monitor.last_checkpoint is None:
+            return False
+        state = monitor.state_at(monitor.last_checkpoint)
+        check_parameters(state.predicting)
+        self._state = state
         return True
 
     @checking_parameters
@@ -512,28 +461,52 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         """
         task = Task(self, "partial_fit", 0, X, y, sample_weight)
         with np.errstate(all="ignore"), AllOrNothing(self), task:
-            first = not hasattr(self, "coef_")
+            first = not hasattr(self, "_state")
             are_new = self._check_parameters()
             rows = validated(self, X, y, sample_weight, reset=first, finite=False)
             settings = self._settings()
-            before = (
-                self._nothing_learnt(rows.X.shape[1], rows.y.shape[1]) if first else self._state()
-            )
-            name = stream_solver(settings, before.moments.xx is not None)
+            d, t = rows.X.shape[1], rows.y.shape[1]
+            has_products = first or isinstance(self._state.moments, SecondMoments)
+            solver, is_exact = choose_for_stream(d, has_products, settings)
+            before = self._nothing_learnt(d, t, place_of(rows.X)(np.empty(0)), is_exact) if first else self._state
+            before = replace(before, solver=solver, example=place_of(rows.X)(np.empty(0)))
             chunk = Chunk(before.n_chunks + 1, rows.X, rows.y, rows.w)
-            of_chunk = second_moments if name == "cholesky" else without_products
-            moments = of_chunk(chunk.X, chunk.y, chunk.w)
-            look_if_not_finite(self, moments, X, y)
-            moments = merge(before.moments, moments)
-            check_moments(moments)
-            learnt = SOLVERS[name].learn(chunk, before, moments, settings)
-            place = place_of(rows.X)
-            self._publish(learnt, name, place)
-            if first:
-                self.loss_history_ = self.distance_history_ = place(np.empty(0))
-            if are_new and (warning := unused_settings(settings, name)):
+            if is_exact:
+                state = learn_exactly(chunk, before, settings)
+                self._check_learnt(chunk, state, X, y)
+            else:
+                state = self._steps(chunk, before, settings, X, y)
+            self._state = state
+            if are_new and (warning := unused_settings(settings, solver)):
                 warnings.warn(warning, UserWarning, stacklevel=3)
         return self
+
+    def _check_learnt(self, chunk: Chunk, state: ModelState, X: Any, y: Any) -> None:
+        """Raise ValueError now for what would go wrong when the state is solved."""
+        if state.waiting and are_moderate(chunk):
+            return
+        look_if_not_finite(self, state.statistics, X, y)
+        check_moments(state.statistics)
+        if not are_moderate(chunk):
+            check_parameters(state.predicting)
+
+    def _steps(
+        self, chunk: Chunk, before: ModelState, settings: Settings, X: Any, y: Any
+    ) -> ModelState:
+        """Return the state after steps of mini-batches over a chunk."""
+        if before.seed is None:
+            before = replace(before, seed=check_random_state(self.random_state).randint(2**31))
+        moments = moments_of_columns(chunk.X, chunk.y, chunk.w)
+        look_if_not_finite(self, moments, X, y)
+        known = before.statistics
+        known = known.of_columns if isinstance(known, SecondMoments) else known
+        moments = merge(known, moments)
+        check_moments(moments)
+        learn = SOLVERS[before.solver].learn
+        assert learn is not None
+        state = learn(chunk, before, moments, settings)
+        check_parameters(state.predicting)
+        return state
 
     def merge(self, other: Self) -> Self:
         """Learn the rows that another model has learnt, from its second moments.
@@ -575,15 +548,20 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         check_is_fitted(other)
         with np.errstate(all="ignore"), AllOrNothing(self):
             check_mergeable(self, other)
-            moments = merge(self._moments, other._moments)
+            moments = merge(self._state.statistics, other._state.statistics)
             check_moments(moments)
-            learnt = state_of(moments, self._state(), self._settings())
-            n_chunks = self.n_iter_ + other.n_iter_
-            self._publish(
-                replace(learnt, n_chunks=n_chunks, n_steps=learnt.n_steps + other.t_),
-                "cholesky",
-                place_of(self.coef_),
+            self._state = replace(
+                self._state,
+                moments=moments,
+                settings=self._settings(),
+                given=None,
+                waiting=(),
+                n_chunks=self._state.n_chunks + other._state.n_chunks,
+                n_steps=self._state.n_steps + other._state.n_steps + 1,
+                lr=1.0,
+                batch_size=moments.x.n_rows,
             )
+            check_parameters(self._state.predicting)
         return self
 
     def _check_parameters(self) -> bool:
@@ -603,51 +581,79 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             self._checked = parameters
         return are_new
 
-    def _nothing_learnt(self, d: int, t: int) -> ModelState:
+    def _nothing_learnt(self, d: int, t: int, example: Any, is_exact: bool) -> ModelState:
         """The state before any row."""
-        moments = no_second_moments(d, t)
-        if self.solver != "cholesky" and d > FEW_FEATURES:
-            moments = moments._replace(xx=None)
+        moments = no_second_moments(d, t) if is_exact else no_column_moments(d, t)
         zero = (np.zeros((d, t)), np.zeros(t))
-        return ModelState(zero, zero, moments, check_random_state(self.random_state).randint(2**31))
-
-    def _state(self) -> ModelState:
-        """What `partial_fit` goes on from."""
-        return ModelState(**{field: getattr(self, attribute) for field, attribute in STATE.items()})
-
-    def _publish(self, state: ModelState, solver: str, place: Place) -> None:
-        """Keep the state, and show it in the shapes and under the names of scikit-learn."""
-        self._show(state.predicting, state.moments, place)
-        for field, attribute in STATE.items():
-            setattr(self, attribute, getattr(state, field))
-        self.solver_ = solver
+        given = Answer(zero, zero, False)
+        return ModelState(moments, self._single_target, example, self.solver, self._settings(), given)
 
     def _start(self, *shape: int) -> Parameters:
         """Coefficients (d, t) and intercept (t,) to start from."""
-        if not (self.warm_start and hasattr(self, "coef_")):
+        if not (self.warm_start and hasattr(self, "_state")):
             return np.zeros(shape), np.zeros(shape[1])
-        before = self._predicting[0].shape
+        before = self._state.predicting[0].shape
         if before != shape:
             raise ValueError(
                 f"warm_start=True, but the last fit had {before} (features, targets) and this one "
                 f"has {shape}. Set warm_start=False to start anew."
             )
-        return without_intercept(self._predicting, self.fit_intercept)
+        return without_intercept(self._state.predicting, self.fit_intercept)
 
-    def _attributes(
-        self,
-        place: Place,
-        coef: Floats,
-        intercept: Floats,
-        losses: Floats,
-        distances: Floats,
-    ) -> dict[str, Any]:
-        """Attributes as if the fit had ended with these; for callbacks."""
-        parameters = self._in_shape(coef, intercept, place)
-        shown = dict(zip(("coef_", "intercept_"), parameters, strict=True))
-        history = {
-            "loss_history_": place(losses),
-            "distance_history_": place(distances),
-            "n_iter_": len(losses),
-        }
-        return {**shown, **history}
+    @property
+    def solver_(self) -> str:
+        """The solver that was used."""
+        return self._known("solver_").solver
+
+    @property
+    def loss_history_(self) -> Floats:
+        """F after each epoch of the last fit."""
+        state = self._known("loss_history_")
+        return state.placed(state.losses)
+
+    @property
+    def distance_history_(self) -> Floats:
+        """Distance of the predictions from the closed form after each epoch."""
+        state = self._known("distance_history_")
+        return state.placed(state.distances)
+
+    @property
+    def n_iter_(self) -> int:
+        """Epochs and calls of `partial_fit`."""
+        return self._known("n_iter_").n_chunks
+
+    @property
+    def t_(self) -> int:
+        """Steps taken."""
+        return self._known("t_").n_steps
+
+    @property
+    def lr_(self) -> float:
+        """Learning rate used."""
+        return self._known("lr_").lr
+
+    @property
+    def batch_size_(self) -> int:
+        """Samples per mini-batch."""
+        return self._known("batch_size_").batch_size
+
+    @property
+    def converged_(self) -> bool:
+        """Whether the model met the stopping rule of its solver."""
+        return self._solved("converged_").answer.converged
+
+    @property
+    def n_passes_(self) -> int:
+        """Passes of the last fit over chunks."""
+        return self._recorded("n_passes_", "n_passes", "a fit of samples in chunks")
+
+    @property
+    def validation_scores_(self) -> list[float]:
+        """R^2 on the held-out samples after each epoch."""
+        return self._recorded("validation_scores_", "scores", "early_stopping=True")
+
+    def _recorded(self, attribute: str, field: str, needs: str) -> Any:
+        value = getattr(self._known(attribute), field)
+        if value is None:
+            raise AttributeError(f"{attribute} needs {needs}.")
+        return value

@@ -3,12 +3,14 @@
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
-from typing import Any, ClassVar, Self, TypeAlias, TypeVar, overload
+from dataclasses import replace
+from typing import Any, Self, TypeAlias, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -18,9 +20,9 @@ from ._data.evaluation import chunks_to_score, predicted_chunks, r2_of_chunks
 from ._data.load import worker_copy
 from ._data.refusals import check_kinds, naming_text
 from ._data.source import ChunkSource, check_alone, holds_chunks, is_dask
-from ._run.state import from_state, to_state
-from ._statistics.arrays import Place, as_dtype, is_numpy, namespace
-from ._statistics.second_moments import SecondMoments
+from ._data.validation import check_moments
+from ._solvers.state import FittedState
+from ._statistics.arrays import as_dtype, is_numpy, namespace
 
 Rows: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
 Floats: TypeAlias = NDArray[np.floating]
@@ -35,41 +37,27 @@ def checking_parameters(method: Method) -> Method:
 class ScaledLinearModel(RegressorMixin, BaseEstimator):
     """A fitted linear model in original units, and the moments of the columns it was fitted to."""
 
-    coef_: Floats
-    intercept_: float | Floats
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
 
     fit_intercept: bool
     standardize: bool
     _single_target: bool
-    _predicting: tuple[Floats, Floats]
-    _moments: SecondMoments
-
-    # The attributes of every fitted model, by which a saved one is known to be whole. A copy that
-    # can only predict, as on the workers of a cluster, lacks the first.
-    _fitted: ClassVar[tuple[str, ...]]
+    _state: FittedState
 
     _doc_link_module = "sklearn_minibatch"
     _doc_link_template = "https://sklearn-minibatch.readthedocs.io/en/stable/api.html#{estimator_module}.{estimator_name}"
 
-    def __getstate__(self) -> dict[str, Any]:
-        return to_state(super().__getstate__())
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        needed = [*self._get_param_names(), *(self._fitted if self._fitted[0] in state else ())]
-        super().__setstate__(from_state(state, needed))
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_state")
 
     def __sklearn_array_api_convert__(self, converter: Callable[[Any], Any]) -> Self:
         """Return a copy whose public arrays are converted, for scikit-learn.
 
-        What `partial_fit` goes on from is in NumPy wherever the rows are.
+        The `partial_fit` state is always NumPy.
         """
         moved = copy(self)
-        for name, value in vars(self).items():
-            is_array = isinstance(value, np.ndarray) or hasattr(value, "__dlpack__")
-            if is_array and name.endswith("_") and name != "feature_names_in_":
-                setattr(moved, name, converter(value))
+        moved._state = replace(self._state, example=converter(self._state.example))
         return moved
 
     def __sklearn_tags__(self) -> Any:
@@ -179,10 +167,27 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         return float(r2_score(y, self.predict(X), sample_weight=sample_weight))
 
     @property
+    def coef_(self) -> Floats:
+        """Coefficients in original units."""
+        return self._solved("coef_").coef
+
+    @property
+    def intercept_(self) -> float | Floats:
+        """Intercept in original units."""
+        return self._solved("intercept_").intercept
+
+    @property
+    def standardized_coef_(self) -> Floats:
+        """Coefficients per standard deviation of the columns, for ranking them."""
+        state = self._solved("standardized_coef_")
+        coef, _ = state.answer.predicting
+        coef = coef * state.statistics.x.scale[:, None]
+        return state.placed(coef[:, 0] if state.single_target else coef.T)
+
+    @property
     def scaler_(self) -> StandardScaler:
         """The moments of the columns as a StandardScaler."""
-        check_is_fitted(self, "_moments")
-        moments = self._moments.x
+        moments = self._known("scaler_").statistics.x
         scaler = StandardScaler(with_mean=self.fit_intercept, with_std=self.standardize)
         scaler.mean_, scaler.var_ = moments.mean.copy(), moments.var.copy()
         scaler.scale_ = moments.scale.copy() if self.standardize else np.ones(len(moments.mean))
@@ -192,24 +197,38 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
             scaler.feature_names_in_ = self.feature_names_in_
         return scaler
 
-    def _show(
-        self, predicting: tuple[Floats, Floats], moments: SecondMoments, place: Place
-    ) -> None:
-        """Show finite parameters, where the rows are, in the shapes and names of scikit-learn."""
-        if not all(np.isfinite(part).all() for part in predicting):
-            raise ValueError(
-                "The coefficients have left the range of floating-point numbers: the values of X, "
-                "or their units next to those of y, lie too many orders of magnitude apart. Divide "
-                "columns by constants, or take a larger alpha."
-            )
-        self._predicting = predicting
-        self._moments = moments
-        self.coef_, self.intercept_ = self._in_shape(*predicting, place)
+    def _known(self, attribute: str) -> Any:
+        """Return the state; raise AttributeError for an attribute of a model without one."""
+        try:
+            return vars(self)["_state"]
+        except KeyError:
+            raise AttributeError(
+                f"{type(self).__name__} has no attribute {attribute!r} before fit or partial_fit."
+            ) from None
 
-    def _in_shape(
-        self, coef: Floats, intercept: Floats, place: Place
-    ) -> tuple[Floats, float | Floats]:
-        """Coefficients (d, t) and intercept (t,) in the shapes of `coef_` and `intercept_`."""
-        if self._single_target:
-            return place(coef[:, 0].copy()), float(intercept[0])
-        return place(coef.T.copy()), place(intercept.copy())
+    def _solved(self, attribute: str) -> Any:
+        """Return the state with its parameters; warn of them when they are solved first."""
+        state = self._known(attribute)
+        if not state.is_solved:
+            with np.errstate(all="ignore"):
+                check_moments(state.statistics)
+                check_parameters(state.answer.predicting)
+            if state.answer.warning is not None:
+                warnings.warn(state.answer.warning, ConvergenceWarning, stacklevel=4)
+        return state
+
+    def _get_fitted_attr_html(self, doc_link: str = "") -> Any:
+        """Return what scikit-learn displays; nothing, if it would first have to be solved."""
+        if self.__sklearn_is_fitted__() and not self._state.is_solved:
+            return {}
+        return super()._get_fitted_attr_html(doc_link)
+
+
+def check_parameters(parameters: tuple[Floats, Floats]) -> None:
+    """Raise ValueError if parameters are not finite."""
+    if not all(np.isfinite(part).all() for part in parameters):
+        raise ValueError(
+            "The coefficients have left the range of floating-point numbers: the values of X, "
+            "or their units next to those of y, lie too many orders of magnitude apart. Divide "
+            "columns by constants, or take a larger alpha."
+        )

@@ -20,7 +20,7 @@ from .._statistics.fold_moments import FoldMoments, dealt, fold_moments, merge_f
 from .._statistics.moments import total_weight
 from .._statistics.scaling import Scaling
 from .._statistics.second_moments import (
-    FEW_FEATURES,
+    EXACT_FEATURES,
     SecondMoments,
     merge,
     no_second_moments,
@@ -114,10 +114,10 @@ def number_of_folds(cv: Any) -> int:
 
 def check_few_features(n_features: int) -> None:
     """Raise ValueError if there are too many columns for second moments."""
-    if n_features > FEW_FEATURES:
+    if n_features > EXACT_FEATURES:
         raise ValueError(
             f"X has {n_features} columns; alpha is chosen from second moments of up to "
-            f"{FEW_FEATURES}. For more, use "
+            f"{EXACT_FEATURES}. For more, use "
             "GridSearchCV(MiniBatchRidgeSGD(), {'alpha': alphas})."
         )
 

@@ -14,19 +14,22 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils.validation import _check_feature_names
 
-from .._rows.chunked import ChunkedRows, gathered
+from .._rows.chunk import Chunk
+from .._rows.chunked import ChunkedRows
 from .._rows.in_memory import in_memory
 from .._rows.protocol import Rows
+from .._solvers.choose import SOLVERS, Choice, Shape, choose
+from .._solvers.problem import Settings
 from .._statistics.arrays import Place, as_float64, place_of, take, to_numpy
 from .._statistics.scaling import Scaling
 from .._statistics.second_moments import (
-    FEW_FEATURES,
+    ColumnMoments,
     SecondMoments,
     merge,
+    moments_of_columns,
     second_moments,
-    without_products,
 )
-from .._statistics.sketch import DENSE_FEATURES
+from .._statistics.triangular_factor import TriangularFactor, triangular_factor
 from .held_out import held_out
 from .source import CheckedChunks, check_alone, is_dask, is_source, mapped
 from .validation import CheckedRows, checked_chunk, look_if_not_finite, validated
@@ -35,27 +38,26 @@ from .validation import CheckedRows, checked_chunk, look_if_not_finite, validate
 class TrainingData(NamedTuple):
     """The moments of the rows to fit, and the rows.
 
-    `make_rows` returns the rows in scaled units. `validation` has the rows held out, and `chunks`
-    the chunks if rows come in chunks; both may be None. `place` moves arrays to where the rows are.
+    `make_rows` returns the rows in scaled units, `read_factor` their triangular factor. `validation`
+    has the rows held out, and `chunks` the chunks if rows come in chunks; both may be None. `place`
+    moves arrays to where the rows are.
     """
 
-    moments: SecondMoments
+    choice: Choice
+    moments: ColumnMoments | SecondMoments
     make_rows: Callable[[Scaling], Rows]
+    read_factor: Callable[[], TriangularFactor]
     validation: tuple[Any, ...] | None
     chunks: Any
     place: Place
 
 
 def load_data(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, most_features: float | None, rng: Any
+    estimator: Any, X: Any, y: Any, sample_weight: Any, settings: Settings, rng: Any
 ) -> TrainingData:
-    """Return the rows and their moments.
-
-    The moments have the products of up to `most_features` columns or, if that is None, of as many
-    as save time.
-    """
+    """Return the rows and their moments, with the products that the solver asks for."""
     if is_dask(X):
-        return in_chunks(estimator, partitions(estimator, X, y, sample_weight), most_features, rng)
+        return in_chunks(estimator, partitions(estimator, X, y, sample_weight), settings)
     check_alone(X, y, "fit")
     source = mapped(X, y, sample_weight)
     if source is None and y is None and is_source(X):
@@ -66,12 +68,12 @@ def load_data(
         source = X
     if source is not None:
         chunks = CheckedChunks(source, partial(checked_chunk, estimator))
-        return in_chunks(estimator, chunks, most_features, rng)
-    return from_memory(estimator, X, y, sample_weight, most_features, rng)
+        return in_chunks(estimator, chunks, settings)
+    return from_memory(estimator, X, y, sample_weight, settings, rng)
 
 
 def from_memory(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, most_features: float | None, rng: Any
+    estimator: Any, X: Any, y: Any, sample_weight: Any, settings: Settings, rng: Any
 ) -> TrainingData:
     """Return the rows of arrays.
 
@@ -80,9 +82,8 @@ def from_memory(
     checked = validated(estimator, X, y, sample_weight, reset=True, finite=estimator.early_stopping)
     rows, validation = hold_out(estimator, checked, rng)
     n_jobs = effective_n_jobs(estimator.n_jobs)
-    d = rows.X.shape[1]
-    pays = second_moments_pay(rows.X) if most_features is None else d <= most_features
-    gather = second_moments if pays else without_products
+    choice = choose(shape_of(rows.X), settings)
+    gather = second_moments if choice.has_products else moments_of_columns
     moments = gather(rows.X, rows.y, rows.w, n_jobs)
     look_if_not_finite(estimator, moments, X, y)
 
@@ -98,38 +99,51 @@ def from_memory(
             n_jobs=n_jobs,
         )
 
-    return TrainingData(moments, make_rows, validation, None, place_of(rows.X))
+    def read_factor() -> TriangularFactor:
+        return triangular_factor(rows.X, rows.y, rows.w)
+
+    place = place_of(rows.X)
+    return TrainingData(choice, moments, make_rows, read_factor, validation, None, place)
 
 
-def second_moments_pay(X: Any) -> bool:
-    """Return whether computing second moments takes less time than the passes of "svrg".
-
-    The cost is d^2 products per row and a factorization.
-    """
-    d = X.shape[1]
+def shape_of(X: Any) -> Shape:
+    """Return the shape of rows in memory."""
     if not sparse.issparse(X):
-        return d <= DENSE_FEATURES
+        return Shape(X.shape[1], is_in_memory=True)
     per_row = np.diff(X.indptr).astype(float)
-    return d <= FEW_FEATURES and d**3 + per_row @ per_row <= 1000 * X.nnz
+    return Shape(X.shape[1], X.nnz, float(per_row @ per_row), is_in_memory=True)
 
 
-def in_chunks(estimator: Any, chunks: Any, most_features: float | None, rng: Any) -> TrainingData:
-    """Return the rows of `chunks` and their moments, which need a first pass.
-
-    This pass computes the products of up to `FEW_FEATURES` columns in any case.
-    """
+def in_chunks(estimator: Any, chunks: Any, settings: Settings) -> TrainingData:
+    """Return the rows of `chunks` and their moments, which need a first pass."""
     if estimator.early_stopping:
         raise ValueError(
             "early_stopping=True needs all rows in memory. Set early_stopping=False: "
             "the default solver stops at the closed form; "
             "to choose alpha, use MiniBatchRidgeSGDCV."
         )
-    most_features = max(FEW_FEATURES, most_features or 0)
-    first = chunks.reduce(gathered, merge, rng.randint(2**31), most_features)
+    first = chunks.reduce(gathered, merge, settings)
     if first is None:
         raise ValueError("All sample weights are zero; at least one row must count.")
+    choice = choose(Shape(len(first.x.mean)), settings)
     make_rows = partial(ChunkedRows, chunks, first, fit_intercept=estimator.fit_intercept)
-    return TrainingData(first, make_rows, None, chunks, chunks.place)
+    read_factor = partial(chunks.reduce, factor_of, merge)
+    return TrainingData(choice, first, make_rows, read_factor, None, chunks, chunks.place)
+
+
+def gathered(chunk: Chunk, settings: Settings) -> ColumnMoments | SecondMoments:
+    """Return the moments of a chunk, with the products that the solver asks for."""
+    gather = (
+        second_moments
+        if choose(Shape(chunk.X.shape[1]), settings).has_products
+        else moments_of_columns
+    )
+    return gather(chunk.X, chunk.y, chunk.w)
+
+
+def factor_of(chunk: Chunk) -> TriangularFactor:
+    """Return the triangular factor of a chunk."""
+    return triangular_factor(chunk.X, chunk.y, chunk.w)
 
 
 def partitions(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
@@ -138,9 +152,10 @@ def partitions(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
 
     if y is None:
         raise ValueError("fit(X, y) of a Dask collection X needs y, in the same partitions.")
-    if getattr(estimator, "solver", None) == "sgd":
+    solver = getattr(estimator, "solver", "auto")
+    if solver != "auto" and SOLVERS[solver].needs_order:
         raise ValueError(
-            "solver='sgd' takes its steps one after the other, which partitions on a cluster "
+            f"solver={solver!r} takes its steps one after the other, which partitions on a cluster "
             "cannot. Use solver='svrg', or dask_ml.wrappers.Incremental with this estimator, "
             "which hands it from partition to partition."
         )

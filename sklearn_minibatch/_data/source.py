@@ -14,7 +14,7 @@ from .._rows.chunk import Chunk
 from .._statistics import second_moments
 from .._statistics.arrays import Place, place_of
 from .._statistics.fold_moments import FoldMoments, are_finite
-from .._statistics.second_moments import SecondMoments
+from .._statistics.second_moments import ColumnMoments, SecondMoments
 
 # A chunk of a mapped array has this many numbers, 16 megabytes in float64. An array of up to four
 # chunks is loaded as a whole.
@@ -287,7 +287,7 @@ def is_finite(value: Any) -> bool:
 
     It is True for other values, which are computed from rows that were checked before.
     """
-    if isinstance(value, SecondMoments):
+    if isinstance(value, (ColumnMoments, SecondMoments)):
         return second_moments.is_finite(value)
     if isinstance(value, FoldMoments):
         return are_finite(value)

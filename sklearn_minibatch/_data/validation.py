@@ -12,9 +12,12 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from .._statistics.arrays import namespace, take, to_numpy, widest_float
 from .._statistics.moments import LARGEST, TINY_WEIGHT, Moments
 from .._statistics.second_moments import SecondMoments, is_finite
+from .._rows.chunk import Chunk
 from .array_api import follow, is_elsewhere, on_host
 from .refusals import check_kinds, naming_text
 
+# Numbers whose squares and coefficients are far from overflow, even in sums.
+MODERATE = 1e100
 # Parameters that do not change the fitted model.
 MAY_DIFFER = {"random_state", "verbose", "n_jobs"}
 
@@ -53,7 +56,7 @@ def validated(
     n_targets = checked.y.shape[1]
     if not reset and (checked.single_target, n_targets) != (
         estimator._single_target,
-        len(estimator._predicting[1]),
+        len(estimator._state.moments.y.mean),
     ):
         raise ValueError(
             f"y has {n_targets} target(s) in {1 if checked.single_target else 2} dimensions, "
@@ -193,6 +196,19 @@ def check_columns(name: str, columns: Moments, square: np.ndarray) -> None:
         )
 
 
+def are_moderate(chunk: Chunk) -> bool:
+    """Whether no sum or coefficient can overflow because of these rows.
+
+    NaN and infinity are not moderate. Coefficients are at most about 1e16 times the ratio of the
+    units of y and X, of which the last are at least 1e-154.
+    """
+    X = chunk.X.data if sparse.issparse(chunk.X) else chunk.X
+    xp = namespace(X)
+    largest = xp.max(xp.abs(X)) if X.size else 0.0
+    are_usual = bool(largest <= MODERATE) and bool(xp.max(xp.abs(chunk.y)) <= MODERATE)
+    return are_usual and (chunk.w is None or bool(xp.min(chunk.w) >= 1 / MODERATE and xp.max(chunk.w) <= MODERATE))
+
+
 def check_mergeable(a: Any, b: Any) -> None:
     """Raise ValueError unless two fitted models can be merged."""
     if type(a) is not type(b):
@@ -200,7 +216,7 @@ def check_mergeable(a: Any, b: Any) -> None:
             f"{type(a).__name__}.merge needs another {type(a).__name__}, got {type(b).__name__}."
         )
     for model in (a, b):
-        if model._moments.xx is None:
+        if not isinstance(model._state.moments, SecondMoments):
             raise ValueError(
                 f"merge needs the second moments of all rows, which solver={model.solver_!r} does "
                 "not keep. Fit both models with solver='cholesky', or with 'auto' and few columns."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,16 +46,14 @@ class Chunk(NamedTuple):
         return Chunk(self.number, to_numpy(self.X), to_numpy(as_float64(self.y)), w)
 
 
-def joined(a: Chunk, b: Chunk) -> Chunk:
-    """Return the rows of `a` followed by those of `b` as one chunk."""
-    any_sparse = sparse.issparse(a.X) or sparse.issparse(b.X)
-    X = (
-        sparse.vstack([sparse.csr_array(each.X) for each in (a, b)], format="csr")
-        if any_sparse
-        else concatenated([a.X, b.X])
-    )
+def joined(chunks: Sequence[Chunk]) -> Chunk:
+    """Return the rows of several chunks, in their order, as one chunk."""
+    if any(sparse.issparse(each.X) for each in chunks):
+        X = sparse.vstack([sparse.csr_array(each.X) for each in chunks], format="csr")
+    else:
+        X = concatenated([each.X for each in chunks])
     w = None
-    if a.w is not None or b.w is not None:
-        parts = [ones(one.n_rows, one.y) if one.w is None else one.w for one in (a, b)]
+    if any(each.w is not None for each in chunks):
+        parts = [ones(each.n_rows, each.y) if each.w is None else each.w for each in chunks]
         w = concatenated([part[:, None] for part in parts])[:, 0]
-    return Chunk(b.number, X, concatenated([a.y, b.y]), w)
+    return Chunk(chunks[-1].number, X, concatenated([each.y for each in chunks]), w)

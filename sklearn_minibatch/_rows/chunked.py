@@ -2,7 +2,7 @@
 
 Each method is one pass over the chunks: `chunks.reduce(function, add, *args)` computes
 `function(chunk, *args)` of every chunk and combines the results pairwise by `add`. The second
-moments of the first pass already give the gradient at 0, and the Hessian or a sketch of it.
+moments of the first pass already give the gradient at 0.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,9 +22,7 @@ from .._statistics.blocks import row_blocks
 from .._statistics.linalg import dot
 from .._statistics.moments import centred_where_full
 from .._statistics.scaling import Scaling
-from .._statistics.second_moments import SecondMoments, merge, second_moments
-from .._statistics.second_moments import standardized as standardized_moments
-from .._statistics.sketched_moments import sketched_moments
+from .._statistics.second_moments import ColumnMoments, SecondMoments, standardized_targets
 from .chunk import Chunk, joined
 from .in_memory import in_memory, relative_weights
 from .protocol import Rows, Steps
@@ -38,7 +36,7 @@ class ChunkedRows:
     passes_are_expensive = True
 
     def __init__(
-        self, chunks: Any, first: SecondMoments, scaling: Scaling, fit_intercept: bool
+        self, chunks: Any, first: ColumnMoments | SecondMoments, scaling: Scaling, fit_intercept: bool
     ) -> None:
         self.chunks = chunks
         self.first = first
@@ -52,7 +50,7 @@ class ChunkedRows:
     def residual_gradient(self, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return Z'Wr / W (d, t) and the weighted mean square of r (t,), where r = Z beta - y."""
         if not beta.any():
-            _, product, square = standardized_moments(self.first, self.scaling)
+            product, square = standardized_targets(self.first, self.scaling)
             return -product, square
         return self._products(beta, with_targets=True)
 
@@ -65,23 +63,6 @@ class ChunkedRows:
             products, add, self.scaling, beta, self.mean_weight, with_targets
         )
         return total / self.n_rows, square / self.n_rows
-
-    def diagonal_instead(self) -> None:
-        """Return None, since the passes that a dense preconditioner saves are worth its cost."""
-
-    def gram(self) -> np.ndarray | None:
-        """Return Z'WZ / W (d, d) if the first pass computed it, else None."""
-        return standardized_moments(self.first, self.scaling).zz
-
-    def sketch(self, n_buckets: int, rng: Any) -> np.ndarray:
-        """Return rows (k, d) whose Gram matrix approximates Z'WZ / W.
-
-        There are at least `n_buckets` rows, unless there are fewer rows in all.
-        """
-        sketch = self.first.sketch
-        if sketch is None:
-            sketch = self.chunks.reduce(sketched, merge, rng.randint(2**31)).sketch
-        return sketch.scaled(self.scaling.x_mean, self.scaling.x_scale)
 
     def epoch(self, steps: Steps, rng: Any) -> np.ndarray:
         """Take variance-reduced mini-batch steps in each chunk from v = 0; return the mean v."""
@@ -132,21 +113,6 @@ class ChunkedRows:
 
     def _frame(self) -> Frame:
         return self.scaling, self.fit_intercept, self.mean_weight
-
-
-def gathered(chunk: Chunk, seed: int, most_features: float) -> SecondMoments:
-    """Return the second moments of a chunk, exact for up to `most_features` columns."""
-    if chunk.X.shape[1] <= most_features:
-        return second_moments(chunk.X, chunk.y, chunk.w)
-    return sketched(chunk, seed)
-
-
-def sketched(chunk: Chunk, seed: int) -> SecondMoments:
-    """Return the second moments of a chunk, with a sketch."""
-    rng = np.random.RandomState((seed + chunk.number) % 2**32)
-    # The chunks before this one are taken to have the same length.
-    n_before = (chunk.number - 1) * chunk.n_rows
-    return sketched_moments(chunk.X, chunk.y, chunk.w, n_before, rng)
 
 
 def add(a: tuple, b: tuple) -> tuple:
@@ -241,7 +207,7 @@ def whole_batches(chunks: Iterable[Chunk], batch_size: int) -> Iterator[Chunk]:
     """Yield the same rows in chunks that consist of whole mini-batches, except the last one."""
     rest = None
     for chunk in chunks:
-        chunk = chunk if rest is None else joined(rest, chunk)
+        chunk = chunk if rest is None else joined((rest, chunk))
         cut = chunk.n_rows // batch_size * batch_size
         # The rest is copied, because the source may reuse its arrays for the next chunk.
         rest = None if cut == chunk.n_rows else chunk.taken(np.arange(cut, chunk.n_rows))

@@ -120,14 +120,11 @@ class DenseRows:
 
         return to_numpy(sum(self._over_rows(of_rows))) / self.n_rows
 
-    def gram(self) -> None:
-        """Return None, because (1/n) Z'Z would need a pass over the rows."""
-
     def sketch(self, n_buckets: int, rng: Any) -> np.ndarray:
         """Return SZ / sqrt(n) (n_buckets, d) in float64, or Z / sqrt(n) if it has no more rows.
 
-        S is as in `count_sketch`, except that successive rows go to successive buckets. This needs
-        no copies of the rows, and is random because the rows are shuffled.
+        S adds each row, with a random sign, to one of the sums: successive rows to successive sums.
+        This needs no copies of the rows, and is random because the rows are shuffled.
         """
         if self.n_rows <= n_buckets:
             return to_numpy(as_float64(self.Z)) / np.sqrt(self.n_rows)
@@ -171,8 +168,15 @@ class DenseRows:
             self._inverse = like(solve(np.eye(self.n_features)), self.A)
         return self._inverse.__matmul__
 
-    def diagonal_instead(self) -> None:
-        """Return None, since a dense (d, d) preconditioner takes the time of only a few passes."""
+    @property
+    def n_entries(self) -> int:
+        """The number of entries that a pass reads."""
+        return self.n_rows * self.n_features
+
+    def diagonal(self) -> np.ndarray:
+        """Return the diagonal (d,) of (1/n) Z'Z."""
+        squares = (dot(Z, Z) for Z in self._over_rows(lambda rows: as_float64(self.Z[rows, :])))
+        return to_numpy(sum(squares)) / self.n_rows
 
     def batches(self, batch_size: int, count: int, rng: Any) -> Sequence[Any]:
         """Return at most `count` random mini-batches Z_B."""

@@ -7,7 +7,7 @@ objective has the form of an unweighted one:
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Steps(NamedTuple):
 
 
 class Rows(Protocol):
-    """Rows Z (n, d) with targets y (n, t); each method except `gram` is a pass or part of one."""
+    """Rows Z (n, d) with targets y (n, t); each method is a pass or part of one."""
 
     n_rows: int
     n_features: int
@@ -42,21 +42,6 @@ class Rows(Protocol):
 
     def hessian_product(self, p: np.ndarray) -> np.ndarray:
         """Return (1/n) Z'Z p for p (d, t)."""
-
-    def gram(self) -> np.ndarray | None:
-        """Return the exact (1/n) Z'Z (d, d) if it needs no pass, else None."""
-
-    def sketch(self, n_buckets: int, rng: Any) -> np.ndarray:
-        """Return rows (k, d) whose Gram matrix approximates (1/n) Z'Z.
-
-        There are at least `n_buckets` rows, or they are those of Z / sqrt(n).
-        """
-
-    def diagonal_instead(self) -> np.ndarray | None:
-        """Return the diagonal (d,) of (1/n) Z'Z for use instead of a dense preconditioner.
-
-        Return None if a dense (d, d) preconditioner saves more time than it costs.
-        """
 
     def batches(self, batch_size: int, count: int, rng: Any) -> Sequence[Any]:
         """Return at most `count` random mini-batches Z_B."""
@@ -87,3 +72,20 @@ class Rows(Protocol):
 
         `theta` and its average `mean`, both (d + 1 + t, t), are updated in place.
         """
+
+
+@runtime_checkable
+class RowsInMemory(Rows, Protocol):
+    """Rows of which a copy in scaled units lies in memory."""
+
+    n_entries: int  # what a pass reads
+
+    def sketch(self, n_buckets: int, rng: Any) -> np.ndarray:
+        """Return rows (k, d) whose Gram matrix approximates (1/n) Z'Z.
+
+        They are those of Z / sqrt(n) or, if there are more, `n_buckets` sums of equally many rows
+        with random signs.
+        """
+
+    def diagonal(self) -> np.ndarray:
+        """Return the diagonal (d,) of (1/n) Z'Z."""

@@ -12,14 +12,9 @@ from scipy import sparse
 from .._statistics.linalg import dot
 from .._statistics.moments import centred_where_full
 from .._statistics.scaling import Scaling
-from .._statistics.sketch import count_sketch
 from .kernels import batches_per_block, random_batches, svrg_epoch, textbook_steps
 from .protocol import Steps
 
-# A dense (d, d) preconditioner of up to this many columns is computed within a tenth of a second,
-# for any number of rows. Small mini-batches need it, because with a diagonal preconditioner only
-# steps over all rows give good directions.
-FEW_FEATURES = 500
 
 
 class SparseRows:
@@ -81,26 +76,27 @@ class SparseRows:
         """Return (1/n) Z'Z p for p (d, t)."""
         return self.Z.T @ (self.Z @ p) / self.n_rows
 
-    def gram(self) -> None:
-        """Return None, because (1/n) Z'Z would need a pass over the rows."""
-
     def sketch(self, n_buckets: int, rng: Any) -> np.ndarray:
         """Return SZ / sqrt(n) (n_buckets, d) in float64, or Z / sqrt(n) if it has no more rows.
 
-        S is the matrix of `count_sketch`.
+        S adds each row, with a random sign, to one of the sums, whose numbers of rows differ by at
+        most one (a CountSketch: Charikar, Chen and Farach-Colton, 2002).
         """
         if self.n_rows <= n_buckets:
             return np.asarray(self.Z).astype(float) / np.sqrt(self.n_rows)
-        S = count_sketch(self.n_rows, n_buckets, rng)
+        n = self.n_rows
+        signs = rng.choice([-1.0, 1.0], n)
+        sums = rng.permutation(n) % n_buckets
+        S = sparse.csc_array((signs, sums, np.arange(n + 1)), shape=(n_buckets, n))
         return (self.Z.sketched(S)).astype(float) / np.sqrt(self.n_rows)
 
-    def diagonal_instead(self) -> np.ndarray | None:
-        """Return the diagonal (d,) of (1/n) Z'Z for use instead of a dense preconditioner.
+    @property
+    def n_entries(self) -> int:
+        """The number of entries that a pass reads."""
+        return self.Z.X.nnz
 
-        Return None if a dense (d, d) preconditioner takes no more time than a few passes.
-        """
-        if self.n_features <= FEW_FEATURES or self.n_features**3 <= 1000 * self.Z.X.nnz:
-            return None
+    def diagonal(self) -> np.ndarray:
+        """Return the diagonal (d,) of (1/n) Z'Z."""
         Z = self.Z
         s = Z.s[:, 0]
         squares = np.bincount(Z.X.indices, Z.X.data**2, self.n_features)

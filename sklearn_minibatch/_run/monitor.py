@@ -2,23 +2,25 @@
 
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._solvers.problem import Solution
+from .._solvers.state import ModelState
 from .._statistics.arrays import times, to_numpy
 from .._statistics.scaling import Scaling, to_original
 from .callbacks import Task
 
 
 class Checkpoint(NamedTuple):
-    """The state of a fit at the end of an epoch."""
+    """A fit at the end of an epoch."""
 
     solution: Solution  # what the solver would return
-    n_epochs: int
     best: tuple | None  # coefficients and intercept with the best score, with early stopping
+    losses: np.ndarray  # (n_epochs,)
+    distances: np.ndarray  # (n_epochs,), or empty
+    scores: list[float]
 
 
 class Monitor:
@@ -37,9 +39,8 @@ class Monitor:
         Whether to print a line per epoch.
     task : Task
         The task whose callbacks are called.
-    attributes : callable
-        ``attributes(coef, intercept, losses, distances)`` returns the attributes that the estimator
-        would have if the fit ended there.
+    state_at : callable
+        ``state_at(checkpoint)`` returns the state of the estimator if the fit ended there.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Monitor:
         patience: int,
         verbose: bool | int,
         task: Task,
-        attributes: Callable[..., dict[str, Any]],
+        state_at: Callable[[Checkpoint], ModelState],
     ) -> None:
         self.scaling = scaling
         self.validation = validation
@@ -58,7 +59,7 @@ class Monitor:
         self.patience = patience
         self.verbose = verbose
         self.task = task
-        self.attributes = attributes
+        self.state_at = state_at
         self.loss_history: list[float] = []
         self.distances: list[float] = []
         self.scores: list[float] = []
@@ -79,7 +80,9 @@ class Monitor:
 
     def checkpoint(self, solution: Solution) -> None:
         """Record the `solution` that an interrupted fit keeps; its arrays must not change later."""
-        self.last_checkpoint = Checkpoint(solution, self.n_epochs, self.best)
+        losses, distances = np.array(self.loss_history), np.array(self.distances)
+        scores = self.scores[: self.n_epochs]
+        self.last_checkpoint = Checkpoint(solution, self.best, losses, distances, scores)
 
     def __call__(
         self,
@@ -105,15 +108,12 @@ class Monitor:
         enough = self.validation is not None and self._validate(beta, b)
         self.checkpoint(solution)
         # The callbacks are given no model if the epoch overflowed.
-        shown = partial(self._attributes, beta, b) if np.isfinite(self.loss_history[-1]) else None
+        shown = self._attributes if np.isfinite(self.loss_history[-1]) else None
         return self.task.end_epoch(shown) or enough
 
-    def histories(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the losses and distances after each epoch as arrays (n_epochs,)."""
-        return np.array(self.loss_history), np.array(self.distances)
-
-    def _attributes(self, beta: np.ndarray, b: np.ndarray) -> dict[str, Any]:
-        return self.attributes(*to_original(beta, b, self.scaling), *self.histories())
+    def _attributes(self) -> dict[str, Any]:
+        assert self.last_checkpoint is not None
+        return {"_state": self.state_at(self.last_checkpoint)}
 
     def _validate(self, beta: np.ndarray, b: np.ndarray) -> bool:
         assert self.validation is not None

@@ -1,118 +1,68 @@
 """The closed form from second moments: one read of the rows, one Cholesky factor.
 
-How many digits rounding may have cost follows from the factor. Where that is too many, gradients
-from the rows refine the solution, as "svrg" does with P = H.
+How many digits rounding may have cost follows from the factor. Where that is too many, conjugate
+gradients with gradients from the rows refine the solution. Where products of columns cannot tell a
+column from a combination of others, the rows are read once more for their triangular factor.
 """
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from .._rows.chunk import Chunk
 from .._statistics.factor import Factored
 from .._statistics.linalg import EPS, dot
-from .._statistics.scaling import scaling_of, to_original
 from .._statistics.second_moments import SecondMoments, Standardized, standardized
-from . import svrg
-from .preconditioner import Spectral, of_gram
-from .problem import ModelState, Parameters, Problem, Settings, Solution
+from . import qr
+from .closed_form import ROUNDING, ClosedForm
+from .conjugate_gradients import Quadratic, minimise
+from .preconditioner import LEAST_EIGENVALUE, Full, Spectral, of_gram
+from .problem import Monitor, Parameters, Problem, Settings, Solution
 
-# Products of unit columns over many blocks of rows are wrong by about so much.
-ROUNDING = 20 * EPS
-# Coefficients of least squares that may be wrong by more are refined.
-LEAST_SQUARES = 1e-12
 # Corrections by the residual on the matrix; each takes most of what rounding has left.
 MOST_CORRECTIONS = 5
 # If the inverse of H is smaller, for columns of unit length, corrections end when they gain little.
 WELL_CONDITIONED = 1e6
 
 
-class ClosedForm(NamedTuple):
-    """The minimiser of F by its normal equations, in scaled units."""
-
-    beta: np.ndarray  # (d, t)
-    loss: np.ndarray  # (t,)
-    rounding: (
-        np.ndarray
-    )  # (t,), the RMS distance of predictions that rounding errors may have cost, in std(y)
-    P: Factored | Spectral
-
-
 def solve(
-    problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Any
+    problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Monitor
 ) -> Solution:
     """Minimise F: from the moments alone, where they carry enough digits."""
-    closed = closed_form(standardized(problem.moments, problem.scaling), settings.alpha)
-    if isinstance(closed.P, Spectral):
-        # Columns follow from others, up to rounding. Rows have twice the digits of their products.
-        return svrg.solve(problem, start, settings, rng, monitor)
+    assert isinstance(problem.moments, SecondMoments)
+    products = standardized(problem.moments, problem.scaling)
+    P = of_gram(products.zz, settings.alpha)
+    closed = closed_form(products, settings.alpha, P)
+    if not closed.is_unique:
+        # The rows have twice the digits of their products.
+        closed = qr.closed_form(problem.rotated, settings.alpha, start[0])
     monitor.begin_epoch()
-    n_rows = problem.moments.x.n_rows
-    solution = exact_solution(closed, n_rows, settings.tol)
+    solution = closed.solution(problem.moments.x.n_rows, settings.tol)
     stop = monitor(solution, *solution.last, closed.loss, closed.rounding)
-    if stop or is_exact_enough(closed, settings):
+    if stop or closed.is_exact_enough(settings):
         return solution
-    if settings.max_iter == 1:
-        return replace(solution, warning=svrg.unfinished(closed.rounding, settings))
-    return svrg.refined(problem.rows, closed.beta, closed.P, settings, monitor)
+    if isinstance(P, Spectral) or settings.max_iter == 1:
+        warning = None if closed.is_within(settings.tol) else out_of_digits(closed, settings)
+        return replace(solution, warning=warning)
+    quadratic = Quadratic(problem.rows, settings.alpha, Full(P, LEAST_EIGENVALUE))
+    solution = minimise(quadratic, closed.beta, settings, monitor)
+    return replace(solution, n_steps=solution.n_steps + 1)
 
 
-def learn(
-    chunk: Chunk, before: ModelState, moments: SecondMoments, settings: Settings
-) -> ModelState:
-    """Return the state after a chunk of a stream.
-
-    `moments` are those of all rows so far, the chunk included.
-    """
-    return state_of(moments, before, settings)
-
-
-def state_of(moments: SecondMoments, before: ModelState, settings: Settings) -> ModelState:
-    """The closed form of all rows with these moments, as one more step of a model."""
-    scaling = scaling_of(moments.x, moments.y, settings.fit_intercept, settings.standardize)
-    closed = closed_form(standardized(moments, scaling), settings.alpha)
-    solution = exact_solution(closed, moments.x.n_rows, settings.tol)
-    last = to_original(*solution.last, scaling)
-    return replace(
-        before,
-        n_chunks=before.n_chunks + 1,
-        last=last,
-        predicting=last,
-        moments=moments,
-        n_steps=before.n_steps + 1,
-        lr=solution.lr,
-        batch_size=solution.batch_size,
-        converged=solution.converged,
-        curvature=None,
+def out_of_digits(closed: ClosedForm, settings: Settings) -> str:
+    """What to warn of where rounding errors may have cost more than `tol`."""
+    return (
+        "Columns nearly follow from others, and rounding errors may have taken the predictions "
+        f"{np.max(closed.rounding):.1e} std(y) from those of the closed form, tol={settings.tol}. "
+        "Take a larger alpha."
     )
 
 
-def is_exact_enough(closed: ClosedForm, settings: Settings) -> bool:
-    """Whether rounding errors of the products may be left as they are.
-
-    Without a penalty, or with one below rounding errors, it is the coefficients that are wanted,
-    and they lose more digits than the predictions.
-    """
-    if settings.tol is None:
-        return True
-    predictions = bool(np.all(closed.rounding <= settings.tol / 10))
-    return predictions and (
-        settings.alpha > EPS or ROUNDING * closed.P.inverse_norm <= LEAST_SQUARES
-    )
-
-
-def exact_solution(closed: ClosedForm, n_rows: int, tol: float | None) -> Solution:
-    """The closed form as a `Solution`: one step over all rows, of length 1 in units of H."""
-    last = (closed.beta, np.zeros(closed.beta.shape[1]))
-    converged = tol is not None and bool(np.all(closed.rounding <= tol))
-    return Solution(last, last, 1, 1.0, n_rows, converged, closed.P)
-
-
-def closed_form(products: Standardized, alpha: float) -> ClosedForm:
+def closed_form(
+    products: Standardized, alpha: float, P: Factored | Spectral | None = None
+) -> ClosedForm:
     """(Z'WZ / W + alpha I)^-1 Z'Wv / W, of least norm where there are several."""
-    assert products.zz is not None
-    P = of_gram(products.zz, alpha)
+    P = of_gram(products.zz, alpha) if P is None else P
     beta = P.solve(products.zv)
     residual = remainder(products, beta, alpha)
     step = P.solve(residual)
@@ -139,12 +89,16 @@ def closed_form(products: Standardized, alpha: float) -> ClosedForm:
             break
     loss = np.maximum(products.vv - dot(beta, products.zv + residual + alpha * beta), 0.0) / 2
     loss += alpha / 2 * dot(beta, beta)
-    return ClosedForm(beta, loss, rounding_cost(beta, P), P)
+    rounding = rounding_cost(beta, P)
+    is_unique = isinstance(P, Factored)
+    if not is_unique:
+        # Directions that P has left out could explain all that is left of the targets.
+        rounding = rounding + np.sqrt(2 * loss)
+    return ClosedForm(beta, loss, rounding, P.inverse_norm, is_unique)
 
 
 def remainder(products: Standardized, beta: np.ndarray, alpha: float) -> np.ndarray:
     """Z'Wv / W - (Z'WZ / W + alpha I) beta: minus the gradient of F."""
-    assert products.zz is not None
     return products.zv - products.zz @ beta - alpha * beta
 
 

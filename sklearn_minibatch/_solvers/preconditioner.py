@@ -1,17 +1,23 @@
 """Preconditioners P close to the Hessian H = Z'Z/n + alpha I, each with `solve(g)` = P^-1 g."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from scipy.linalg import lapack
 
-from .._rows.protocol import Rows
+from .._rows.protocol import Rows, RowsInMemory
 from .._statistics.factor import Factored, check_finite, factored
 from .._statistics.linalg import EPS, TINY, norm
-from .._statistics.sketch import DENSE_FEATURES, n_buckets
+from .._statistics.second_moments import EXACT_FEATURES, SecondMoments, standardized
+from .problem import Problem, Settings
 
 NYSTROM_RANK = 100
+# The exact Hessian is factored as it is, up to rounding errors.
+LEAST_EIGENVALUE = 0.9
+# A dense preconditioner of so many columns takes a tenth of a second, for any number of rows.
+FEW_FEATURES = 500
+# One of more columns saves about so many passes over sparse rows.
+PASSES_SAVED = 1000
 # The rows have twice the digits of a Gram matrix of unit columns, and are asked where its inverse
 # is as large as this.
 LARGEST_INVERSE = 1e10
@@ -24,6 +30,8 @@ FREQUENT = 4
 class Identity(NamedTuple):
     """P = I, for plain gradient steps."""
 
+    least: float  # as of all preconditioners: no eigenvalue of P^-1 H is less
+
     def solve(self, g: np.ndarray) -> np.ndarray:
         """Return g (d, t)."""
         return g
@@ -33,11 +41,22 @@ class Diagonal(NamedTuple):
     """P = diag(D), which knows the lengths of the columns, or a part of them, and no more."""
 
     D: np.ndarray  # (d, 1)
-    of_hessian: np.ndarray  # (d, 1), the diagonal of H, which D may be
+    least: float
 
     def solve(self, g: np.ndarray) -> np.ndarray:
         """Return P^-1 g (d, t)."""
         return g / self.D
+
+
+class Full(NamedTuple):
+    """P = Z_S'Z_S + alpha I, of rows Z_S that stand for all rows, by its Cholesky factor."""
+
+    factor: Factored
+    least: float
+
+    def solve(self, g: np.ndarray) -> np.ndarray:
+        """Return P^-1 g (d, t)."""
+        return self.factor.solve(g)
 
 
 class Spectral(NamedTuple):
@@ -51,16 +70,12 @@ class Spectral(NamedTuple):
     eigenvalues: np.ndarray  # (k, 1)
     D: np.ndarray  # (d, 1)
     R: np.ndarray  # (d, k)
+    least: float
 
     def solve(self, g: np.ndarray) -> np.ndarray:
         """Return the pseudo-inverse of P times g (d, t)."""
         x = self.U @ (self.U.T @ (g / self.D) / self.eigenvalues) / self.D
         return self.R @ (self.R.T @ x)
-
-    @property
-    def root(self) -> np.ndarray:
-        """Rows whose Gram matrix is P."""
-        return (self.U * self.D).T * np.sqrt(self.eigenvalues)
 
     @property
     def inverse_norm(self) -> float:
@@ -74,6 +89,7 @@ class Nystrom(NamedTuple):
     U: np.ndarray
     eigenvalues: np.ndarray
     rho: float
+    least: float
 
     def solve(self, g: np.ndarray) -> np.ndarray:
         """Return P^-1 g (d, t)."""
@@ -81,16 +97,32 @@ class Nystrom(NamedTuple):
         return (g + self.U @ ((self.rho / self.eigenvalues - 1)[:, None] * inner)) / self.rho
 
 
-Preconditioner: TypeAlias = Identity | Diagonal | Factored | Spectral | Nystrom
+class Preconditioner(Protocol):
+    """What conjugate gradients ask of P."""
+
+    @property
+    def least(self) -> float:
+        """A bound below the eigenvalues of P^-1 H; 0 where there is none."""
+
+    def solve(self, g: np.ndarray) -> np.ndarray:
+        """Return P^-1 g (d, t)."""
 
 
-def of_rows(rows: np.ndarray, alpha: float, dtype: np.dtype) -> Factored | Spectral:
-    """Return P = rows' rows + alpha I for rows that were rounded to `dtype`."""
+def of_rows(rows: np.ndarray, alpha: float, load: int, dtype: np.dtype) -> Full | Spectral:
+    """Return P = rows' rows + alpha I for rows that were rounded to `dtype`.
+
+    They are sums of at most `load` rows each, so that rows' rows <= load Z'Z / n: the square of a
+    sum of so many numbers is at most `load` times the sum of their squares.
+    """
     P = factored(rows.T @ rows, alpha)
-    return spectral(rows, alpha, P.D, dtype) if P.is_nearly_singular else P
+    if P.inverse_norm < LARGEST_INVERSE:
+        return Full(P, 1 / load)
+    return spectral(rows, alpha, P.D, load, dtype)
 
 
-def spectral(rows: np.ndarray, alpha: float, D: np.ndarray, dtype: np.dtype) -> Spectral:
+def spectral(
+    rows: np.ndarray, alpha: float, D: np.ndarray, load: int, dtype: np.dtype
+) -> Spectral:
     """Return the same for columns that follow from others.
 
     The singular values of the rows have twice the digits of the eigenvalues of their Gram matrix.
@@ -100,11 +132,16 @@ def spectral(rows: np.ndarray, alpha: float, D: np.ndarray, dtype: np.dtype) -> 
     noise = max(max(rows.shape) * EPS, 4 * float(np.finfo(dtype).eps))
     kept = singular > noise * singular[0]
     dead = np.abs(scaled).max(axis=0) <= noise
-    return spectral_of(Vt[kept].T, singular[kept] ** 2, alpha, D, dead)
+    return spectral_of(Vt[kept].T, singular[kept] ** 2, alpha, D, dead, load)
 
 
 def spectral_of(
-    V: np.ndarray, eigenvalues: np.ndarray, alpha: float, D: np.ndarray, dead: np.ndarray
+    V: np.ndarray,
+    eigenvalues: np.ndarray,
+    alpha: float,
+    D: np.ndarray,
+    dead: np.ndarray,
+    load: int = 1,
 ) -> Spectral:
     """Return P of eigenvectors V (d, k), to which alpha is added; 0 for columns in the mask `dead`.
 
@@ -114,7 +151,9 @@ def spectral_of(
     penalised = eigenvalues + alpha * ((U / D) ** 2).sum(axis=0)
     R = np.linalg.qr(U * D)[0]
     R[dead] = 0.0
-    return Spectral(U, penalised[:, None], D, R)
+    # The penalty counts by its diagonal only.
+    least = float(np.min(eigenvalues / penalised, initial=1.0)) / load
+    return Spectral(U, penalised[:, None], D, R, least)
 
 
 def of_gram(gram: np.ndarray, alpha: float) -> Factored | Spectral:
@@ -130,21 +169,15 @@ def of_gram(gram: np.ndarray, alpha: float) -> Factored | Spectral:
     return spectral_of(V[:, kept], eigenvalues[kept], alpha, P.D, np.diag(gram) == 0)
 
 
-def nystrom(
-    hessian_product: Callable[[np.ndarray], np.ndarray],
-    n_features: int,
-    rank: int,
-    alpha: float,
-    rng: Any,
-) -> Nystrom:
+def nystrom(rows: Rows, rank: int, alpha: float, rng: Any) -> Nystrom:
     """Return the randomised Nystrom approximation of H, from Z'Z/n times `rank` random directions.
 
     Algorithm 2.1 of Frangella, Tropp and Udell (2023), "Randomized Nystrom preconditioning".
     """
-    omega = np.linalg.qr(rng.standard_normal((n_features, rank)))[0]
-    Y = hessian_product(omega)
+    omega = np.linalg.qr(rng.standard_normal((rows.n_features, rank)))[0]
+    Y = rows.hessian_product(omega)
     check_finite(Y)
-    shift = EPS * norm(Y) + TINY
+    shift = float(np.finfo(rows.dtype).eps) * norm(Y) + TINY
     while True:
         C, failed = lapack.dpotrf(omega.T @ (Y + shift * omega), lower=1)
         if not failed:
@@ -155,7 +188,29 @@ def nystrom(
     eigenvalues = np.maximum(singular**2 - shift, 0.0)
     floor = rank * EPS * eigenvalues[0] + TINY
     eigenvalues = np.maximum(eigenvalues + alpha, floor)
-    return Nystrom(U, eigenvalues, eigenvalues[-1])
+    rho = float(eigenvalues[-1])
+    # The approximation is no more than Z'Z/n + shift I, so that P exceeds H by less than this.
+    return Nystrom(U, eigenvalues, rho, alpha / (rho + shift))
+
+
+def dense_costs_more(rows: RowsInMemory) -> bool:
+    """Whether a dense (d, d) preconditioner costs more than the passes that it saves.
+
+    Small mini-batches need it, because with a diagonal preconditioner only steps over all rows give
+    good directions.
+    """
+    d = rows.n_features
+    is_dense = rows.n_entries == rows.n_rows * d
+    return not is_dense and d > FEW_FEATURES and d**3 > PASSES_SAVED * rows.n_entries
+
+
+def n_buckets(n_features: int) -> int:
+    """Return the number of rows of a sketch.
+
+    With eight rows per column, the eigenvalues of P^-1 H are within about [0.5, 2.4]. With four,
+    they are within [0.4, 4] at half the cost, which is that of a (4 d, d) Gram matrix.
+    """
+    return max(1000, (8 if n_features <= 1000 else 4) * n_features)
 
 
 def levelled(D: np.ndarray) -> np.ndarray:
@@ -165,22 +220,26 @@ def levelled(D: np.ndarray) -> np.ndarray:
     return typical * np.sqrt(np.maximum(D / typical / FREQUENT, 1))
 
 
-def preconditioner(rows: Rows, alpha: float, choice: int | str | None, rng: Any) -> Preconditioner:
-    """Return P by the parameter `choice`: "auto", None, or the rank of a Nystrom approximation."""
+def preconditioner(problem: Problem, settings: Settings, rng: Any) -> Preconditioner:
+    """Return P by the parameter `preconditioner`: "auto", None, or the rank of an approximation."""
+    rows, alpha, choice = problem.rows, settings.alpha, settings.preconditioner
     d = rows.n_features
     if choice is None:
-        return Identity()
-    diagonal = rows.diagonal_instead() if choice == "auto" else None
-    if diagonal is not None:
-        of_hessian = np.maximum(diagonal + alpha, TINY)[:, None]
-        return Diagonal(of_hessian if rows.n_rows >= d else levelled(of_hessian), of_hessian)
-    if choice == "auto" and d > DENSE_FEATURES:
-        choice = rows.n_rows if rows.n_rows <= 5 * NYSTROM_RANK else NYSTROM_RANK
-    if not isinstance(choice, str) and (choice < d or d > DENSE_FEATURES):
-        return nystrom(rows.hessian_product, d, min(choice, d), alpha, rng)
-    gram = rows.gram()
-    if gram is not None:
-        P = of_gram(gram, alpha)
+        return Identity(alpha)
+    if choice != "auto" and choice < d:
+        return nystrom(rows, choice, alpha, rng)
+    if isinstance(problem.moments, SecondMoments):
+        P = of_gram(standardized(problem.moments, problem.scaling).zz, alpha)
         if isinstance(P, Factored):
-            return P
-    return of_rows(rows.sketch(n_buckets(d), rng), alpha, rows.dtype)
+            return Full(P, LEAST_EIGENVALUE)
+        return of_rows(problem.rotated.R, alpha, 1, np.dtype(float))
+    if isinstance(rows, RowsInMemory) and choice == "auto" and dense_costs_more(rows):
+        of_hessian = np.maximum(rows.diagonal() + alpha, TINY)[:, None]
+        D = of_hessian if rows.n_rows >= d else levelled(of_hessian)
+        return Diagonal(D, alpha / float(D.max()))
+    if d > EXACT_FEATURES:
+        rank = rows.n_rows if rows.n_rows <= 5 * NYSTROM_RANK else NYSTROM_RANK
+        return nystrom(rows, min(rank, d), alpha, rng)
+    assert isinstance(rows, RowsInMemory), "the first pass over chunks leaves second moments"
+    n_sums = n_buckets(d)
+    return of_rows(rows.sketch(n_sums, rng), alpha, -(-rows.n_rows // n_sums), rows.dtype)

@@ -1,15 +1,16 @@
-"""What a solver is given and what it returns."""
+"""What a solver is given, and what it returns."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
 from .._rows.protocol import Rows
 from .._statistics.scaling import Scaling
-from .._statistics.second_moments import SecondMoments
+from .._statistics.second_moments import ColumnMoments, SecondMoments
+from .._statistics.triangular_factor import Rotated, TriangularFactor, rotated_rows
 
 Parameters: TypeAlias = tuple[np.ndarray, np.ndarray]  # coefficients (d, t) and intercept (t,)
 
@@ -37,16 +38,22 @@ class Settings:
 
 @dataclass(frozen=True)
 class Problem:
-    """Rows to fit in scaled units: their moments, and the rows themselves if a solver asks."""
+    """Samples to fit in scaled units: their moments, and the samples themselves if a solver asks."""
 
-    moments: SecondMoments
+    moments: ColumnMoments | SecondMoments
     scaling: Scaling
     make_rows: Callable[[Scaling], Rows]
+    read_factor: Callable[[], TriangularFactor]
 
     @cached_property
     def rows(self) -> Rows:
-        """The rows, put into scaled units when they are first asked for."""
+        """The samples, put into scaled units when they are first asked for."""
         return self.make_rows(self.scaling)
+
+    @cached_property
+    def rotated(self) -> Rotated:
+        """The triangular factor of the scaled samples, from one more read of them."""
+        return rotated_rows(self.read_factor(), self.scaling)
 
 
 @dataclass(frozen=True)
@@ -59,36 +66,33 @@ class Solution:
     lr: float  # to publish, and to go on with
     batch_size: int
     converged: bool = False
-    preconditioner: Any = None
     lr_factor: float = 1.0  # what a schedule has made of lr
     stable_lr: float = np.inf  # the largest stable rate, where it was looked for
     warning: str | None = None
 
 
-@dataclass(frozen=True)
-class ModelState:
-    """A model, and the statistics of the rows it has learnt: a stream goes on from it."""
+class Monitor(Protocol):
+    """What a solver tells of its epochs."""
 
-    last: Parameters  # in original units, as are those that predict
-    predicting: Parameters
-    moments: SecondMoments
-    seed: int
-    n_chunks: int = 0
-    n_steps: int = 0
-    lr: float = 1.0
-    batch_size: int = 1
-    converged: bool = False
-    curvature: Any = None  # what "svrg" knows of the Hessian
-    lr_factor: float = 1.0
-    stable_lr: float = np.inf
+    @property
+    def n_epochs(self) -> int:
+        """How many epochs have ended."""
 
-    def order(self, n_rows: int, shuffle: bool) -> tuple[np.random.Generator, np.ndarray]:
-        """A generator for the next chunk, and the order of its rows."""
-        rng = np.random.default_rng((self.seed, self.n_chunks))
-        return rng, rng.permutation(n_rows) if shuffle and n_rows > 1 else np.arange(n_rows)
+    def begin_epoch(self) -> None:
+        """Tell that an epoch begins."""
+
+    def __call__(
+        self,
+        solution: Solution,
+        beta: np.ndarray,
+        b: np.ndarray,
+        loss: np.ndarray,
+        distance: np.ndarray | None = None,
+    ) -> bool:
+        """Tell that an epoch has ended at these parameters; return whether to stop there."""
 
 
 def without_intercept(parameters: Parameters, fit_intercept: bool) -> Parameters:
-    """The parameters, with an intercept of 0 where none is fitted (any more)."""
+    """Return the parameters, with an intercept of 0 where none is fitted (any more)."""
     coef, intercept = parameters
     return coef, intercept if fit_intercept else 0 * intercept

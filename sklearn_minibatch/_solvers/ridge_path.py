@@ -1,60 +1,127 @@
-"""Ridge regression for many alphas, and its error on rows held out, from second moments.
+"""Ridge regression for many alphas, and its error on samples held out, from statistics alone.
 
-With B (d, n_alphas) from one eigendecomposition of the training rows, all in their scaled units,
+All alphas come from one decomposition of the training samples in their scaled units. In its basis V
+the coefficients are b(alpha) = c / (l + alpha), and the mean squared error on samples held out is
 
-    mse = var_v - 2 B' C_zv + diag(B' C_zz B) + (mean_v - mean_z B)^2
+    mse = var_v - 2 b' C_zv + b' C_zz b + (mean_v - mean_z b)^2
 
-in the moments of the rows held out. Rows of the training set are in it by their moments too: merged
-from those of the folds, never the difference of a total and a fold, which would lose digits.
+with C_zz, C_zv and mean_z theirs in the same basis; or the mean square of the residuals of their
+triangular factor, where products have too few digits. Training samples of a fold are merged from
+the other folds, never the difference of a total and a fold, which would lose digits.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from .._statistics.moments import LEAST_VAR, Moments
+from .._statistics.linalg import EPS
+from .._statistics.moments import LEAST_VAR, offset_of_means
 from .._statistics.scaling import Scaling
-from .._statistics.second_moments import SecondMoments, Standardized, merge, standardized
-from .cholesky import closed_form
+from .._statistics.second_moments import merge, standardized
+from .._statistics.triangular_factor import TriangularFactor, rotated_rows
+from . import cholesky, qr
+from .closed_form import ROUNDING
 from .preconditioner import LARGEST_INVERSE
 
-# Where the terms of a mean squared error cancel to less than this fraction, moments leave it fewer
+# Where the terms of a mean squared error cancel to less than this fraction, products leave it fewer
 # than 8 digits.
 CANCELLED = 1e-7
+# Rounding errors of predictions that are a larger part of their errors may change the eighth digit.
+CERTAIN = 1e-9
 # The default grid: at its ends the strongest direction keeps 1 % of its length, and the weakest
 # loses 1 %; at most so wide.
 SHRUNK = 100.0
 WIDEST = 1e-10
-
-# The mean square of the residuals (n_alphas, t), in scaled units, of coefficients (d, n_alphas, t)
-# on rows held out.
-FromRows = Callable[[Scaling, np.ndarray], np.ndarray]
+# So many numbers, coefficients of several alphas, are in memory at once.
+COEFFICIENTS = 2**20
 
 
 class Fold(NamedTuple):
-    """Moments of the rows to train on and of those held out.
+    """The statistics of the samples to train on and of those held out."""
 
-    The rows held out are there too, if they are in memory.
-    """
-
-    training: SecondMoments
-    held_out: SecondMoments
-    from_rows: FromRows | None = None
+    training: Any
+    held_out: Any
 
 
-def all_but_one(parts: Sequence[SecondMoments]) -> Iterator[SecondMoments]:
-    """Yield, for each of the parts, the moments of all others.
+class Spectrum(NamedTuple):
+    """Coefficients for all alphas: V c / (l + alpha)."""
+
+    V: np.ndarray  # (d, k)
+    eigenvalues: np.ndarray  # (k,)
+    c: np.ndarray  # (k, t)
+    noise: float  # smaller eigenvalues are rounding errors
+
+    def inside(self, alphas: np.ndarray) -> np.ndarray:
+        """Return the coefficients (k, n_alphas, t) in the basis V.
+
+        Where alpha is next to nothing they are of least norm: directions that rounding errors hide
+        are left out.
+        """
+        kept = (self.eigenvalues[:, None] > self.noise) | (alphas >= 1 / LARGEST_INVERSE)
+        penalised = np.maximum(self.eigenvalues, 0.0)[:, None] + alphas
+        kept &= penalised > 0
+        inverse = np.divide(1.0, penalised, out=np.zeros_like(penalised), where=kept)
+        return inverse[:, :, None] * self.c[:, None, :]
+
+    def rounding(self, alphas: np.ndarray, inside: np.ndarray) -> np.ndarray:
+        """Bound what rounding errors of products have cost predictions (n_alphas,), in std(y)."""
+        least = np.maximum(self.eigenvalues.min(initial=np.inf), 0.0) + alphas
+        length = np.sqrt((inside**2).sum(axis=0).max(axis=1))
+        with np.errstate(divide="ignore"):
+            return ROUNDING * (1 + length) / np.sqrt(least)
+
+
+class HeldOut(Protocol):
+    """What the samples held out tell of coefficients in some basis."""
+
+    def mean_square(self, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the mean square of the residuals (n_alphas, t), and of what it is the rest."""
+
+
+class HeldOutProducts(NamedTuple):
+    """Products of the samples held out, in the basis and the units of the training samples."""
+
+    zz: np.ndarray  # (k, k)
+    zv: np.ndarray  # (k, t)
+    vv: np.ndarray  # (t,)
+    z_mean: np.ndarray  # (k,)
+    v_mean: np.ndarray  # (t,)
+
+    def mean_square(self, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the mean square of the residuals (n_alphas, t), and of what it is the rest."""
+        product = by_matrix(self.zz, inside)
+        explained = np.einsum("kat,kat->at", inside, product)
+        crossed = np.einsum("kat,kt->at", inside, self.zv)
+        bias = self.v_mean - np.tensordot(self.z_mean, inside, 1)
+        variance = np.maximum(self.vv - 2 * crossed + explained, 0.0)
+        return variance + bias**2, self.vv + np.maximum(explained, 0.0)
+
+
+class HeldOutRows(NamedTuple):
+    """Rows that have all products of the samples held out, in the basis of the training samples."""
+
+    R: np.ndarray  # (m, k)
+    Q: np.ndarray  # (m, t)
+    rest: np.ndarray  # (t,)
+
+    def mean_square(self, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the mean square of the residuals (n_alphas, t), twice."""
+        residual = by_matrix(self.R, inside) - self.Q[:, None, :]
+        square = np.einsum("mat,mat->at", residual, residual) + self.rest
+        return square, square
+
+
+def all_but_one(parts: Sequence[Any]) -> Iterator[Any]:
+    """Yield, for each of the parts, the statistics of all others.
 
     It takes K log K merges and holds few results at a time.
     """
     yield from _outside(parts, None)
 
 
-def _outside(
-    parts: Sequence[SecondMoments], others: SecondMoments | None
-) -> Iterator[SecondMoments]:
+def _outside(parts: Sequence[Any], others: Any) -> Iterator[Any]:
     if len(parts) == 1:
         assert others is not None, "one part has no others"
         yield others
@@ -65,84 +132,110 @@ def _outside(
         yield from _outside(inside, with_outside)
 
 
-def coefficient_path(products: Standardized, alphas: np.ndarray, unit_columns: bool) -> np.ndarray:
-    """Return the closed forms (d, n_alphas, t).
+def spectrum(training: Any, scaling: Scaling) -> Spectrum:
+    """Return the decomposition of training samples whose columns have unit length."""
+    if isinstance(training, TriangularFactor):
+        R, Q, _ = rotated_rows(training, scaling)
+        live = R.any(axis=0)
+        U, s, Vt = np.linalg.svd(R[:, live], full_matrices=False)
+        noise = max(R.shape) * EPS * s.max(initial=0.0)
+        return Spectrum(spread(Vt.T, live), s**2, s[:, None] * (U.T @ Q), noise**2)
+    zz, zv, _ = standardized(training, scaling)
+    live = np.diag(zz) >= LEAST_VAR
+    eigenvalues, V = np.linalg.eigh(zz[np.ix_(live, live)])
+    noise = 10 * len(eigenvalues) * EPS * eigenvalues.max(initial=0.0)
+    return Spectrum(spread(V, live), eigenvalues, V.T @ zv[live], noise)
 
-    They are of least norm if columns follow from others and alpha is next to nothing.
 
-    One eigendecomposition serves all alphas where the columns have unit length. Columns of unlike
-    lengths would lose digits in it, and have a Cholesky factor for each alpha.
+def spread(V: np.ndarray, live: np.ndarray) -> np.ndarray:
+    """Return V with rows of 0 for columns that never vary, whose coefficients are exactly 0."""
+    rows = np.zeros((len(live), V.shape[1]))
+    rows[live] = V
+    return rows
+
+
+def held_out_in(
+    held_out: Any, training: Any, scaling: Scaling, V: np.ndarray | None
+) -> HeldOut:
+    """Return what the samples held out tell in the basis V, or of the coefficients themselves."""
+    if isinstance(held_out, TriangularFactor):
+        R, Q, rest = rotated_rows(held_out, scaling, training)
+        return HeldOutRows(R if V is None else R @ V, Q, rest)
+    zz = held_out.xx / scaling.x_scale
+    zz /= scaling.x_scale[:, None]
+    zv = held_out.xy / scaling.x_scale[:, None] / scaling.y_scale
+    vv = held_out.y.var / scaling.y_scale / scaling.y_scale
+    z_mean = offset_of_means(held_out.x, training.x, scaling.x_mean) / scaling.x_scale
+    v_mean = offset_of_means(held_out.y, training.y, scaling.y_mean) / scaling.y_scale
+    if V is not None:
+        zz, zv, z_mean = V.T @ zz @ V, V.T @ zv, V.T @ z_mean
+    return HeldOutProducts(zz, zv, vv, z_mean, v_mean)
+
+
+def closed_form_of(statistics: Any, scaling: Scaling, alpha: float) -> cholesky.ClosedForm:
+    """Return the closed form of products or of a triangular factor."""
+    if isinstance(statistics, TriangularFactor):
+        return qr.closed_form(rotated_rows(statistics, scaling), alpha)
+    return cholesky.closed_form(standardized(statistics, scaling), alpha)
+
+
+def error_path(
+    fold: Fold, scaling: Scaling, alphas: np.ndarray, unit_columns: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean squared errors (n_alphas, t) on the samples held out, in the units of y.
+
+    `scaling` is that of the training samples. With it comes a mask (n_alphas,) of the alphas for
+    which products leave fewer than 8 digits. Columns of unlike lengths would lose digits in one
+    decomposition, and have a factor for each alpha.
     """
-    assert products.zz is not None
-    if not unit_columns:
-        return np.stack([closed_form(products, alpha).beta for alpha in alphas], axis=1)
-    eigenvalues, V = np.linalg.eigh(products.zz)
-    # The coefficient of a column that never varies is exactly 0.
-    V[np.diag(products.zz) < LEAST_VAR] = 0.0
-    noise = 10 * len(eigenvalues) * np.finfo(float).eps * eigenvalues[-1]
-    # What rounding errors hide is left out, as in `of_gram`.
-    kept = (eigenvalues[:, None] > noise) | (alphas >= 1 / LARGEST_INVERSE)
-    penalised = np.maximum(eigenvalues, 0.0)[:, None] + alphas
-    inverse = np.divide(1.0, penalised, out=np.zeros_like(penalised), where=kept & (penalised > 0))
+    t = len(fold.held_out.y.mean)
+    path = spectrum(fold.training, scaling) if unit_columns else None
+    held_out = held_out_in(fold.held_out, fold.training, scaling, None if path is None else path.V)
+    is_exact = isinstance(fold.training, TriangularFactor)
+    mse = np.empty((len(alphas), t))
+    uncertain = np.zeros(len(alphas), dtype=bool)
+    at_once = max(1, COEFFICIENTS // (len(scaling.x_mean) * t))
+    for start in range(0, len(alphas), at_once):
+        part = slice(start, start + at_once)
+        if path is None:
+            closed = [closed_form_of(fold.training, scaling, alpha) for alpha in alphas[part]]
+            inside = np.stack([each.beta for each in closed], axis=1)
+            rounding = np.array([each.rounding.max() for each in closed])
+        else:
+            inside = path.inside(alphas[part])
+            rounding = path.rounding(alphas[part], inside)
+        square, whole = held_out.mean_square(inside)
+        mse[part] = square
+        if not is_exact:
+            few = square < np.maximum(CANCELLED * whole, (rounding[:, None] / CERTAIN) ** 2)
+            uncertain[part] = few.any(axis=1)
+    return mse * scaling.y_scale**2, uncertain
 
-    def solved(g: np.ndarray) -> np.ndarray:
-        return by_matrix(V, inverse[:, :, None] * by_matrix(V.T, g))
 
-    beta = solved(products.zv[:, None, :])
-    # One correction by the residual takes back what rounding took in the eigendecomposition.
-    residual = products.zv[:, None, :] - by_matrix(products.zz, beta) - alphas[:, None] * beta
-    return beta + solved(residual)
+def coefficient_path(
+    statistics: Any, scaling: Scaling, alphas: np.ndarray, unit_columns: bool
+) -> np.ndarray:
+    """Return the closed forms (d, n_alphas, t) in scaled units."""
+    if unit_columns:
+        path = spectrum(statistics, scaling)
+        return by_matrix(path.V, path.inside(alphas))
+    closed = [closed_form_of(statistics, scaling, alpha) for alpha in alphas]
+    return np.stack([each.beta for each in closed], axis=1)
 
 
 def by_matrix(A: np.ndarray, B: np.ndarray) -> np.ndarray:
-    """A @ B for A (d, d) and B (d, m, t), along the first axis."""
+    """A @ B for A (m, k) and B (k, n_alphas, t), along the first axis."""
     return (A @ B.reshape(len(B), -1)).reshape(-1, *B.shape[1:])
 
 
 def default_alphas(zz: np.ndarray, count: int) -> np.ndarray:
     """Return a grid of alphas, largest first, for Z'WZ / W.
 
-    The largest shrinks all coefficients to nearly nothing, the least shrinks next to nothing.
+    It reaches from about 99 % shrinkage of the strongest direction to at most 1 % of the weakest.
     """
     eigenvalues = np.linalg.eigvalsh(zz)
-    noise = 10 * len(eigenvalues) * np.finfo(float).eps * eigenvalues[-1]
+    noise = 10 * len(eigenvalues) * EPS * eigenvalues[-1]
     above = eigenvalues[eigenvalues > max(noise, LEAST_VAR)]
     if len(above) == 0:
         above = np.ones(1)
     return np.geomspace(SHRUNK * above[-1], max(above[0] / SHRUNK, WIDEST * above[-1]), count)
-
-
-def error_path(fold: Fold, scaling: Scaling, alphas: np.ndarray, unit_columns: bool) -> np.ndarray:
-    """Return the mean squared errors (n_alphas, t) on the rows held out, in the units of y.
-
-    `scaling` is that of the training rows.
-    """
-    beta = coefficient_path(standardized(fold.training, scaling), alphas, unit_columns)
-    out = fold.held_out
-    assert out.xx is not None
-    assert out.xy is not None
-    zz = out.xx / scaling.x_scale
-    zz /= scaling.x_scale[:, None]
-    zv = out.xy / scaling.x_scale[:, None] / scaling.y_scale
-    vv = out.y.var / scaling.y_scale / scaling.y_scale
-    square = np.einsum("jat,jat->at", beta, by_matrix(zz, beta))
-    variance = vv - 2 * np.einsum("jat,jt->at", beta, zv) + square
-    z_mean = offset(out.x, fold.training.x, scaling.x_mean) / scaling.x_scale
-    v_mean = offset(out.y, fold.training.y, scaling.y_mean) / scaling.y_scale
-    bias = v_mean - np.tensordot(z_mean, beta, 1)
-    mse = np.maximum(variance, 0.0) + bias**2
-    # No entry of a covariance is larger than the product of two standard deviations.
-    bound = np.tensordot(np.sqrt(np.maximum(np.diag(zz), 0.0)), np.abs(beta), 1) ** 2 + vv
-    cancelled = (mse < CANCELLED * bound).any(axis=1)
-    if fold.from_rows is not None and cancelled.any():
-        mse[cancelled] = fold.from_rows(scaling, beta[:, cancelled])
-    return mse * scaling.y_scale**2
-
-
-def offset(held_out: Moments, training: Moments, origin: np.ndarray) -> np.ndarray:
-    """Return the mean of the rows held out, less the origin of the scaled units.
-
-    It has the digits that rounding took from the mean.
-    """
-    rest = np.where(origin == training.mean, training.rest, 0.0)
-    return held_out.mean - origin + (held_out.rest - rest)

@@ -11,9 +11,15 @@ from .._rows.kernels import stacked_parameters
 from .._rows.protocol import Rows
 from .._statistics.linalg import dot
 from .._statistics.scaling import Scaling, textbook_scaling, to_original, to_scaled
-from .._statistics.second_moments import SecondMoments, Standardized, standardized
+from .._statistics.second_moments import (
+    ColumnMoments,
+    SecondMoments,
+    Standardized,
+    standardized,
+)
 from .learning_rate import scheduled, stable_rate
-from .problem import ModelState, Parameters, Problem, Settings, Solution, without_intercept
+from .problem import Monitor, Parameters, Problem, Settings, Solution, without_intercept
+from .state import ModelState
 
 # The batch size that "auto" stands for.
 BATCH_SIZE = 32
@@ -59,15 +65,16 @@ class Products(NamedTuple):
         would be right.
         """
         zz, zv, vv = self.centred
-        assert zz is not None
         whole = dot(beta, zz @ beta) + vv
         square = whole - 2 * dot(beta, zv) + (self.x_mean @ beta + b - self.y_mean) ** 2
         return square if np.all(square >= LEAST_PART * whole) else None
 
 
-def products_of(moments: SecondMoments, scaling: Scaling) -> Products | None:
+def products_of(
+    moments: ColumnMoments | SecondMoments, scaling: Scaling
+) -> Products | None:
     """Return the `Products` of the rows with these moments, if they have any."""
-    if moments.xx is None:
+    if not isinstance(moments, SecondMoments):
         return None
     x, y = moments.x.mean, moments.y.mean
     centred = standardized(moments, scaling._replace(x_mean=x, y_mean=y))
@@ -188,7 +195,7 @@ def split(theta: np.ndarray) -> Parameters:
 
 
 def solve(
-    problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Any
+    problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Monitor
 ) -> Solution:
     """Minimise F from `start`, in mini-batches that come in random order if the settings say so."""
     rows = problem.rows
@@ -217,7 +224,7 @@ def least_curvature(problem: Problem, settings: Settings) -> float:
     return float(np.mean(columns)) + settings.alpha
 
 
-def descend(descent: Descent, at: Iterate, rng: Any, monitor: Any) -> Solution:
+def descend(descent: Descent, at: Iterate, rng: Any, monitor: Monitor) -> Solution:
     """Minimise F from the iterate `at`.
 
     It has converged when F has not fallen by more than a fraction `tol` for `n_iter_no_change`
@@ -259,7 +266,7 @@ def descend(descent: Descent, at: Iterate, rng: Any, monitor: Any) -> Solution:
 
 
 def learn(
-    chunk: Chunk, before: ModelState, moments: SecondMoments, settings: Settings
+    chunk: Chunk, before: ModelState, moments: ColumnMoments, settings: Settings
 ) -> ModelState:
     """Return the state after one epoch over a chunk of a stream.
 
@@ -290,17 +297,14 @@ def learn(
             f"solver='sgd' diverged with lr={descent.lr:.3g}; the chunk was not learnt. With "
             f"batch_size={batch_size}, steps on it are stable up to about lr={2 * stable:.3g}."
         )
-    return replace(
-        before,
-        n_chunks=chunk.number,
-        last=to_original(*at.last, scaling),
-        predicting=to_original(*at.predicting, scaling),
+    return before.stepped(
+        to_original(*at.last, scaling),
+        to_original(*at.predicting, scaling),
         moments=moments,
+        settings=settings,
         n_steps=at.n_steps,
         lr=lr,
         batch_size=batch_size,
-        converged=False,
-        curvature=None,
         lr_factor=next_lr / lr,
         stable_lr=stable,
     )

@@ -1,17 +1,24 @@
-"""Second moments of the rows of each fold."""
+"""Statistics of the rows of each fold."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .arrays import take
-from .second_moments import SecondMoments, is_finite, merge, no_second_moments, second_moments
+from .second_moments import merge
 
 
-class FoldMoments(NamedTuple):
-    """The second moments of each fold; a fold without rows has those of `no_second_moments`."""
+class FoldStatistics(NamedTuple):
+    """The second moments, or the triangular factor, of the rows of each fold."""
 
-    parts: tuple[SecondMoments, ...]
+    parts: tuple[Any, ...]
+
+    def merged(self, other: FoldStatistics) -> FoldStatistics:
+        """Return, for each fold, the statistics of its rows in both."""
+        return FoldStatistics(tuple(map(merge, self.parts, other.parts)))
 
 
 def dealt(first: int, n_rows: int, n_folds: int, seed: int, deck: int = 0) -> np.ndarray:
@@ -32,27 +39,24 @@ def dealt(first: int, n_rows: int, n_folds: int, seed: int, deck: int = 0) -> np
     return folds[first - start : first - start + n_rows]
 
 
-def fold_moments(X: Any, y: Any, w: Any, folds: np.ndarray, n_folds: int) -> FoldMoments:
-    """Return the second moments of the rows of each fold.
+def fold_statistics(
+    gather: Callable[[Any, Any, Any], Any],
+    nothing: Callable[[int, int], Any],
+    rows: tuple[Any, Any, Any],
+    folds: np.ndarray,
+    n_folds: int,
+) -> FoldStatistics:
+    """Return `gather(X, y, w)` of the rows of each fold, and `nothing(d, t)` for one without rows.
 
     X (n, d) is dense or CSR, y is (n, t), the weights w are (n,) or None, and folds is (n,).
     """
+    X, y, w = rows
     parts = []
     for k in range(n_folds):
-        rows = np.flatnonzero(folds == k)
-        if len(rows) == 0:
-            parts.append(no_second_moments(X.shape[1], y.shape[1]))
+        members = np.flatnonzero(folds == k)
+        if len(members) == 0:
+            parts.append(nothing(X.shape[1], y.shape[1]))
         else:
-            weights = None if w is None else take(w, rows)
-            parts.append(second_moments(take(X, rows), take(y, rows), weights))
-    return FoldMoments(tuple(parts))
-
-
-def merge_folds(a: FoldMoments, b: FoldMoments) -> FoldMoments:
-    """Return, for each fold, the moments of its rows in `a` and in `b` together."""
-    return FoldMoments(tuple(map(merge, a.parts, b.parts)))
-
-
-def are_finite(moments: FoldMoments) -> bool:
-    """Return whether all means and variances are finite."""
-    return all(map(is_finite, moments.parts))
+            weights = None if w is None else take(w, members)
+            parts.append(gather(take(X, members), take(y, members), weights))
+    return FoldStatistics(tuple(parts))

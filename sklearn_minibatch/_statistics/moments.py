@@ -98,6 +98,14 @@ def difference_of_means(a: Moments, b: Moments) -> np.ndarray:
     return (a.mean - b.mean) + (a.rest - b.rest)
 
 
+def offset_of_means(a: Moments, b: Moments, origin: np.ndarray) -> np.ndarray:
+    """Return the mean of `a` less an origin, which is the mean of `b` or none of any samples.
+
+    It has the digits that rounding took from the means.
+    """
+    return a.mean - origin + (a.rest - np.where(origin == b.mean, b.rest, 0.0))
+
+
 def rounded_sum(origin: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return origin + offset in float64 and its rounding error (Dekker, 1971)."""
     total = origin + offset

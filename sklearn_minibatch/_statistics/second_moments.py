@@ -5,6 +5,8 @@ and not sums of squares, because centred products stay accurate if columns lie f
 the means of chunks differ (Chan, Golub and LeVeque, 1983; in matrix form Pebay, 2008).
 """
 
+from __future__ import annotations
+
 from dataclasses import replace
 from functools import reduce
 from typing import Any, NamedTuple
@@ -40,11 +42,9 @@ from .moments import (
     total_weight,
 )
 from .scaling import Scaling
-from .sketch import Sketch
 
-# The products, d^2 numbers, are computed for up to this many columns. The number of rows cannot be
-# considered, since it is not known beforehand if rows come in chunks.
-FEW_FEATURES = 1000
+# The products, d^2 numbers, are computed for up to this many columns, wherever the rows are.
+EXACT_FEATURES = 3000
 # If the squared distance between mean and origin is this many variances, the variance loses about
 # one digit.
 FAR = 10.0
@@ -54,58 +54,92 @@ PRODUCT_ROWS = 2048
 DENSE_COST = 0.02
 
 
-class SecondMoments(NamedTuple):
-    """The moments of x and y, and their centred products divided by the total weight.
-
-    The products of x with itself are given by `xx`, or approximately by `sketch` if there are many
-    columns, or by neither if they were not requested. In the last case `xy` may be None too.
-    """
+class ColumnMoments(NamedTuple):
+    """The moments of x and y, and their centred products divided by the total weight."""
 
     x: Moments
     y: Moments
-    xy: np.ndarray | None = None  # (d, t)
-    xx: np.ndarray | None = None  # (d, d)
-    sketch: Sketch | None = None
+    xy: np.ndarray  # (d, t)
+
+    def merged(self, other: ColumnMoments) -> ColumnMoments:
+        """Return the moments of the rows of both."""
+        a, b = heavier_first(self, other)
+        if b.x.weight == 0:
+            return a
+        x, y, dx, dy, share = merged_columns(a, b)
+        return ColumnMoments(x, y, merged_products(a.xy, b.xy, dx, dy, share))
+
+
+class SecondMoments(NamedTuple):
+    """The same, and the products of x with itself."""
+
+    x: Moments
+    y: Moments
+    xy: np.ndarray  # (d, t)
+    xx: np.ndarray  # (d, d)
+
+    @property
+    def of_columns(self) -> ColumnMoments:
+        """The moments without the products of x with itself."""
+        return ColumnMoments(self.x, self.y, self.xy)
+
+    def merged(self, other: SecondMoments) -> SecondMoments:
+        """Return the moments of the rows of both."""
+        a, b = heavier_first(self, other)
+        if b.x.weight == 0:
+            return a
+        x, y, dx, dy, share = merged_columns(a, b)
+        xy = merged_products(a.xy, b.xy, dx, dy, share)
+        return SecondMoments(x, y, xy, merged_products(a.xx, b.xx, dx, dx, share))
 
 
 class Standardized(NamedTuple):
     """Mean products of the scaled rows: Z'WZ / W, Z'Wv / W and, for each target, v'Wv / W."""
 
-    zz: np.ndarray | None  # (d, d)
+    zz: np.ndarray  # (d, d)
     zv: np.ndarray  # (d, t)
     vv: np.ndarray  # (t,)
 
 
+def no_column_moments(n_features: int, n_targets: int) -> ColumnMoments:
+    """Return the moments of no rows."""
+    xy = np.zeros((n_features, n_targets))
+    return ColumnMoments(no_moments(n_features), no_moments(n_targets), xy)
+
+
 def no_second_moments(n_features: int, n_targets: int) -> SecondMoments:
     """Return the second moments of no rows."""
-    xy = np.zeros((n_features, n_targets))
-    return SecondMoments(
-        no_moments(n_features), no_moments(n_targets), xy, np.zeros((n_features, n_features))
-    )
+    xx = np.zeros((n_features, n_features))
+    return SecondMoments(*no_column_moments(n_features, n_targets), xx)
 
 
-def is_finite(moments: SecondMoments) -> bool:
+def is_finite(moments: ColumnMoments | SecondMoments) -> bool:
     """Return whether all means and variances are finite."""
     parts = (moments.x.mean, moments.x.var, moments.y.mean, moments.y.var)
     return all(bool(np.isfinite(part).all()) for part in parts)
 
 
-def merge(a: SecondMoments, b: SecondMoments) -> SecondMoments:
-    """Return the second moments of the rows of `a` and `b` together."""
-    # The part of smaller weight is merged into the other, so that the other keeps its precision.
-    if b.x.weight > a.x.weight:
-        a, b = b, a
-    if b.x.weight == 0:
-        return a
+def merge(a: Any, b: Any) -> Any:
+    """Return the statistics, of whatever kind, of the rows of `a` and `b` together."""
+    return a.merged(b)
+
+
+def heavier_first(a: Any, b: Any) -> tuple[Any, Any]:
+    """Return the two with the larger weight first.
+
+    The part of smaller weight is merged into the other, so that the other keeps its precision.
+    """
+    return (b, a) if b.x.weight > a.x.weight else (a, b)
+
+
+def merged_columns(
+    a: Any, b: Any
+) -> tuple[Moments, Moments, np.ndarray, np.ndarray, float]:
+    """Return the moments of x and y of both, the differences of the means, and the share of b."""
     dx = difference_of_means(b.x, a.x)
     dy = difference_of_means(b.y, a.y)
     x = merge_larger(a.x, b.x, dx)
-    y = merge_larger(a.y, b.y, dy)
-    share = b.x.weight / x.weight
-    xy = None if a.xy is None or b.xy is None else merged_products(a.xy, b.xy, dx, dy, share)
-    xx = None if a.xx is None or b.xx is None else merged_products(a.xx, b.xx, dx, dx, share)
-    sketch = None if a.sketch is None or b.sketch is None else a.sketch.merged(b.sketch, share)
-    return SecondMoments(x, y, xy, xx, sketch)
+    return x, merge_larger(a.y, b.y, dy), dx, dy, b.x.weight / x.weight
 
 
 def merged_products(
@@ -132,52 +166,61 @@ def second_moments(X: Any, y: Any, weight: Any, n_jobs: int = 1) -> SecondMoment
     The weights are (n,) or None. The rows are read once and not copied as a whole.
     """
     if sparse.issparse(X) and products_are_sparse(X):
-        return sparse_second_moments(X, y, weight)
+        moments = sparse_second_moments(X, y, weight)
+        if moments is not None:
+            return moments
+    return of_dense_rows(X, y, weight, n_jobs, with_products=True)
 
-    def of_block(block: tuple[int, int]) -> SecondMoments:
+
+def moments_of_columns(X: Any, y: Any, weight: Any, n_jobs: int = 1) -> ColumnMoments:
+    """Return the same without the products of x with itself."""
+    if sparse.issparse(X):
+        return sparse_column_moments(X, y, weight)
+    return of_dense_rows(X, y, weight, n_jobs, with_products=False)
+
+
+def of_dense_rows(X: Any, y: Any, weight: Any, n_jobs: int, with_products: bool) -> Any:
+    """Compute both of dense rows, or of sparse rows as dense blocks, in threads."""
+
+    def of_block(block: tuple[int, int]) -> Any:
         rows = slice(block[0], block[0] + block[1])
         w = None if weight is None else weight[rows]
-        return dense_second_moments(X[rows, :], y[rows, :], w)
+        return dense_moments(X[rows, :], y[rows, :], w, with_products)
 
     # A block has several times as many rows as columns, so merging its products takes little time
     # and memory compared with computing them.
     n, d = X.shape
-    blocks = large_blocks(n, d, least=8 * (d + y.shape[1]))
+    blocks = large_blocks(n, d, least=8 * (d + y.shape[1]) if with_products else 1)
     return reduce(merge, in_threads(of_block, blocks, n_jobs))
 
 
-def without_products(X: Any, y: Any, weight: Any, n_jobs: int = 1) -> SecondMoments:
-    """Return the moments of the columns of X and y, without any products."""
-    return SecondMoments(column_moments(X, weight, n_jobs), column_moments(y, weight))
-
-
-def dense_second_moments(X: Any, y: Any, weight: Any) -> SecondMoments:
-    """Compute `second_moments` of dense rows, or of sparse rows as dense blocks, in one thread."""
+def dense_moments(X: Any, y: Any, weight: Any, with_products: bool) -> Any:
+    """Compute the moments of a block of rows in one thread."""
     if X.shape[0] == 1:
-        return of_one_row(
-            as_array(X)[0].astype(float), to_numpy(y)[0].astype(float), total_weight(X, weight)
-        )
+        total = total_weight(X, weight)
+        x = as_array(X)[0].astype(float)
+        return of_one_row(x, to_numpy(y)[0].astype(float), total, with_products)
     w = None if weight is None else rescaled_weights(weight)
     origin = origin_near(X, y, w)
-    moments = centred_products(X, y, w, origin)
+    moments = centred_products(X, y, w, origin, with_products)
     offset = np.concatenate([moments.x.mean, moments.y.mean]) - origin
     var = np.concatenate([moments.x.var, moments.y.var])
     far = (offset**2 > FAR * var) & (var > 0)
     if far.any():
-        moments = centred_products(X, y, w, np.where(far, origin + offset, origin))
+        better = np.where(far, origin + offset, origin)
+        moments = centred_products(X, y, w, better, with_products)
     total = total_weight(X, weight)
     x_moments = replace(moments.x, weight=total, var=flag_underflow(moments.x.var, X))
     y_moments = replace(moments.y, weight=total, var=flag_underflow(moments.y.var, y))
     return moments._replace(x=x_moments, y=y_moments)
 
 
-def of_one_row(x: np.ndarray, y: np.ndarray, weight: float) -> SecondMoments:
-    """Return the second moments of a single row, which is its own mean."""
-    d = len(x)
-    t = len(y)
-    x_moments = Moments(1, weight, x, np.zeros(d))
-    y_moments = Moments(1, weight, y, np.zeros(t))
-    return SecondMoments(x_moments, y_moments, np.zeros((d, t)), np.zeros((d, d)))
+def of_one_row(x: np.ndarray, y: np.ndarray, weight: float, with_products: bool) -> Any:
+    """Return the moments of a single row, which is its own mean."""
+    nothing = no_second_moments if with_products else no_column_moments
+    x_moments = Moments(1, weight, x, np.zeros(len(x)))
+    y_moments = Moments(1, weight, y, np.zeros(len(y)))
+    return nothing(len(x), len(y))._replace(x=x_moments, y=y_moments)
 
 
 def as_array(X: Any) -> np.ndarray:
@@ -216,7 +259,7 @@ def is_plain(X: Any, w: Any) -> bool:
     return not is_numpy(X) or X.flags.c_contiguous
 
 
-def centred_products(X: Any, y: Any, w: Any, origin: np.ndarray) -> SecondMoments:
+def centred_products(X: Any, y: Any, w: Any, origin: np.ndarray, with_products: bool) -> Any:
     """Compute means, variances and centred products from products about an origin (d + t,).
 
     These are products of blocks of rows sqrt(w) [x - origin, 1, y - origin].
@@ -242,7 +285,7 @@ def centred_products(X: Any, y: Any, w: Any, origin: np.ndarray) -> SecondMoment
             left *= root[rows, :]
             right *= root[rows, :]
         # NumPy computes the product of a matrix with its own transpose in half the time.
-        product = matmul(left.T, left, out=product)
+        product = matmul(left.T, left, out=product) if with_products else dot(left, left)
         parts = product, left.T @ right, right[:, 0] @ right, dot(right[:, 1:], right[:, 1:])
         if sums is None:
             sums, product = parts, None
@@ -256,13 +299,13 @@ def centred_products(X: Any, y: Any, w: Any, origin: np.ndarray) -> SecondMoment
 class Sums(NamedTuple):
     """Weighted sums of products about an origin; `right` stands for [1, y]."""
 
-    xx: np.ndarray  # (d, d)
+    xx: np.ndarray  # (d, d), or (d,) without the products of different columns
     x_right: np.ndarray  # (d, 1 + t)
     right: np.ndarray  # (1 + t,), the sum of the weights and the sums of y
     yy: np.ndarray  # (t,)
 
 
-def about_means(sums: Sums, n_rows: int, origin: np.ndarray) -> SecondMoments:
+def about_means(sums: Sums, n_rows: int, origin: np.ndarray) -> Any:
     """Convert sums of products about an origin (d + t,) to means of products about the mean.
 
     The sums are overwritten.
@@ -272,15 +315,15 @@ def about_means(sums: Sums, n_rows: int, origin: np.ndarray) -> SecondMoments:
     x_offset = sums.x_right[:, 0] / weight
     y_offset = sums.right[1:] / weight
     xx = np.divide(sums.xx, weight, out=sums.xx)
-    xx = plus_outer(xx, -x_offset, x_offset)
+    xx = plus_outer(xx, -x_offset, x_offset) if xx.ndim == 2 else xx - x_offset**2
     xy = sums.x_right[:, 1:] / weight - np.multiply.outer(x_offset, y_offset)
-    x_var = np.maximum(np.diag(xx), 0.0)
+    x_var = np.maximum(np.diag(xx) if xx.ndim == 2 else xx, 0.0)
     y_var = np.maximum(sums.yy / weight - y_offset**2, 0.0)
     x_mean, x_rest = rounded_sum(origin[:d], x_offset)
     y_mean, y_rest = rounded_sum(origin[d:], y_offset)
     x = Moments(n_rows, weight, x_mean, x_var, x_rest)
     y = Moments(n_rows, weight, y_mean, y_var, y_rest)
-    return SecondMoments(x, y, xy, xx)
+    return SecondMoments(x, y, xy, xx) if xx.ndim == 2 else ColumnMoments(x, y, xy)
 
 
 def products_are_sparse(X: Any) -> bool:
@@ -289,23 +332,43 @@ def products_are_sparse(X: Any) -> bool:
     return bool(per_row @ per_row < DENSE_COST * X.shape[0] * float(X.shape[1]) ** 2)
 
 
-def sparse_second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> SecondMoments:
+def shares(weight: np.ndarray | None, n_rows: int) -> np.ndarray:
+    """Return the weights (n,) divided by their sum."""
+    if weight is None:
+        return np.full(n_rows, 1 / n_rows)
+    w = rescaled_weights(weight)
+    return w / w.sum()
+
+
+def sparse_column_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> ColumnMoments:
+    """Compute `moments_of_columns` of CSR rows.
+
+    Products are computed about 0 in columns that have zeros.
+    """
+    x = column_moments(X, weight)
+    y_moments = column_moments(y, weight)
+    T, offset = centred_where_full(X, x.mean)
+    share = shares(weight, X.shape[0])
+    v = y - y_moments.mean
+    # The mean of v is 0 up to rounding, which matters if the columns or y are far from 0.
+    xy = T.T @ (share[:, None] * v) - np.multiply.outer(offset, share @ v)
+    return ColumnMoments(x, y_moments, xy)
+
+
+def sparse_second_moments(
+    X: Any, y: np.ndarray, weight: np.ndarray | None
+) -> SecondMoments | None:
     """Compute `second_moments` of CSR rows with few entries.
 
-    Products are computed about 0, except in columns without zeros, which are centred. The rows are
-    processed as dense blocks if products about 0 would lose precision.
+    Products are computed about 0, except in columns without zeros, which are centred. If products
+    about 0 would lose precision, return None.
     """
-    n = X.shape[0]
     x = column_moments(X, weight)
     y_moments = column_moments(y, weight)
     T, offset = centred_where_full(X, x.mean)
     if np.any((offset**2 > FAR * x.var) & ~x.is_constant):
-        return dense_second_moments(X, y, weight)
-    share = (
-        np.full(n, 1 / n)
-        if weight is None
-        else rescaled_weights(weight) / rescaled_weights(weight).sum()
-    )
+        return None
+    share = shares(weight, X.shape[0])
     weighted = T.copy()
     weighted.data *= np.repeat(share, np.diff(T.indptr))
     v = y - y_moments.mean
@@ -321,17 +384,22 @@ def sparse_second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> S
 
 
 def standardized(moments: SecondMoments, scaling: Scaling) -> Standardized:
-    """Return the products of the scaled rows; `zz` is None if `moments` has no exact products."""
-    assert moments.xy is not None
+    """Return the products of the scaled rows."""
     x_offset = (moments.x.mean - scaling.x_mean) / scaling.x_scale
-    y_offset = (moments.y.mean - scaling.y_mean) / scaling.y_scale
-    zv = moments.xy / scaling.x_scale[:, None] / scaling.y_scale
-    zv += np.multiply.outer(x_offset, y_offset)
-    vv = moments.y.var / scaling.y_scale / scaling.y_scale + y_offset**2
-    if moments.xx is None:
-        return Standardized(None, zv, vv)
+    zv, vv = standardized_targets(moments, scaling)
     zz = moments.xx / scaling.x_scale
     zz /= scaling.x_scale[:, None]
     if x_offset.any():
         zz += np.multiply.outer(x_offset, x_offset)
     return Standardized(zz, zv, vv)
+
+
+def standardized_targets(
+    moments: ColumnMoments | SecondMoments, scaling: Scaling
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return Z'Wv / W (d, t) and v'Wv / W (t,) of the scaled rows."""
+    x_offset = (moments.x.mean - scaling.x_mean) / scaling.x_scale
+    y_offset = (moments.y.mean - scaling.y_mean) / scaling.y_scale
+    zv = moments.xy / scaling.x_scale[:, None] / scaling.y_scale
+    zv += np.multiply.outer(x_offset, y_offset)
+    return zv, moments.y.var / scaling.y_scale / scaling.y_scale + y_offset**2

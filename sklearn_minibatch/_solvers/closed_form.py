@@ -1,0 +1,48 @@
+"""What a closed form is, whichever statistics it was computed from."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .._statistics.linalg import EPS
+from .problem import Settings, Solution
+
+# Sums of products of unit columns over many blocks of rows are wrong by about so much, and so is
+# a QR factorization of them.
+ROUNDING = 20 * EPS
+# Coefficients of least squares that may be wrong by more are refined.
+LEAST_SQUARES = 1e-12
+
+
+class ClosedForm(NamedTuple):
+    """The minimiser of F in scaled units, and what rounding errors may have cost."""
+
+    beta: np.ndarray  # (d, t)
+    loss: np.ndarray  # (t,)
+    rounding: np.ndarray  # (t,), RMS distance of the predictions from the exact ones, in std(y)
+    # The norm of the inverse of the Hessian, for columns of unit length.
+    inverse_norm: float
+    # Whether the statistics have all directions of the rows. If not, `beta` is of least norm
+    # among those that they cannot tell apart.
+    is_unique: bool
+
+    def is_within(self, tol: float | None) -> bool:
+        """Whether the predictions are known to be within `tol` of the exact ones."""
+        return tol is not None and bool(np.all(self.rounding <= tol))
+
+    def is_exact_enough(self, settings: Settings) -> bool:
+        """Whether rounding errors may be left as they are.
+
+        Without a penalty, or with one below rounding errors, it is the coefficients that are
+        wanted, and they lose more digits than the predictions.
+        """
+        if settings.tol is None:
+            return True
+        return self.is_within(settings.tol / 10) and (
+            settings.alpha > EPS or ROUNDING * self.inverse_norm <= LEAST_SQUARES
+        )
+
+    def solution(self, n_rows: int, tol: float | None) -> Solution:
+        """The closed form as a `Solution`: one step over all rows, of length 1 in units of H."""
+        last = (self.beta, np.zeros(self.beta.shape[1]))
+        return Solution(last, last, 1, 1.0, n_rows, self.is_within(tol))

@@ -1,0 +1,64 @@
+"""The closed form from the triangular factor of the rows: twice the digits of their products."""
+
+import numpy as np
+from scipy.linalg import lapack
+
+from .._statistics.linalg import EPS, dot
+from .._statistics.triangular_factor import Rotated
+from .closed_form import ROUNDING, ClosedForm
+
+# With a smaller reciprocal condition number, for columns of unit length, the singular values tell
+# which directions the rows have at all.
+LEAST_RCOND = 1e-12
+
+
+def closed_form(rotated: Rotated, alpha: float, start: np.ndarray | None = None) -> ClosedForm:
+    """Return (R'R + alpha I)^-1 R'Q by least squares on [R; sqrt(alpha) I].
+
+    Where columns are dependent to the last digits of the rows, it is the solution nearest to
+    `start` (d, t), or to 0. The bound on rounding errors is that of least squares by orthogonal
+    transformations (Golub and Van Loan, "Matrix Computations", section 5.3).
+    """
+    # The coefficient of a column that never varies is exactly 0.
+    live = rotated.R.any(axis=0)
+    R = rotated.R[:, live]
+    d = R.shape[1]
+    beta = np.zeros((len(live), rotated.Q.shape[1]))
+    A = np.vstack([R, np.sqrt(alpha) * np.eye(d)]) if alpha else R
+    b = np.vstack([rotated.Q, np.zeros((d, beta.shape[1]))]) if alpha else rotated.Q
+    D = np.sqrt(dot(A, A))
+    x, least, V = least_squares(A / D, b)
+    solved = x / D[:, None]
+    if V is not None:
+        # Of all minimisers the nearest differs from the start by combinations of the rows.
+        basis = np.linalg.qr(V * D[:, None])[0]
+        away = solved if start is None else solved - start[live]
+        solved = basis @ (basis.T @ away) + (0.0 if start is None else start[live])
+    beta[live] = solved
+    residual = A @ solved - b
+    loss = (dot(residual, residual) + rotated.rest) / 2
+    rounding = ROUNDING * (1 + np.sqrt(dot(x, x)) + np.sqrt(2 * loss) / least)
+    return ClosedForm(beta, loss, rounding, 1 / least**2, True)
+
+
+def least_squares(A: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float, np.ndarray | None]:
+    """Return the x (d, t) that minimises ||A x - b||, for A (k, d) with columns of unit length.
+
+    Return with it about the least singular value of A that is no rounding error and, if others
+    are, the right singular vectors (d, r) of those that are not.
+    """
+    k, d = A.shape
+    if d == 0:
+        return np.zeros((0, b.shape[1])), 1.0, None
+    if k >= d:
+        qr, tau, _, _ = lapack.dgeqrf(np.asfortranarray(A))
+        rcond, _ = lapack.dtrcon(qr[:d], norm="1", uplo="U")
+        if rcond > LEAST_RCOND:
+            c = np.asfortranarray(b)
+            size = int(lapack.dormqr("L", "T", qr, tau, c, -1)[1][0])
+            c = lapack.dormqr("L", "T", qr, tau, c, size)[0]
+            return lapack.dtrtrs(qr[:d], c[:d])[0], rcond, None
+    U, s, Vt = np.linalg.svd(A, full_matrices=False)
+    kept = s > max(k, d) * EPS * s.max(initial=0.0)
+    x = Vt[kept].T @ ((U[:, kept].T @ b) / s[kept, None])
+    return x, float(s[kept].min(initial=1.0)), None if kept.sum() == d else Vt[kept].T

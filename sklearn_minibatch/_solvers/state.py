@@ -1,0 +1,194 @@
+"""What a fitted model knows: the statistics of its samples, and the answer to what fits them."""
+
+import threading
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._rows.chunk import Chunk, joined
+from .._statistics.arrays import place_of
+from .._statistics.scaling import scaling_of, to_original
+from .._statistics.second_moments import (
+    ColumnMoments,
+    SecondMoments,
+    merge,
+    second_moments,
+    standardized,
+)
+from . import cholesky
+from .problem import Parameters, Settings
+
+# So many rows wait before they enter the second moments, all at once: a product of fewer takes
+# longer to add than to compute.
+WAITING_ROWS = 256
+
+
+class Answer(NamedTuple):
+    """The parameters of a model in original units, and what is known of them."""
+
+    last: Parameters
+    predicting: Parameters  # the same, but for an average of iterates
+    converged: bool
+    warning: str | None = None
+
+
+@dataclass(frozen=True)
+class FittedState:
+    """What every fitted model knows: the moments of its samples, and its parameters."""
+
+    moments: ColumnMoments | SecondMoments
+    single_target: bool
+    example: Any  # an array without elements, where the rows are
+
+    @property
+    def answer(self) -> Answer:
+        """The parameters in original units."""
+        raise NotImplementedError
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether the parameters are there already."""
+        return True
+
+    @cached_property
+    def coef(self) -> Any:
+        """The coefficients as scikit-learn shows them, (d,) or (t, d), where the rows are."""
+        coef = self.answer.predicting[0]
+        return self.placed(coef[:, 0] if self.single_target else coef.T)
+
+    @cached_property
+    def intercept(self) -> Any:
+        """The intercept as scikit-learn shows it, a number or (t,)."""
+        intercept = self.answer.predicting[1]
+        return float(intercept[0]) if self.single_target else self.placed(intercept)
+
+    def placed(self, values: np.ndarray) -> Any:
+        """Return a copy where the rows are."""
+        return place_of(self.example)(values.copy())
+
+
+@dataclass(frozen=True)
+class ModelState(FittedState):
+    """A model, from which a stream goes on.
+
+    Where no solver has left an answer, it is the closed form of all samples, and solved when it is
+    first asked for.
+    """
+
+    solver: str
+    settings: Settings
+    given: Answer | None = None
+    waiting: tuple[Chunk, ...] = ()  # rows that the moments lack
+    seed: int | None = None
+    n_chunks: int = 0
+    n_steps: int = 0
+    lr: float = 1.0
+    batch_size: int = 1
+    lr_factor: float = 1.0
+    stable_lr: float = np.inf
+    losses: np.ndarray = field(default_factory=lambda: np.empty(0))
+    distances: np.ndarray = field(default_factory=lambda: np.empty(0))
+    scores: list[float] | None = None
+    n_passes: int | None = None
+    solving: Any = field(default_factory=threading.RLock, repr=False, compare=False)
+
+    @cached_property
+    def statistics(self) -> ColumnMoments | SecondMoments:
+        """The moments of all rows, those that wait included."""
+        with self.solving:
+            return with_rows(self.moments, self.waiting)
+
+    @cached_property
+    def answer(self) -> Answer:  # type: ignore[override]
+        """The parameters, solved once, whichever thread asks first."""
+        with self.solving:
+            return closed_form_of(self) if self.given is None else self.given
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether the parameters are there already."""
+        return self.given is not None or "answer" in vars(self)
+
+    @property
+    def last(self) -> Parameters:
+        """The parameters that a solver goes on from, in original units."""
+        return self.answer.last
+
+    @property
+    def predicting(self) -> Parameters:
+        """The parameters that predict, in original units."""
+        return self.answer.predicting
+
+    def order(self, n_rows: int, shuffle: bool) -> tuple[np.random.Generator, np.ndarray]:
+        """Return a generator for the next chunk, and the order of its rows."""
+        assert self.seed is not None
+        rng = np.random.default_rng((self.seed, self.n_chunks))
+        return rng, rng.permutation(n_rows) if shuffle and n_rows > 1 else np.arange(n_rows)
+
+    def stepped(self, last: Parameters, predicting: Parameters, **changes: Any) -> "ModelState":
+        """Return the state after the steps of one more chunk, with other fields changed."""
+        answer = Answer(last, predicting, False)
+        n_chunks = self.n_chunks + 1
+        return replace(self, given=answer, waiting=(), n_chunks=n_chunks, **changes)
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = {name: getattr(self, name) for name in self.__match_args__ if name != "solving"}
+        kept |= {"moments": self.statistics, "waiting": ()}
+        return kept | ({"answer": self.answer} if "answer" in vars(self) else {})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, solving=threading.RLock())
+
+
+def with_rows(
+    moments: ColumnMoments | SecondMoments, chunks: tuple[Chunk, ...]
+) -> ColumnMoments | SecondMoments:
+    """Return the moments with the rows of these chunks."""
+    if not chunks:
+        return moments
+    assert isinstance(moments, SecondMoments)
+    rows = chunks[0] if len(chunks) == 1 else joined(chunks)
+    return merge(moments, second_moments(rows.X, rows.y, rows.w))
+
+
+def learn_exactly(chunk: Chunk, before: ModelState, settings: Settings) -> ModelState:
+    """Return the state after a chunk of a stream of which second moments are kept.
+
+    Few rows wait, as copies, because the caller may use its arrays again.
+    """
+    waiting = (*before.waiting, chunk)
+    moments: Any = before.moments
+    if "statistics" in vars(before):
+        moments, waiting = before.statistics, (chunk,)
+    n_waiting = sum(each.n_rows for each in waiting)
+    if n_waiting >= WAITING_ROWS:
+        moments, waiting = with_rows(moments, waiting), ()
+    else:
+        waiting = (*waiting[:-1], chunk.taken(np.arange(chunk.n_rows)))
+    return replace(
+        before,
+        moments=moments,
+        waiting=waiting,
+        settings=settings,
+        given=None,
+        n_chunks=before.n_chunks + 1,
+        n_steps=before.n_steps + 1,
+        lr=1.0,
+        batch_size=moments.x.n_rows + sum(each.n_rows for each in waiting),
+    )
+
+
+def closed_form_of(state: ModelState) -> Answer:
+    """Return the closed form of all rows of a state, in original units."""
+    moments, settings = state.statistics, state.settings
+    assert isinstance(moments, SecondMoments)
+    scaling = scaling_of(moments.x, moments.y, settings.fit_intercept, settings.standardize)
+    closed = cholesky.closed_form(standardized(moments, scaling), settings.alpha)
+    parameters = to_original(closed.beta, np.zeros(closed.beta.shape[1]), scaling)
+    converged = closed.is_within(settings.tol)
+    warning = None
+    if settings.tol is not None and not converged:
+        warning = cholesky.out_of_digits(closed, settings)
+    return Answer(parameters, parameters, converged, warning)

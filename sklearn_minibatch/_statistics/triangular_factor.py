@@ -1,0 +1,129 @@
+"""The triangular factor R of centred rows, R'R = C: all the digits of the rows in one read.
+
+Products of columns have half as many digits as the rows themselves: where a column nearly follows
+from others, they hold nothing of what distinguishes it. A QR factorization of the rows does, and
+factors of separate rows are merged by the factorization of one on top of the other, with one more
+row for the difference of their means (Golub and Van Loan, "Matrix Computations", section 5.2).
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+from scipy.linalg import lapack
+
+from .arrays import as_float64, minus, to_numpy
+from .blocks import row_blocks
+from .linalg import dot
+from .moments import (
+    Moments,
+    column_moments,
+    no_moments,
+    offset_of_means,
+    rescaled_weights,
+)
+from .scaling import Scaling
+from .second_moments import heavier_first, merge, merged_columns
+
+# A block has so many times more rows than columns, so that merging costs little beside it.
+ROWS_PER_COLUMN = 4
+
+
+class TriangularFactor(NamedTuple):
+    """The moments of x and y, and rows whose products are those of the centred rows over W.
+
+    R'R is the covariance of x, R'Q that of x with y, and the sum of Q**2 and `rest` the variance of
+    y.
+    """
+
+    x: Moments
+    y: Moments
+    R: np.ndarray  # (k, d), upper triangular with k <= d once it has been reduced
+    Q: np.ndarray  # (k, t)
+    rest: np.ndarray  # (t,), what no combination of the columns explains
+
+    def merged(self, other: TriangularFactor) -> TriangularFactor:
+        """Return the factor of the rows of both."""
+        a, b = heavier_first(self, other)
+        if b.x.weight == 0:
+            return a
+        x, y, dx, dy, share = merged_columns(a, b)
+        roots = np.sqrt([1 - share, share, share * (1 - share)])
+        R = np.vstack([roots[0] * a.R, roots[1] * b.R, roots[2] * dx])
+        Q = np.vstack([roots[0] * a.Q, roots[1] * b.Q, roots[2] * dy])
+        rest = (1 - share) * a.rest + share * b.rest
+        return reduced(TriangularFactor(x, y, R, Q, rest))
+
+
+class Rotated(NamedTuple):
+    """Rows R (k, d) and targets Q (k, t) in scaled units, with the products of all scaled rows."""
+
+    R: np.ndarray
+    Q: np.ndarray
+    rest: np.ndarray  # (t,)
+
+
+def no_triangular_factor(n_features: int, n_targets: int) -> TriangularFactor:
+    """Return the factor of no rows."""
+    R, Q = np.zeros((0, n_features)), np.zeros((0, n_targets))
+    x, y = no_moments(n_features), no_moments(n_targets)
+    return TriangularFactor(x, y, R, Q, np.zeros(n_targets))
+
+
+def triangular_factor(X: Any, y: Any, weight: Any) -> TriangularFactor:
+    """Return the factor of rows X (n, d), dense or CSR, y (n, t), with weights (n,) or None."""
+    n_rows, d = X.shape
+    blocks = row_blocks(n_rows, d + y.shape[1], least=ROWS_PER_COLUMN * d)
+    parts = (
+        centred_rows(X[rows, :], y[rows, :], None if weight is None else weight[rows])
+        for rows in blocks
+    )
+    first = reduced(next(parts))
+    return reduce(merge, parts, first)
+
+
+def centred_rows(X: Any, y: Any, weight: Any) -> TriangularFactor:
+    """Return the rows themselves as a factor: centred, and multiplied by sqrt(w / W)."""
+    dense = X.toarray() if sparse.issparse(X) else to_numpy(X)
+    targets = to_numpy(as_float64(y))
+    w = None if weight is None else to_numpy(as_float64(weight))
+    x_moments = column_moments(dense, w)
+    y_moments = column_moments(targets, w)
+    share: Any = 1 / len(targets)
+    if w is not None:
+        w = rescaled_weights(w)
+        share = w[:, None] / w.sum()
+    root = np.sqrt(share)
+    R = (minus(dense, x_moments.mean) - x_moments.rest) * root
+    Q = (minus(targets, y_moments.mean) - y_moments.rest) * root
+    return TriangularFactor(x_moments, y_moments, R, Q, np.zeros(Q.shape[1]))
+
+
+def reduced(factor: TriangularFactor) -> TriangularFactor:
+    """Return the factor with R upper triangular, by Householder reflections."""
+    x, y, R, Q, rest = factor
+    d = R.shape[1]
+    qr, tau, _, _ = lapack.dgeqrf(np.asfortranarray(R))
+    rotated = np.asfortranarray(Q)
+    size = int(lapack.dormqr("L", "T", qr[:, : len(tau)], tau, rotated, -1)[1][0])
+    rotated = lapack.dormqr("L", "T", qr[:, : len(tau)], tau, rotated, size, overwrite_c=1)[0]
+    below = rotated[d:]
+    return TriangularFactor(x, y, np.triu(qr[:d]), rotated[:d], rest + dot(below, below))
+
+
+def rotated_rows(
+    factor: TriangularFactor, scaling: Scaling, training: TriangularFactor | None = None
+) -> Rotated:
+    """Return the factor of the rows in scaled units, which are those of the rows of `training`."""
+    of_units = factor if training is None else training
+    R = factor.R / scaling.x_scale
+    Q = factor.Q / scaling.y_scale
+    x_offset = offset_of_means(factor.x, of_units.x, scaling.x_mean) / scaling.x_scale
+    y_offset = offset_of_means(factor.y, of_units.y, scaling.y_mean) / scaling.y_scale
+    if x_offset.any() or y_offset.any():
+        R = np.vstack([R, x_offset])
+        Q = np.vstack([Q, y_offset])
+    return Rotated(R, Q, factor.rest / scaling.y_scale / scaling.y_scale)
