@@ -19,7 +19,7 @@ from ._data.array_api import SUPPORTED, check_place, follow
 from ._data.evaluation import chunks_to_score, predicted_chunks, r2_of_chunks
 from ._data.load import worker_copy
 from ._data.refusals import check_kinds, naming_text
-from ._data.source import ChunkSource, check_alone, holds_chunks, is_dask
+from ._data.source import ChunkSource, check_alone, holds_chunks, in_memory, is_dask
 from ._data.validation import check_moments
 from ._solvers.state import FittedState
 from ._statistics.arrays import as_dtype, is_numpy, namespace
@@ -162,6 +162,7 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
             return r2_of_chunks(chunks, self)
         if y is None:
             raise ValueError("score(X, y) requires y to be passed, but the target y is None.")
+        y, sample_weight = in_memory(y, sample_weight)
         check_kinds(y=y, sample_weight=sample_weight)
         y, sample_weight = follow(X, y, sample_weight)
         return float(r2_score(y, self.predict(X), sample_weight=sample_weight))

@@ -42,9 +42,12 @@ class Partitions:
     place = staticmethod(np.asarray)
 
     def __init__(self, X: Any, y: Any, w: Any, check: Callable[..., Any]) -> None:
-        self.parts = matched_parts(X, y, w)
+        check_table(X)
+        if y is None:
+            raise ValueError("A Dask collection X needs y: fit(X, y), score(X, y).")
         # Workers release persisted rows when no collection refers to them any more.
-        self.collections = X, y, w
+        self.collections = tuple(whole_rows(a) for a in (X, y, w))
+        self.parts = matched_parts(*self.collections)
         self.check = check
         self.n_passes = 0
         self.n_rows: int | None = None
@@ -55,12 +58,17 @@ class Partitions:
         """Combine `function(chunk, *args)` of all partitions by `add`, in a tree and one round."""
         self.n_passes += 1
         shared = delayed((function, self.check, args), pure=False, traverse=False)
-        results = [on_partition(shared, k, part) for k, part in enumerate(self.parts, 1)]
-        while len(results) > 1:
-            results = [
-                combined(add, results[k : k + FAN_IN]) for k in range(0, len(results), FAN_IN)
-            ]
-        n_rows, value = computed(results[0])[0]
+        try:
+            n_rows, value = self._combined(shared, add)
+        except SizesDiffer:
+            # Only the workers knew the sizes. Rows are matched by their order.
+            self.parts = parts_cut_like(*self.collections)
+            n_rows, value = self._combined(shared, add)
+        if n_rows == 0:
+            raise ValueError(
+                f"X has no rows: its {len(self.parts)} partitions are empty. "
+                "Give at least one row, or look at the filter that removed them."
+            )
         if self.n_rows not in (None, n_rows):
             raise ValueError(
                 f"Round {self.n_passes} found {n_rows} rows, the first {self.n_rows}. "
@@ -70,17 +78,58 @@ class Partitions:
         self.n_rows = n_rows
         return value
 
+    def _combined(self, shared: Any, add: Callable[[Any, Any], Any]) -> tuple[int, Any]:
+        """Return the number of rows and the value of all partitions."""
+        results = [on_partition(shared, k, part) for k, part in enumerate(self.parts, 1)]
+        while len(results) > 1:
+            results = [
+                combined(add, results[k : k + FAN_IN]) for k in range(0, len(results), FAN_IN)
+            ]
+        return computed(results[0])[0]
+
+
+class SizesDiffer(ValueError):
+    """A partition of X has another number of rows than that of y or of the weights."""
+
+
+def check_table(X: Any) -> None:
+    """Raise ValueError unless a Dask collection has rows, and columns whose number is known."""
+    if X.ndim != 2:
+        raise ValueError(
+            f"Expected 2D array, got {X.ndim}D array instead: X is a Dask {type(X).__name__}. "
+            "Give a table of rows and columns; one column is frame[[name]] or x[:, None]."
+        )
+    if np.isnan(X.shape[1]):
+        raise ValueError(
+            "The number of columns of X is not known. Set it: X = X.compute_chunk_sizes()."
+        )
+
 
 def computed(*tasks: Any) -> tuple[Any, ...]:
     """Compute the tasks on the user's scheduler."""
     try:
-        return dask.compute(*tasks)
+        return dask.compute(*tasks, traverse=False)
     except CancelledError as error:
         raise RuntimeError(
             "Dask has lost partitions that were persisted. Either they cannot be computed again, "
             "as what was scattered to a worker that died; or a few columns of a Parquet file were "
             f"persisted by themselves, which Dask cannot always take up again. {ONE_FRAME}"
         ) from error
+
+
+def loaded(arrays: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the arrays, of which Dask collections are computed.
+
+    Frames are computed together, so that a file that they share is read once; and so are arrays.
+    Dask warns of both in one round.
+    """
+    values = list(arrays)
+    frames = [k for k, a in enumerate(arrays) if is_frame(a)]
+    others = [k for k, a in enumerate(arrays) if isinstance(a, Array)]
+    for numbers in filter(None, (frames, others)):
+        for k, value in zip(numbers, computed(*[arrays[k] for k in numbers]), strict=True):
+            values[k] = value
+    return tuple(values)
 
 
 @delayed(pure=False)
@@ -91,9 +140,9 @@ def on_partition(shared: tuple, number: int, part: tuple) -> tuple[int, Any]:
     """
     function, check, args = shared
     X, y, w = part
+    check_lengths(X, y, w)
     try:
-        check_lengths(X, y, w)
-        if len(X) == 0:
+        if X.shape[0] == 0:
             return 0, None
         chunk = Chunk(number, *check(X, y, w, False, False))
         if len(chunk.y) == 0:
@@ -117,10 +166,17 @@ def combined(add: Callable[[Any, Any], Any], results: Sequence[tuple[int, Any]])
 
 
 def check_lengths(X: Any, y: Any, w: Any) -> None:
-    """Raise ValueError unless the partitions of X, y and w have the same number of rows."""
+    """Raise SizesDiffer unless the partitions of X, y and w have the same number of rows."""
     for name, a in (("y", y), ("sample_weight", w)):
-        if np.ndim(a) and len(a) != len(X):
-            raise ValueError(f"X has {len(X)} rows here, and {name} has {len(a)}. {ONE_FRAME}")
+        if np.ndim(a) and n_rows_of(a) != n_rows_of(X):
+            raise SizesDiffer(
+                f"X has {n_rows_of(X)} rows here, and {name} has {n_rows_of(a)}. {ONE_FRAME}"
+            )
+
+
+def n_rows_of(part: Any) -> int:
+    """Return the number of rows of a partition, which may be sparse."""
+    return part.shape[0]
 
 
 def whole_rows(X: Any) -> Any:
@@ -133,17 +189,26 @@ def matched_parts(X: Any, y: Any, w: Any) -> list[Any]:
 
     Each is a delayed tuple, or a tuple of delayed objects.
     """
-    X, y, w = (whole_rows(a) for a in (X, y, w))
     # None, or one weight for all rows, is passed with every partition.
     others = [a for a in (y, w) if np.ndim(a)]
     if all(is_frame(a) and a.npartitions == X.npartitions for a in (X, *others)):
         return parts_of_one_graph(X, y, w)
-    if not all(have_equal_partitions(a, X) for a in others):
-        sizes = partition_sizes(X)
-        y, w = (
-            cut_at(name, a, sizes) if np.ndim(a) else a
-            for name, a in (("y", y), ("sample_weight", w))
-        )
+    if all(have_equal_partitions(a, X) for a in others):
+        return zipped_parts(X, y, w)
+    return parts_cut_like(X, y, w)
+
+
+def parts_cut_like(X: Any, y: Any, w: Any) -> list[Any]:
+    """Return the partitions of X with the rows of y and w that have the same numbers."""
+    sizes = partition_sizes(X)
+    y, w = (
+        cut_at(name, a, sizes) if np.ndim(a) else a for name, a in (("y", y), ("sample_weight", w))
+    )
+    return zipped_parts(X, y, w)
+
+
+def zipped_parts(X: Any, y: Any, w: Any) -> list[Any]:
+    """Return tuples of the partitions of X, y and w, which have equally many."""
     columns = (row_parts(a) if np.ndim(a) else [a] * X.npartitions for a in (X, y, w))
     return list(zip(*columns, strict=True))
 
@@ -189,7 +254,7 @@ def known_sizes(a: Any) -> tuple[int, ...] | None:
 
 def partition_sizes(a: Any) -> tuple[int, ...]:
     """Return the number of rows of each partition; they are counted if Dask does not know them."""
-    return known_sizes(a) or computed(*[delayed(len)(part) for part in row_parts(a)])
+    return known_sizes(a) or computed(*[delayed(n_rows_of)(part) for part in row_parts(a)])
 
 
 def have_equal_partitions(a: Any, X: Any) -> bool:
@@ -233,10 +298,11 @@ def predict_lazily(predict: Callable[[Any], np.ndarray], X: Any, n_targets: int 
 
     `n_targets` is None if predictions are (n,), else they are (n, n_targets).
     """
+    check_table(X)
     none = np.empty((0,) if n_targets is None else (0, n_targets))
 
     def of_partition(x: Any) -> np.ndarray:
-        return predict(x) if len(x) else none
+        return predict(x) if n_rows_of(x) else none
 
     if not isinstance(X, Array):
         return X.map_partitions(of_partition, meta=none)

@@ -1,9 +1,11 @@
 """Predictions and R^2 for rows that come in chunks, from a source or on a cluster."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
@@ -11,8 +13,8 @@ from sklearn.utils.validation import _num_samples
 
 from .._rows.chunk import Chunk
 from .._statistics.arrays import as_float64, like, times
-from .._statistics.moments import column_moments
-from .._statistics.second_moments import SecondMoments, merge
+from .._statistics.moments import Moments, column_moments, merge_columns
+from .._statistics.second_moments import merge
 from .array_api import on_host
 from .load import worker_copy
 from .source import CheckedChunks, is_dask, is_source, mapped
@@ -24,8 +26,6 @@ def chunks_to_score(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
     if is_dask(X):
         from .dask import Partitions
 
-        if y is None:
-            raise ValueError("score(X, y) of a Dask collection X needs y.")
         return Partitions(X, y, sample_weight, partial(checked_like_model, worker_copy(estimator)))
     source = mapped(X, y, sample_weight) or source_of(X, y, sample_weight)
     if source is None:
@@ -72,7 +72,7 @@ def r2_of_chunks(chunks: Any, model: Any) -> float:
         )
         return float("nan")
     with np.errstate(over="ignore", invalid="ignore"):
-        unexplained = moments.x.var + moments.x.mean**2
+        unexplained = moments.residuals.var + moments.residuals.mean**2
     if not np.isfinite([unexplained, moments.y.var]).all():
         raise ValueError(
             "R^2: the squares of y, or of its distances to the predictions, overflow. "
@@ -83,11 +83,28 @@ def r2_of_chunks(chunks: Any, model: Any) -> float:
     return float(np.mean(1 - ratio))
 
 
-def residual_moments(chunk: Chunk, coef: np.ndarray, intercept: np.ndarray) -> SecondMoments:
-    """Return the moments of the residuals, as field x, and of y; coef (d, t), intercept (t,)."""
+class Residuals(NamedTuple):
+    """The moments of residuals and of targets."""
+
+    residuals: Moments
+    y: Moments
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all means and variances are finite."""
+        return self.residuals.is_finite and self.y.is_finite
+
+    def merged(self, other: Residuals) -> Residuals:
+        """Return the moments of the rows of both."""
+        residuals = merge_columns(self.residuals, other.residuals)
+        return Residuals(residuals, merge_columns(self.y, other.y))
+
+
+def residual_moments(chunk: Chunk, coef: np.ndarray, intercept: np.ndarray) -> Residuals:
+    """Return the moments of the residuals and of y; coef is (d, t), intercept (t,)."""
     predictions = times(chunk.X, coef)
     residuals = as_float64(chunk.y) - (predictions + like(intercept, predictions))
-    return SecondMoments(column_moments(residuals, chunk.w), column_moments(chunk.y, chunk.w))
+    return Residuals(column_moments(residuals, chunk.w), column_moments(chunk.y, chunk.w))
 
 
 def predicted_chunks(

@@ -28,7 +28,15 @@ from .._statistics.second_moments import (
 )
 from .array_api import follow
 from .load import partitions
-from .source import CheckedChunks, ChunkSource, check_alone, is_dask, is_source, mapped
+from .source import (
+    CheckedChunks,
+    ChunkSource,
+    check_alone,
+    in_memory,
+    is_dask,
+    is_source,
+    mapped,
+)
 from .validation import as_floats, checked_chunk, look_if_not_finite
 
 DEFAULT_FOLDS = 5
@@ -79,8 +87,8 @@ def load_folds(estimator: Any, X: Any, y: Any, sample_weight: Any, seed: int) ->
     """Return the moments of the folds of the input of `fit`, computed in one read."""
     if is_dask(X):
         n_folds = number_of_folds(estimator.cv)
-        check_few_features(X.shape[1])
         rows = partitions(estimator, X, y, sample_weight)
+        check_few_features(X.shape[1])
         return in_one_pass(rows, partial(of_partition, n_folds=n_folds, seed=seed))
     check_alone(X, y, "fit")
     source: Any = mapped(X, y, sample_weight)
@@ -166,7 +174,7 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
     check_few_features(X_all.shape[1])
     estimator._single_target = single_target
     n_rows = y_all.shape[0]
-    (w_all,) = follow(X_all, sample_weight)
+    (w_all,) = follow(X_all, *in_memory(sample_weight))
     weights = None
     if w_all is not None:
         xp = namespace(X_all)

@@ -148,10 +148,9 @@ def factor_of(chunk: Chunk) -> TriangularFactor:
 
 def partitions(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
     """Return the partitions of Dask collections as chunks."""
-    from .dask import Partitions
+    from .dask import Partitions, check_table
 
-    if y is None:
-        raise ValueError("fit(X, y) of a Dask collection X needs y, in the same partitions.")
+    check_table(X)
     solver = getattr(estimator, "solver", "auto")
     if solver != "auto" and SOLVERS[solver].needs_order:
         raise ValueError(

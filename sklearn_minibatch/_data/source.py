@@ -1,6 +1,7 @@
 """Sources of chunks of rows, arrays mapped from a file, and passes over them."""
 
 import mmap
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,14 +12,17 @@ from scipy import sparse
 from sklearn.utils.validation import _num_samples
 
 from .._rows.chunk import Chunk
-from .._statistics import second_moments
 from .._statistics.arrays import Place, place_of
-from .._statistics.fold_moments import FoldMoments, are_finite
-from .._statistics.second_moments import ColumnMoments, SecondMoments
 
 # A chunk of a mapped array has this many numbers, 16 megabytes in float64. An array of up to four
 # chunks is loaded as a whole.
 CHUNK_ELEMENTS = 2**21
+
+DASK_CLASSES = (
+    ("dask.array", "Array"),
+    ("dask.dataframe", "DataFrame"),
+    ("dask.dataframe", "Series"),
+)
 
 
 class ChunkSource:
@@ -182,8 +186,22 @@ def check_alone(X: Any, y: Any, method: str) -> None:
 
 
 def is_dask(X: Any) -> bool:
-    """Return whether X is a Dask collection."""
-    return hasattr(X, "__dask_graph__")
+    """Return whether X is an array, a dataframe or a series of Dask.
+
+    Labelled arrays of other libraries follow Dask's protocol too, wherever their data are.
+    """
+    # Dask is not imported here: if its modules are not there, X is none of its collections.
+    classes = (getattr(sys.modules.get(module), name, None) for module, name in DASK_CLASSES)
+    return isinstance(X, tuple(each for each in classes if each is not None))
+
+
+def in_memory(*arrays: Any) -> tuple[Any, ...]:
+    """Return the arrays, of which Dask collections are computed."""
+    if not any(map(is_dask, arrays)):
+        return arrays
+    from .dask import loaded
+
+    return loaded(arrays)
 
 
 class CheckedChunks:
@@ -261,7 +279,7 @@ class CheckedChunks:
             raise ValueError(
                 f"expected a tuple (X, y) or (X, y, sample_weight), got {type(raw).__name__}."
             )
-        X, y, w = (*raw, None)[:3]
+        X, y, w = in_memory(*(*raw, None)[:3])
         n_read = _num_samples(X)
         if n_read == 0:
             return Chunk(number, X, np.empty((0, 1)), None), 0
@@ -283,12 +301,10 @@ class CheckedChunks:
 
 
 def is_finite(value: Any) -> bool:
-    """Return whether moments, or a tuple of sums, have only finite numbers.
+    """Return whether statistics, or a tuple of sums, have only finite numbers.
 
     It is True for other values, which are computed from rows that were checked before.
     """
-    if isinstance(value, (ColumnMoments, SecondMoments)):
-        return second_moments.is_finite(value)
-    if isinstance(value, FoldMoments):
-        return are_finite(value)
+    if hasattr(value, "is_finite"):
+        return value.is_finite
     return type(value) is not tuple or all(np.all(np.isfinite(part)) for part in value)

@@ -11,10 +11,11 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from .._statistics.arrays import namespace, take, to_numpy, widest_float
 from .._statistics.moments import LARGEST, TINY_WEIGHT, Moments
-from .._statistics.second_moments import SecondMoments, is_finite
+from .._statistics.second_moments import ColumnMoments, SecondMoments
 from .._rows.chunk import Chunk
 from .array_api import follow, is_elsewhere, on_host
 from .refusals import check_kinds, naming_text
+from .source import in_memory
 
 # Numbers whose squares and coefficients are far from overflow, even in sums.
 MODERATE = 1e100
@@ -88,6 +89,7 @@ def as_floats(
     """Convert the rows to float arrays; check for NaN and infinity only if `finite`."""
     if sample_weight is None and not (reset or finite) and are_plain(estimator, X, y):
         return CheckedRows(X, y.reshape(len(y), -1), None, y.ndim == 1)
+    X, y, sample_weight = in_memory(X, y, sample_weight)
     check_kinds(X=X, y=y, sample_weight=sample_weight)
     y, sample_weight = follow(X, y, sample_weight)
     xp = namespace(X) if is_elsewhere(X) else np
@@ -155,16 +157,16 @@ def are_plain(estimator: Any, X: Any, y: Any) -> bool:
     )
 
 
-def look_if_not_finite(estimator: Any, moments: SecondMoments, X: Any, y: Any) -> None:
+def look_if_not_finite(estimator: Any, moments: ColumnMoments | SecondMoments, X: Any, y: Any) -> None:
     """Raise scikit-learn's ValueError if X or y hold NaN or infinity.
 
     They are checked only if their moments are not finite.
     """
-    if not is_finite(moments):
+    if not moments.is_finite:
         as_floats(estimator, X, y, None, reset=False, finite=True)
 
 
-def check_moments(moments: SecondMoments) -> None:
+def check_moments(moments: ColumnMoments | SecondMoments) -> None:
     """Raise ValueError if the moments are out of the range of float64.
 
     Warn if a column is treated as constant because its variance underflows.

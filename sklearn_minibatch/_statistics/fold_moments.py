@@ -16,6 +16,11 @@ class FoldStatistics(NamedTuple):
 
     parts: tuple[Any, ...]
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether the statistics of all folds are finite."""
+        return all(part.is_finite for part in self.parts)
+
     def merged(self, other: FoldStatistics) -> FoldStatistics:
         """Return, for each fold, the statistics of its rows in both."""
         return FoldStatistics(tuple(map(merge, self.parts, other.parts)))

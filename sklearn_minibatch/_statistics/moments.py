@@ -41,6 +41,11 @@ class Moments:
         """Whether all rows have weight 1, up to the rounding of large numbers."""
         return self.weight == float(self.n_rows)
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all means and variances are finite."""
+        return bool(np.isfinite(self.mean).all() and np.isfinite(self.var).all())
+
     @cached_property
     def scale(self) -> np.ndarray:
         """Standard deviations (d,), and 1 for constant columns."""

@@ -61,6 +61,11 @@ class ColumnMoments(NamedTuple):
     y: Moments
     xy: np.ndarray  # (d, t)
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all means and variances are finite."""
+        return self.x.is_finite and self.y.is_finite
+
     def merged(self, other: ColumnMoments) -> ColumnMoments:
         """Return the moments of the rows of both."""
         a, b = heavier_first(self, other)
@@ -77,6 +82,11 @@ class SecondMoments(NamedTuple):
     y: Moments
     xy: np.ndarray  # (d, t)
     xx: np.ndarray  # (d, d)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all means and variances are finite."""
+        return self.x.is_finite and self.y.is_finite
 
     @property
     def of_columns(self) -> ColumnMoments:
@@ -111,12 +121,6 @@ def no_second_moments(n_features: int, n_targets: int) -> SecondMoments:
     """Return the second moments of no rows."""
     xx = np.zeros((n_features, n_features))
     return SecondMoments(*no_column_moments(n_features, n_targets), xx)
-
-
-def is_finite(moments: ColumnMoments | SecondMoments) -> bool:
-    """Return whether all means and variances are finite."""
-    parts = (moments.x.mean, moments.x.var, moments.y.mean, moments.y.var)
-    return all(bool(np.isfinite(part).all()) for part in parts)
 
 
 def merge(a: Any, b: Any) -> Any:

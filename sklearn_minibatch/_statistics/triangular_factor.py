@@ -45,6 +45,11 @@ class TriangularFactor(NamedTuple):
     Q: np.ndarray  # (k, t)
     rest: np.ndarray  # (t,), what no combination of the columns explains
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all means and variances are finite."""
+        return self.x.is_finite and self.y.is_finite
+
     def merged(self, other: TriangularFactor) -> TriangularFactor:
         """Return the factor of the rows of both."""
         a, b = heavier_first(self, other)

@@ -9,12 +9,19 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
+from sklearn.base import clone
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, HalvingRandomSearchCV
 
-from sklearn_minibatch import EpochProgressBar, MiniBatchRidgeSGD, _estimator
+from sklearn_minibatch import (
+    EpochProgressBar,
+    MiniBatchRidgeSGD,
+    MiniBatchRidgeSGDCV,
+    _estimator,
+)
 
 from .rows import ALPHA, distance, table
 
@@ -261,8 +268,16 @@ def unequal_filters(X, y):
         ),
         (
             unequal_filters,
-            r"Partition \d: X has \d+ rows here, and y has \d+\. "
+            r"X has \d+ rows in 3 partitions, and y has \d+ rows\. "
             "Take X, y and the weights from one collection",
+        ),
+        (lambda X, y: (X[:, 0], y), r"Expected 2D array, got 1D array instead.*frame\[\[name\]\]"),
+        (lambda X, y: (frames(X.compute(), y.compute(), 3)[0]["a"], y), "X is a Dask Series"),
+        (lambda X, y: (X[:0], y[:0]), "X has no rows"),
+        (lambda X, y: (X[X[:, 0] > 1e9], y[X[:, 0] > 1e9]), "X has no rows: its 9 partitions"),
+        (
+            lambda X, y: (da.from_delayed(dask.delayed(X.compute()), (6000, np.nan), float), y),
+            "The number of columns of X is not known",
         ),
     ],
 )
@@ -274,6 +289,24 @@ def test_errors_name_the_partition_and_leave_the_estimator(args, match):
         model.fit(*args(*collections(X, y, (700,) * 8 + (400,))))
     assert vars(model).keys() == before.keys()
     assert all(vars(model)[name] is value for name, value in before.items())
+
+
+MODELS = pytest.mark.parametrize(
+    "model", [MiniBatchRidgeSGD(ALPHA), MiniBatchRidgeSGDCV(random_state=0)], ids=str
+)
+
+
+@MODELS
+def test_what_is_no_table_of_rows_is_refused_by_every_method(model):
+    X, y = collections(*table(), (700,) * 8 + (400,))
+    model.fit(X, y)
+    column = X[:, 0]
+    for call in (model.fit, model.partial_fit, model.score, lambda X, y: model.predict(X)):
+        with pytest.raises(ValueError, match="Expected 2D array, got 1D array instead"):
+            call(column, y)
+    for call in (model.fit, model.partial_fit, model.score):
+        with pytest.raises(ValueError, match=r"X has no rows|0 sample\(s\)"):
+            call(X[X[:, 0] > 1e9], y[X[:, 0] > 1e9])
 
 
 def test_textbook_steps_are_refused():
@@ -478,3 +511,129 @@ class TestScore:
             model.score(Xd, yd, 0 * yd)
         with pytest.warns(UndefinedMetricWarning):
             assert np.isnan(model.score(Xd[:1], yd[:1]))
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csr_array])
+class TestSparseBlocks:
+    """Dask arrays whose blocks are CSR matrices, as text vectorisers leave them."""
+
+    @staticmethod
+    def rows(targets=None):
+        X, y = table(targets=targets)
+        return np.where(np.abs(X - X.mean(axis=0)) > X.std(axis=0), X, 0.0), y
+
+    @pytest.mark.parametrize("solver", ["auto", "svrg"])
+    @pytest.mark.parametrize("column_chunks", [8, 3])
+    def test_fit_gives_the_closed_form(self, kind, solver, column_chunks):
+        X, y = self.rows(targets=2)
+        w = np.random.default_rng(0).integers(0, 3, len(y)).astype(float)
+        Xd = da.from_array(X, chunks=(700, column_chunks)).map_blocks(kind)
+        model = MiniBatchRidgeSGD(ALPHA, solver=solver, random_state=0)
+        model.fit(Xd, da.from_array(y, chunks=(500, 2)), da.from_array(w, chunks=700))
+        assert distance(model, X, y, w) <= model.tol
+
+    def test_other_methods_give_what_one_matrix_gives(self, kind):
+        X, y = self.rows()
+        Xd, yd = collections(X, y, (700,) * 8 + (400,))
+        Xd = Xd.map_blocks(kind)
+        whole = MiniBatchRidgeSGD(ALPHA).fit(kind(X), y)
+        np.testing.assert_allclose(whole.predict(Xd).compute(), whole.predict(kind(X)))
+        np.testing.assert_allclose(whole.score(Xd, yd), whole.score(kind(X), y))
+        in_parts = MiniBatchRidgeSGD(ALPHA).partial_fit(Xd, yd)
+        assert distance(in_parts, X, y) <= 1e-6
+        chosen = MiniBatchRidgeSGDCV([ALPHA]).fit(Xd, yd)
+        np.testing.assert_allclose(chosen.predict(X), whole.predict(X), rtol=1e-6)
+
+    def test_of_sizes_that_dask_does_not_know(self, kind, client):
+        X, y = self.rows()
+        Xd, yd = collections(X, y, (700,) * 8 + (400,))
+        keep = Xd[:, 0] > 0
+        Xd, yd = Xd[keep].map_blocks(kind), yd[keep]
+        rows = X[:, 0] > 0
+        for targets in (yd, y[rows]):
+            model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(Xd, targets)
+            assert distance(model, X[rows], y[rows]) <= model.tol
+
+
+class TestBesideMemory:
+    """Dask collections where the other arrays, or the method, are in memory."""
+
+    @MODELS
+    @pytest.mark.parametrize("method", ["fit", "partial_fit", "score"])
+    @pytest.mark.parametrize("of_frame", [True, False], ids=["series", "array"])
+    def test_targets_and_weights_of_rows_in_memory(self, model, method, of_frame):
+        X, y = table()
+        w = np.random.default_rng(0).uniform(1, 2, len(y))
+        frame = dd.from_pandas(pd.DataFrame({"y": y, "w": w}), npartitions=3)
+        given = [frame[name] if of_frame else frame[name].to_dask_array() for name in ("y", "w")]
+        model = clone(model).fit(X, y)
+        same = clone(model).fit(X, y)
+        found = getattr(model, method)(X, *given)
+        expected = getattr(same, method)(X, y, w)
+        if method == "score":
+            assert found == expected
+        else:
+            np.testing.assert_array_equal(found.coef_, expected.coef_)
+
+    def test_a_stream_takes_collections(self):
+        X, y = table()
+        w = np.random.default_rng(0).uniform(1, 2, len(y))
+        Xd, yd = frames(X, y, 7)
+        model = MiniBatchRidgeSGD(ALPHA).partial_fit(Xd, yd, da.from_array(w, chunks=500))
+        assert list(model.feature_names_in_) == NAMES
+        assert distance(model, pd.DataFrame(X, columns=NAMES), y, w) <= model.tol
+
+    def test_a_stream_reads_a_file_once_for_rows_and_targets(self, tmp_path):
+        frame, log = wide_table(), tmp_path / "log"
+
+        def load(part, columns=None):
+            with log.open("a") as file:
+                file.write(f"{part}\n")
+            return frame[part::4][columns]
+
+        ddf = dd.from_map(load, range(4), meta=frame[:0])
+        MiniBatchRidgeSGD(ALPHA).partial_fit(ddf[["x2", "x3"]], ddf["y"], ddf["w"])
+        assert sorted(log.read_text().split()) == list("0123")
+
+    def test_chunks_of_collections(self):
+        X, y = table()
+        Xd, yd = collections(X, y, (3000, 3000))
+        chunks = [(Xd[:2000], yd[:2000]), (Xd[2000:], y[2000:])]
+        assert distance(MiniBatchRidgeSGD(ALPHA).fit(chunks), X, y) <= 1e-6
+
+
+def test_partitions_of_other_sizes_are_matched_by_their_order():
+    """As many partitions of other sizes are matched as other numbers of partitions are."""
+    X, y = table()
+    Xd = frames(X, y, 3)[0]
+    for sizes in ((1000, 4000, 1000), (1000, 5000)):
+        parts = np.split(y, np.cumsum(sizes)[:-1])
+        yd = dd.concat([dd.from_pandas(pd.Series(part), npartitions=1) for part in parts])
+        for rows in (Xd, Xd.to_dask_array()):
+            model = MiniBatchRidgeSGD(ALPHA, solver="svrg", random_state=0).fit(rows, yd)
+            given = pd.DataFrame(X, columns=NAMES) if rows is Xd else X
+            assert distance(model, given, y) <= model.tol
+            np.testing.assert_allclose(model.score(rows, yd), model.score(given, y))
+
+
+class TestLabelledArrays:
+    """Arrays of xarray follow Dask's protocol, and are in memory."""
+
+    @pytest.mark.parametrize("of_dask", [False, True], ids=["numpy", "dask"])
+    @MODELS
+    def test_are_the_arrays_inside(self, model, of_dask):
+        xarray = pytest.importorskip("xarray")
+        X, y = table()
+        w = np.random.default_rng(0).uniform(1, 2, len(y))
+        labelled = [
+            xarray.DataArray(da.from_array(a, chunks=500) if of_dask else a) for a in (X, y, w)
+        ]
+        same = clone(model)
+        for method in ("fit", "partial_fit"):
+            getattr(model, method)(*labelled)
+            getattr(same, method)(X, y, w)
+            np.testing.assert_array_equal(model.coef_, same.coef_)
+        np.testing.assert_array_equal(model.predict(labelled[0]), model.predict(X))
+        assert model.score(*labelled) == model.score(X, y, w)
+        chunks = [tuple(labelled)]
+        np.testing.assert_allclose(model.fit(chunks).coef_, same.fit([(X, y, w)]).coef_)

@@ -5,6 +5,9 @@ Chunks of any size and kind, changing sources and bad ones. Files are in `test_l
 
 import doctest
 import gc
+import subprocess
+import sys
+import textwrap
 import threading
 import warnings
 
@@ -463,6 +466,21 @@ class TestWhereRowsAreNeededAtOnce:
             for alpha in (1e-4, 10.0)
         ]
         assert models[0].score(validation) > models[1].score(validation)
+
+
+def test_dask_is_not_imported_for_other_rows():
+    script = """
+    import sys
+    import numpy as np
+    from sklearn_minibatch import MiniBatchRidgeSGD
+
+    X = np.eye(3)
+    model = MiniBatchRidgeSGD().fit(X, X[0]).partial_fit(X, X[0])
+    model.fit([(X, X[0])]).predict(X)
+    model.score(X, X[0])
+    assert "dask" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, cwd=ROOT)
 
 
 def test_the_comparison_on_the_page_sees_a_constant_offset():
