@@ -21,6 +21,7 @@ from ._data.validation import (
     check_mergeable,
     check_moments,
     look_if_not_finite,
+    may_overflow,
     validated,
 )
 from ._linear_model import Floats, Rows, ScaledLinearModel, check_parameters, checking_parameters
@@ -468,7 +469,11 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             d, t = rows.X.shape[1], rows.y.shape[1]
             has_products = first or isinstance(self._state.moments, SecondMoments)
             solver, is_exact = choose_for_stream(d, has_products, settings)
-            before = self._nothing_learnt(d, t, place_of(rows.X)(np.empty(0)), is_exact) if first else self._state
+            before = (
+                self._nothing_learnt(d, t, place_of(rows.X)(np.empty(0)), is_exact)
+                if first
+                else self._state
+            )
             before = replace(before, solver=solver, example=place_of(rows.X)(np.empty(0)))
             chunk = Chunk(before.n_chunks + 1, rows.X, rows.y, rows.w)
             if is_exact:
@@ -487,7 +492,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             return
         look_if_not_finite(self, state.statistics, X, y)
         check_moments(state.statistics)
-        if not are_moderate(chunk):
+        if may_overflow(state.statistics):
             check_parameters(state.predicting)
 
     def _steps(
@@ -561,7 +566,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
                 lr=1.0,
                 batch_size=moments.x.n_rows,
             )
-            check_parameters(self._state.predicting)
+            if may_overflow(moments):
+                check_parameters(self._state.predicting)
         return self
 
     def _check_parameters(self) -> bool:
@@ -586,7 +592,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         moments = no_second_moments(d, t) if is_exact else no_column_moments(d, t)
         zero = (np.zeros((d, t)), np.zeros(t))
         given = Answer(zero, zero, False)
-        return ModelState(moments, self._single_target, example, self.solver, self._settings(), given)
+        return ModelState(
+            moments, self._single_target, example, self.solver, self._settings(), given
+        )
 
     def _start(self, *shape: int) -> Parameters:
         """Coefficients (d, t) and intercept (t,) to start from."""

@@ -1,29 +1,65 @@
 """`MiniBatchRidgeSGDCV`: alpha chosen by cross-validation, from one read of the rows."""
 
+import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
-from ._data.folds import Dealer, FoldData, load_folds, number_of_folds
+from ._data.folds import FoldData, check_few_features, load_folds, number_of_folds
 from ._data.validation import check_moments, look_if_not_finite, validated
 from ._estimator import MiniBatchRidgeSGD
-from ._linear_model import Floats, Rows, ScaledLinearModel, checking_parameters
-from ._rows.chunk import Chunk
+from ._linear_model import Floats, Rows, ScaledLinearModel, check_parameters, checking_parameters
 from ._run.rollback import AllOrNothing
-from ._solvers.cholesky import closed_form
-from ._solvers.ridge_path import Fold, coefficient_path, default_alphas, error_path
-from ._statistics.arrays import Place, place_of, to_numpy
-from ._statistics.fold_moments import FoldMoments, merge_folds
+from ._solvers.closed_form import out_of_digits
+from ._solvers.ridge_path import (
+    Fold,
+    closed_form_of,
+    coefficient_path,
+    default_alphas,
+    error_path,
+)
+from ._solvers.state import Answer, FittedState
+from ._statistics.arrays import place_of
+from ._statistics.fold_moments import FoldStatistics, dealt, fold_statistics
 from ._statistics.scaling import Scaling, scaling_of, to_original
-from ._statistics.second_moments import SecondMoments, standardized
+from ._statistics.second_moments import (
+    SecondMoments,
+    merge,
+    no_second_moments,
+    second_moments,
+    standardized,
+)
 
 # Alphas of the default grid.
 GRID = 50
 SCORINGS = ("neg_mean_squared_error", "r2")
+# The default `tol` of `MiniBatchRidgeSGD`.
+TOL = 1e-6
+UNCERTAIN = (
+    "Columns nearly follow from others, or y from the columns: rounding errors may have changed "
+    "the scores, and the samples cannot be read again. Use larger alphas, or fit(X, y)."
+)
+
+
+@dataclass(frozen=True)
+class CVState(FittedState):
+    """A model with its alpha, and the moments of the folds that it was chosen by."""
+
+    answer: Answer  # type: ignore[misc]
+    alpha: np.ndarray  # (t,) or (1,)
+    alphas: np.ndarray  # (n_alphas,)
+    mse: np.ndarray  # (n_alphas, n_folds, t)
+    best_score: np.ndarray  # (t,) or (1,)
+    alpha_per_target: bool
+    cells: tuple[SecondMoments, ...]  # empty after folds that `partial_fit` cannot add to
+    seed: int | None
+    n_passes: int | None
 
 
 class MiniBatchRidgeSGDCV(ScaledLinearModel):
@@ -128,20 +164,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
     alpha 4.1e-04, R^2 0.4823 on rows held out
     """
 
-    alpha_: float | Floats
-    alphas_: Floats
-    mse_path_: Floats
-    best_score_: float | Floats
-    n_passes_: int
-
-    _fitted = (
-        *("alpha_", "alphas_", "mse_path_", "best_score_", "coef_", "intercept_", "n_features_in_"),
-        *("_single_target", "_predicting", "_moments", "_folds", "_seed", "_n_dealt"),
-    )
-    # The moments of each fold, to which `partial_fit` adds rows; empty after folds that it cannot
-    # add to.
-    _folds: list[SecondMoments]
-    _n_dealt: int
+    _state: CVState
 
     _parameter_constraints = {
         "alphas": ["array-like", None],
@@ -217,27 +240,19 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         TypeError
             If chunks are no tables; the estimator is then as it was.
         """
+        # Silence floating-point warnings; results are checked for finiteness.
         with np.errstate(all="ignore"), AllOrNothing(self):
-            # Numbers that overflow on the way raise no warning: what comes out is looked at.
             self._check_choices()
-            seed = check_random_state(self.random_state).randint(2**31)
-            data = load_folds(self, X, y, sample_weight, seed)
-            total = data.total
-            check_moments(total)
-            mse, variances = self._errors(data, total)
-            if np.isnan(mse).all():
+            data = load_folds(self, X, y, sample_weight, self._draw_seed)
+            check_moments(data.total)
+            state = self._chosen(data)
+            if np.isnan(state.mse).all():
                 raise ValueError(
                     "No fold has rows both to train on and to be held out "
-                    f"({total.x.n_rows} rows of positive weight in {mse.shape[1]} folds). "
-                    "Give more rows, or fewer folds by cv."
+                    f"({data.total.x.n_rows} rows of positive weight in {state.mse.shape[1]} "
+                    "folds). Give more rows, or fewer folds by cv."
                 )
-            self._choose(mse, variances, total, data.place)
-            self._folds = list(data.cells) if data.training is None else []
-            self._seed = seed
-            self._n_dealt = total.x.n_rows
-            self.__dict__.pop("n_passes_", None)
-            if data.n_passes is not None:
-                self.n_passes_ = data.n_passes
+            self._publish(state)
         return self
 
     def partial_fit(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -272,42 +287,82 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
             self._validate_params()
             self._check_choices()
             n_folds = number_of_folds(self.cv)
-            first = not hasattr(self, "coef_")
-            rows = validated(self, X, y, sample_weight, reset=first, finite=False)
-            if first:
-                self._seed = check_random_state(self.random_state).randint(2**31)
-                self._n_dealt = 0
-            elif len(self._folds) != n_folds:
+            before = vars(self).get("_state")
+            rows = validated(self, X, y, sample_weight, reset=before is None, finite=False)
+            n_dealt = 0 if before is None else before.moments.x.n_rows
+            if before is None or before.seed is None:
+                seed = self._draw_seed()
+            else:
+                seed = before.seed
+            if before is not None and len(before.cells) != n_folds:
                 raise ValueError(
                     f"cv={self.cv!r} means {n_folds} folds, and the rows so far are in "
-                    f"{len(self._folds) or 'other'} folds. Go on with as many, or fit anew."
+                    f"{len(before.cells) or 'other'} folds. Go on with as many, or fit anew."
                 )
-            dealer = Dealer(n_folds, self._seed, self._n_dealt)
-            folds = dealer(Chunk(1, rows.X, rows.y, rows.w))
-            look_if_not_finite(self, FoldData(folds.parts).total, X, y)
-            if not first:
-                folds = merge_folds(FoldMoments(tuple(self._folds)), folds)
-            data = FoldData(folds.parts)
-            total = data.total
-            check_moments(total)
-            self._choose(*self._errors(data, total), total, place_of(rows.X))
-            self._folds = list(folds.parts)
-            self._n_dealt = dealer.n_dealt
+            check_few_features(rows.X.shape[1])
+            folds = dealt(n_dealt, rows.y.shape[0], n_folds, seed)
+            of_chunk = fold_statistics(second_moments, no_second_moments, rows[:3], folds, n_folds)
+            look_if_not_finite(self, FoldData(of_chunk.parts).total, X, y)
+            cells = of_chunk.parts
+            if before is not None:
+                cells = FoldStatistics(before.cells).merged(of_chunk).parts
+            data = FoldData(cells, place=place_of(rows.X))
+            check_moments(data.total)
+            self._publish(replace(self._chosen(data), seed=seed))
         return self
+
+    @property
+    def alpha_(self) -> float | Floats:
+        """The alpha chosen."""
+        return self._per_target("alpha_", self._known("alpha_").alpha)
+
+    @property
+    def best_score_(self) -> float | Floats:
+        """The mean score of `alpha_` over the folds."""
+        return self._per_target("best_score_", self._known("best_score_").best_score)
+
+    @property
+    def alphas_(self) -> Floats:
+        """The alphas to choose from."""
+        state = self._known("alphas_")
+        return state.placed(state.alphas)
+
+    @property
+    def mse_path_(self) -> Floats:
+        """Mean squared error on the samples held out."""
+        state = self._known("mse_path_")
+        return state.placed(state.mse[:, :, 0] if state.single_target else state.mse)
+
+    @property
+    def converged_(self) -> bool:
+        """Whether rounding errors leave the predictions within 1e-6 std(y) of the closed form."""
+        return self._known("converged_").answer.converged
+
+    @property
+    def n_passes_(self) -> int:
+        """Passes of the last fit over chunks."""
+        n_passes = self._known("n_passes_").n_passes
+        if n_passes is None:
+            raise AttributeError("n_passes_ needs a fit of samples in chunks.")
+        return n_passes
 
     @property
     def coef_path_(self) -> Floats:
         """Coefficients of all rows for each of `alphas_`."""
-        check_is_fitted(self, "coef_")
-        scaling = self._scaling(self._moments)
-        path = coefficient_path(
-            standardized(self._moments, scaling), to_numpy(self.alphas_), self.standardize
-        )
+        state = self._known("coef_path_")
+        scaling = self._scaling(state.moments)
+        path = coefficient_path(state.moments, scaling, state.alphas, self.standardize)
         path = path * scaling.y_scale / scaling.x_scale[:, None, None]
-        place = place_of(self.coef_)
-        if self._single_target:
-            return place(path[:, :, 0].T.copy())
-        return place(path.transpose(1, 2, 0).copy())
+        return state.placed(path[:, :, 0].T if state.single_target else path.transpose(1, 2, 0))
+
+    def _per_target(self, attribute: str, values: Floats) -> float | Floats:
+        state = self._known(attribute)
+        if state.alpha_per_target and not state.single_target:
+            return state.placed(values)
+        return float(values[0])
+
+    def _draw_seed(self) -> int:
+        return check_random_state(self.random_state).randint(2**31)
 
     def _check_choices(self) -> None:
         """Raise ValueError for parameters that scikit-learn's checks do not know."""
@@ -332,50 +387,87 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
     def _scaling(self, moments: SecondMoments) -> Scaling:
         return scaling_of(moments.x, moments.y, self.fit_intercept, self.standardize)
 
-    def _errors(self, data: FoldData, total: SecondMoments) -> tuple[Floats, Floats]:
-        """Return the mean squared errors (n_alphas, n_folds, t).
-
-        The variances (n_folds, t) of the targets held out come second.
-        """
+    def _chosen(self, data: FoldData) -> CVState:
+        """Return the state with the alpha of the least error, and the closed form of all rows."""
+        moments = data.total
+        cells = data.cells if data.training is None else ()
+        scaling = self._scaling(moments)
         alphas = self.alphas
         if alphas is None:
-            zz = standardized(total, self._scaling(total)).zz
-            assert zz is not None
-            alphas = default_alphas(zz, GRID)
-        self.alphas_ = np.array(alphas, dtype=float)
-        folds = [(self._error_of(fold), fold.held_out.y.var) for fold in data.folds()]
-        return np.stack([mse for mse, _ in folds], axis=1), np.stack([var for _, var in folds])
+            alphas = default_alphas(standardized(moments, scaling).zz, GRID)
+        alphas = np.array(alphas, dtype=float)
+        mse, variances, uncertain = self._errors(data, alphas)
+        total = moments
+        if uncertain.any() and data.read_factors is not None:
+            data = data._replace(cells=data.read_factors())
+            total = data.total
+            mse, variances, uncertain = self._errors(data, alphas)
+        used = ~np.isnan(mse).any(axis=(0, 2))
+        scores = self._scores(mse[:, used], variances[used])
+        if not self.alpha_per_target:
+            scores = scores.mean(axis=2, keepdims=True)
+        chosen, best = chosen_alphas(scores, alphas, self.one_standard_error, self.verbose)
+        answer = self._closed_forms(total, data, np.broadcast_to(chosen, mse.shape[2]), scaling)
+        if uncertain.any() and answer.warning is None:
+            answer = answer._replace(warning=UNCERTAIN)
+        return CVState(
+            moments,
+            self._single_target,
+            data.place(np.empty(0)),
+            answer,
+            alpha=chosen,
+            alphas=alphas,
+            mse=mse,
+            best_score=best,
+            alpha_per_target=self.alpha_per_target,
+            cells=cells,
+            seed=data.seed,
+            n_passes=None if data.chunks is None else data.chunks.n_passes,
+        )
 
-    def _error_of(self, fold: Fold) -> Floats:
-        """Return the mean squared errors (n_alphas, t) of a fold.
+    def _closed_forms(self, total: Any, data: FoldData, alphas: Floats, scaling: Scaling) -> Answer:
+        """Return the closed form of all rows, each target with its alpha."""
+        closed = {alpha: closed_form_of(total, scaling, alpha) for alpha in np.unique(alphas)}
+        exact = all(each.is_exact_enough(alpha, TOL) for alpha, each in closed.items())
+        if not exact and data.read_factors is not None and isinstance(total, SecondMoments):
+            factor = reduce(merge, data.read_factors())
+            closed = {alpha: closed_form_of(factor, scaling, alpha) for alpha in closed}
+        beta = np.empty((len(scaling.x_mean), len(alphas)))
+        for alpha, each in closed.items():
+            beta[:, alphas == alpha] = each.beta[:, alphas == alpha]
+        parameters = to_original(beta, np.zeros(len(alphas)), scaling)
+        worst = max(closed.values(), key=lambda each: each.rounding.max())
+        converged = worst.is_within(TOL)
+        return Answer(
+            parameters, parameters, converged, None if converged else out_of_digits(worst, TOL)
+        )
+
+    def _errors(self, data: FoldData, alphas: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return the mean squared errors (n_alphas, n_folds, t).
+
+        With them come the variances (n_folds, t) of the targets held out, and a mask (n_alphas,
+        n_folds) of the errors that rounding may have changed.
+        """
+        parts = [(*self._errors_of(fold, alphas), fold.held_out.y.var) for fold in data.folds()]
+        mse, uncertain, variances = zip(*parts, strict=True)
+        return np.stack(mse, axis=1), np.stack(variances), np.stack(uncertain, axis=1)
+
+    def _errors_of(self, fold: Fold, alphas: Floats) -> tuple[Floats, Floats]:
+        """Return the mean squared errors (n_alphas, t) of a fold, and which are uncertain.
 
         They are NaN if one of its sets is empty, or has no R^2 to choose by.
         """
         least = 2 if self.scoring == "r2" else 1
         if fold.training.x.n_rows == 0 or fold.held_out.x.n_rows < least:
-            return np.full((len(self.alphas_), len(fold.held_out.y.mean)), np.nan)
-        return error_path(fold, self._scaling(fold.training), self.alphas_, self.standardize)
+            nothing = np.full((len(alphas), len(fold.held_out.y.mean)), np.nan)
+            return nothing, np.zeros(len(alphas), dtype=bool)
+        return error_path(fold, self._scaling(fold.training), alphas, self.standardize)
 
-    def _choose(self, mse: Floats, variances: Floats, total: SecondMoments, place: Place) -> None:
-        """Choose alpha by the errors, and publish the closed form of all rows."""
-        used = ~np.isnan(mse).any(axis=(0, 2))
-        scores = self._scores(mse[:, used], variances[used])
-        if not self.alpha_per_target:
-            scores = scores.mean(axis=2, keepdims=True)
-        chosen, best = chosen_alphas(scores, self.alphas_, self.one_standard_error, self.verbose)
-        per_target = self.alpha_per_target and not self._single_target
-        self.alpha_ = place(chosen) if per_target else float(chosen[0])
-        self.best_score_ = place(best) if per_target else float(best[0])
-        self.mse_path_ = place(mse[:, :, 0] if self._single_target else mse)
-        scaling = self._scaling(total)
-        products = standardized(total, scaling)
-        t = mse.shape[2]
-        beta = np.empty((len(total.x.mean), t))
-        for alpha in np.unique(chosen):
-            targets = np.broadcast_to(chosen == alpha, t)
-            beta[:, targets] = closed_form(products, alpha).beta[:, targets]
-        self._show(to_original(beta, np.zeros(t), scaling), total, place)
-        self.alphas_ = place(self.alphas_)
+    def _publish(self, state: CVState) -> None:
+        check_parameters(state.answer.predicting)
+        self._state = state
+        if state.answer.warning is not None:
+            warnings.warn(state.answer.warning, ConvergenceWarning, stacklevel=3)
 
     def _scores(self, mse: Floats, variances: Floats) -> Floats:
         """Scores (n_alphas, n_folds, t), the larger the better."""

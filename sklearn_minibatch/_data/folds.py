@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial, reduce
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -12,25 +12,25 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import _check_sample_weight
 
 from .._rows.chunk import Chunk
-from .._rows.chunked import products
-from .._solvers.ridge_path import Fold, FromRows, all_but_one
+from .._solvers.ridge_path import Fold, all_but_one
 from .._statistics.arrays import Place, is_numpy, namespace, place_of, take, to_numpy
 from .._statistics.blocks import in_threads
-from .._statistics.fold_moments import FoldMoments, dealt, fold_moments, merge_folds
-from .._statistics.moments import total_weight
-from .._statistics.scaling import Scaling
+from .._statistics.fold_moments import FoldStatistics, dealt, fold_statistics
 from .._statistics.second_moments import (
     EXACT_FEATURES,
-    SecondMoments,
     merge,
     no_second_moments,
     second_moments,
+)
+from .._statistics.triangular_factor import (
+    TriangularFactor,
+    no_triangular_factor,
+    triangular_factor,
 )
 from .array_api import follow
 from .load import partitions
 from .source import (
     CheckedChunks,
-    ChunkSource,
     check_alone,
     in_memory,
     is_dask,
@@ -39,6 +39,9 @@ from .source import (
 )
 from .validation import as_floats, checked_chunk, look_if_not_finite
 
+Gather: TypeAlias = Callable[[Any, Any, Any], Any]  # the statistics of X, y and weights
+Nothing: TypeAlias = Callable[[int, int], Any]  # those of no rows
+
 DEFAULT_FOLDS = 5
 # The largest number of cells. A cell is a group of rows that are in the same training and test
 # sets, and its moments take (d, d) numbers.
@@ -46,50 +49,47 @@ MOST_CELLS = 64
 
 
 class FoldData(NamedTuple):
-    """Moments of the cells, and the training and test sets as masks of cells.
+    """Statistics of the cells, and the training and test sets as masks of cells.
 
     A cell is a group of rows that are in the same training and test sets. The masks are None if
     each cell is the test set of one fold, whose training set is all the other cells.
     """
 
-    cells: tuple[SecondMoments, ...]
+    cells: tuple[Any, ...]
     training: np.ndarray | None = None  # (n_folds, n_cells)
     test: np.ndarray | None = None  # (n_folds, n_cells)
-    from_rows: Sequence[FromRows] | None = None
-    n_passes: int | None = None
+    # The triangular factors of the cells, from one more read of the rows; None if they are gone.
+    read_factors: Callable[[], tuple[TriangularFactor, ...]] | None = None
+    seed: int | None = None
+    chunks: Any = None
     place: Place = np.asarray
 
     @property
-    def total(self) -> SecondMoments:
-        """The moments of all rows."""
+    def total(self) -> Any:
+        """The statistics of all rows."""
         return reduce(merge, self.cells)
 
     def folds(self) -> Iterator[Fold]:
         """Yield the folds."""
-        look: Sequence[FromRows | None] = (
-            [None] * len(self.cells) if self.from_rows is None else self.from_rows
-        )
         if self.training is None or self.test is None:
-            yield from map(Fold, all_but_one(self.cells), self.cells, look)
+            yield from map(Fold, all_but_one(self.cells), self.cells)
             return
         for training, test in zip(self.training, self.test, strict=True):
-            held_out = np.flatnonzero(test)
-            again = look[held_out[0]] if len(held_out) == 1 else None
-            yield Fold(self._merged(training), self._merged(test), again)
+            yield Fold(self._merged(training), self._merged(test))
 
-    def _merged(self, mask: np.ndarray) -> SecondMoments:
-        d = len(self.cells[0].x.mean)
-        t = len(self.cells[0].y.mean)
-        return reduce(merge, [self.cells[k] for k in np.flatnonzero(mask)], no_second_moments(d, t))
+    def _merged(self, mask: np.ndarray) -> Any:
+        return reduce(merge, [self.cells[k] for k in np.flatnonzero(mask)])
 
 
-def load_folds(estimator: Any, X: Any, y: Any, sample_weight: Any, seed: int) -> FoldData:
+def load_folds(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, draw_seed: Callable[[], int]
+) -> FoldData:
     """Return the moments of the folds of the input of `fit`, computed in one read."""
     if is_dask(X):
         n_folds = number_of_folds(estimator.cv)
         rows = partitions(estimator, X, y, sample_weight)
         check_few_features(X.shape[1])
-        return in_one_pass(rows, partial(of_partition, n_folds=n_folds, seed=seed))
+        return in_one_pass(rows, of_partition, n_folds, draw_seed())
     check_alone(X, y, "fit")
     source: Any = mapped(X, y, sample_weight)
     if source is None and y is None and is_source(X):
@@ -98,12 +98,11 @@ def load_folds(estimator: Any, X: Any, y: Any, sample_weight: Any, seed: int) ->
                 "With a source of chunks, put the weights into the chunks: (X, y, sample_weight)."
             )
         # The rows are read once, so an iterator is sufficient.
-        source = ChunkSource(lambda: X) if isinstance(X, Iterator) else X
+        source = Once(X) if isinstance(X, Iterator) else X
     if source is not None:
         n_folds = number_of_folds(estimator.cv)
-        return in_one_pass(
-            CheckedChunks(source, partial(checked_chunk, estimator)), Dealer(n_folds, seed)
-        )
+        chunks = CheckedChunks(source, partial(checked_chunk, estimator))
+        return in_one_pass(chunks, Dealer(), n_folds, draw_seed())
     return from_memory(estimator, X, y, sample_weight)
 
 
@@ -130,12 +129,29 @@ def check_few_features(n_features: int) -> None:
         )
 
 
-def in_one_pass(chunks: Any, function: Callable[[Chunk], FoldMoments]) -> FoldData:
+class Once:
+    """The chunks of an iterator, which cannot be read again."""
+
+    def __init__(self, chunks: Iterator[Any]) -> None:
+        self.chunks = chunks
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.chunks
+
+
+def in_one_pass(chunks: Any, of_chunk: Callable[..., Any], n_folds: int, seed: int) -> FoldData:
     """Return the folds of the rows of `chunks`."""
-    folds = chunks.reduce(function, merge_folds)
+    folds = chunks.reduce(of_chunk, merge, second_moments, no_second_moments, n_folds, seed)
     if folds is None:
         raise ValueError("All sample weights are zero; at least one row must count.")
-    return FoldData(folds.parts, n_passes=chunks.n_passes, place=chunks.place)
+
+    def read_factors() -> tuple[TriangularFactor, ...]:
+        nothing = no_triangular_factor
+        return chunks.reduce(of_chunk, merge, triangular_factor, nothing, n_folds, seed).parts
+
+    is_gone = isinstance(getattr(chunks, "source", None), Once)
+    again = None if is_gone else read_factors
+    return FoldData(folds.parts, read_factors=again, seed=seed, chunks=chunks, place=chunks.place)
 
 
 class Dealer:
@@ -144,25 +160,29 @@ class Dealer:
     Rows of weight 0 are not counted.
     """
 
-    def __init__(self, n_folds: int, seed: int, n_dealt: int = 0) -> None:
-        self.n_folds = n_folds
-        self.seed = seed
+    def __init__(self, n_dealt: int = 0) -> None:
         self.n_dealt = n_dealt
 
-    def __call__(self, chunk: Chunk) -> FoldMoments:
+    def __call__(
+        self, chunk: Chunk, gather: Gather, nothing: Nothing, n_folds: int, seed: int
+    ) -> FoldStatistics:
         check_few_features(chunk.X.shape[1])
-        folds = dealt(self.n_dealt, chunk.n_rows, self.n_folds, self.seed)
+        if chunk.number == 1:
+            self.n_dealt = 0
+        folds = dealt(self.n_dealt, chunk.n_rows, n_folds, seed)
         self.n_dealt += chunk.n_rows
-        return fold_moments(chunk.X, chunk.y, chunk.w, folds, self.n_folds)
+        return fold_statistics(gather, nothing, chunk[1:], folds, n_folds)
 
 
-def of_partition(chunk: Chunk, n_folds: int, seed: int) -> FoldMoments:
-    """Return the moments of the folds of a partition.
+def of_partition(
+    chunk: Chunk, gather: Gather, nothing: Nothing, n_folds: int, seed: int
+) -> FoldStatistics:
+    """Return the statistics of the folds of a partition.
 
     Its rows are numbered from 0, since the sizes of the partitions before it are not known.
     """
     folds = dealt(0, chunk.n_rows, n_folds, seed, chunk.number)
-    return fold_moments(chunk.X, chunk.y, chunk.w, folds, n_folds)
+    return fold_statistics(gather, nothing, chunk[1:], folds, n_folds)
 
 
 def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
@@ -193,50 +213,22 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
     else:
         splits = splits_of(estimator.cv, to_numpy(X_all), to_numpy(y_all))
         groups, training, test = cells_of(splits, n_rows)
-    rows = [counting(rows, weights) for rows in groups]
-    chunks = [Rows(X_all, y_all, w_all, each) for each in rows]
+    cells = [counting(rows, weights) for rows in groups]
+    whole = Chunk(1, X_all, y_all, w_all)
     n_jobs = effective_n_jobs(estimator.n_jobs) if is_numpy(X_all) else 1
-    cells = tuple(in_threads(Rows.moments, chunks, n_jobs))
-    look_again = [each.mean_square for each in chunks]
-    data = FoldData(cells, training, test, look_again, place=place_of(X_all))
+
+    def gathered(gather: Gather, nothing: Nothing) -> tuple[Any, ...]:
+        def of_cell(rows: Any) -> Any:
+            _, X, y, w = whole.part(rows) if isinstance(rows, slice) else whole.taken(rows)
+            return gather(X, y, w) if y.shape[0] else nothing(X.shape[1], y.shape[1])
+
+        return tuple(in_threads(of_cell, cells, n_jobs))
+
+    moments = gathered(second_moments, no_second_moments)
+    read_factors = partial(gathered, triangular_factor, no_triangular_factor)
+    data = FoldData(moments, training, test, read_factors, place=place_of(X_all))
     look_if_not_finite(estimator, data.total, X, y)
     return data
-
-
-class Rows(NamedTuple):
-    """Some rows of arrays in memory, which are copied only while they are used."""
-
-    X: Any
-    y: np.ndarray
-    w: np.ndarray | None
-    rows: Any
-
-    def chunk(self) -> Chunk:
-        """Return the rows as a chunk."""
-        whole = Chunk(1, self.X, self.y, self.w)
-        return whole.part(self.rows) if isinstance(self.rows, slice) else whole.taken(self.rows)
-
-    def moments(self) -> SecondMoments:
-        """Return the second moments of the rows."""
-        _, X, y, w = self.chunk()
-        none = no_second_moments(X.shape[1], y.shape[1])
-        return second_moments(X, y, w) if y.shape[0] else none
-
-    def mean_square(self, scaling: Scaling, beta: np.ndarray) -> np.ndarray:
-        """Return the mean square (m, t) of the residuals of coefficients (d, m, t).
-
-        The coefficients are in scaled units, as `ridge_path.FromRows` specifies.
-        """
-        chunk = self.chunk()
-        n = chunk.n_rows
-        mean_weight = total_weight(chunk.X, chunk.w) / n
-        of_targets = []
-        for k in range(beta.shape[2]):
-            alone = chunk._replace(y=chunk.y[:, k : k + 1])
-            unit = scaling._replace(y_mean=scaling.y_mean[[k]], y_scale=scaling.y_scale[[k]])
-            _, square = products(alone, unit, beta[:, :, k], mean_weight, with_targets=True)
-            of_targets.append(square / n)
-        return np.stack(of_targets, axis=1)
 
 
 def in_turn(n_rows: int, n_folds: int) -> list[np.ndarray]:

@@ -9,10 +9,10 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
+from .._rows.chunk import Chunk
 from .._statistics.arrays import namespace, take, to_numpy, widest_float
 from .._statistics.moments import LARGEST, TINY_WEIGHT, Moments
 from .._statistics.second_moments import ColumnMoments, SecondMoments
-from .._rows.chunk import Chunk
 from .array_api import follow, is_elsewhere, on_host
 from .refusals import check_kinds, naming_text
 from .source import in_memory
@@ -157,7 +157,9 @@ def are_plain(estimator: Any, X: Any, y: Any) -> bool:
     )
 
 
-def look_if_not_finite(estimator: Any, moments: ColumnMoments | SecondMoments, X: Any, y: Any) -> None:
+def look_if_not_finite(
+    estimator: Any, moments: ColumnMoments | SecondMoments, X: Any, y: Any
+) -> None:
     """Raise scikit-learn's ValueError if X or y hold NaN or infinity.
 
     They are checked only if their moments are not finite.
@@ -198,17 +200,29 @@ def check_columns(name: str, columns: Moments, square: np.ndarray) -> None:
         )
 
 
-def are_moderate(chunk: Chunk) -> bool:
-    """Whether no sum or coefficient can overflow because of these rows.
+def may_overflow(moments: ColumnMoments | SecondMoments) -> bool:
+    """Whether coefficients could overflow.
 
-    NaN and infinity are not moderate. Coefficients are at most about 1e16 times the ratio of the
-    units of y and X, of which the last are at least 1e-154.
+    Directions that rounding errors hide are left out, so that coefficients are at most about 1e16
+    times the ratio of the units of y and X.
+    """
+    size = np.abs(moments.y.mean).max() + np.sqrt(moments.y.var.max())
+    offset = 1 + np.abs(moments.x.mean).max()
+    return not size * offset / moments.x.scale.min() < MODERATE**2
+
+
+def are_moderate(chunk: Chunk) -> bool:
+    """Whether no sum and no coefficient can overflow because of these rows.
+
+    NaN and infinity are not moderate.
     """
     X = chunk.X.data if sparse.issparse(chunk.X) else chunk.X
     xp = namespace(X)
     largest = xp.max(xp.abs(X)) if X.size else 0.0
     are_usual = bool(largest <= MODERATE) and bool(xp.max(xp.abs(chunk.y)) <= MODERATE)
-    return are_usual and (chunk.w is None or bool(xp.min(chunk.w) >= 1 / MODERATE and xp.max(chunk.w) <= MODERATE))
+    return are_usual and (
+        chunk.w is None or bool(xp.min(chunk.w) >= 1 / MODERATE and xp.max(chunk.w) <= MODERATE)
+    )
 
 
 def check_mergeable(a: Any, b: Any) -> None:

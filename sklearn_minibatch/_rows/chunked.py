@@ -36,7 +36,11 @@ class ChunkedRows:
     passes_are_expensive = True
 
     def __init__(
-        self, chunks: Any, first: ColumnMoments | SecondMoments, scaling: Scaling, fit_intercept: bool
+        self,
+        chunks: Any,
+        first: ColumnMoments | SecondMoments,
+        scaling: Scaling,
+        fit_intercept: bool,
     ) -> None:
         self.chunks = chunks
         self.first = first

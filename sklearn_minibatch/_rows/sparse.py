@@ -16,7 +16,6 @@ from .kernels import batches_per_block, random_batches, svrg_epoch, textbook_ste
 from .protocol import Steps
 
 
-
 class SparseRows:
     """CSR rows with a copy of their entries in scaled units.
 

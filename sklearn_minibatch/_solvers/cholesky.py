@@ -14,7 +14,7 @@ from .._statistics.factor import Factored
 from .._statistics.linalg import EPS, dot
 from .._statistics.second_moments import SecondMoments, Standardized, standardized
 from . import qr
-from .closed_form import ROUNDING, ClosedForm
+from .closed_form import ROUNDING, ClosedForm, out_of_digits
 from .conjugate_gradients import Quadratic, minimise
 from .preconditioner import LEAST_EIGENVALUE, Full, Spectral, of_gram
 from .problem import Monitor, Parameters, Problem, Settings, Solution
@@ -39,23 +39,15 @@ def solve(
     monitor.begin_epoch()
     solution = closed.solution(problem.moments.x.n_rows, settings.tol)
     stop = monitor(solution, *solution.last, closed.loss, closed.rounding)
-    if stop or closed.is_exact_enough(settings):
+    if stop or closed.is_exact_enough(settings.alpha, settings.tol):
         return solution
+    assert settings.tol is not None
     if isinstance(P, Spectral) or settings.max_iter == 1:
-        warning = None if closed.is_within(settings.tol) else out_of_digits(closed, settings)
+        warning = None if solution.converged else out_of_digits(closed, settings.tol)
         return replace(solution, warning=warning)
     quadratic = Quadratic(problem.rows, settings.alpha, Full(P, LEAST_EIGENVALUE))
     solution = minimise(quadratic, closed.beta, settings, monitor)
     return replace(solution, n_steps=solution.n_steps + 1)
-
-
-def out_of_digits(closed: ClosedForm, settings: Settings) -> str:
-    """What to warn of where rounding errors may have cost more than `tol`."""
-    return (
-        "Columns nearly follow from others, and rounding errors may have taken the predictions "
-        f"{np.max(closed.rounding):.1e} std(y) from those of the closed form, tol={settings.tol}. "
-        "Take a larger alpha."
-    )
 
 
 def closed_form(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._statistics.linalg import EPS
-from .problem import Settings, Solution
+from .problem import Solution
 
 # Sums of products of unit columns over many blocks of rows are wrong by about so much, and so is
 # a QR factorization of them.
@@ -30,19 +30,28 @@ class ClosedForm(NamedTuple):
         """Whether the predictions are known to be within `tol` of the exact ones."""
         return tol is not None and bool(np.all(self.rounding <= tol))
 
-    def is_exact_enough(self, settings: Settings) -> bool:
+    def is_exact_enough(self, alpha: float, tol: float | None) -> bool:
         """Whether rounding errors may be left as they are.
 
         Without a penalty, or with one below rounding errors, it is the coefficients that are
         wanted, and they lose more digits than the predictions.
         """
-        if settings.tol is None:
+        if tol is None:
             return True
-        return self.is_within(settings.tol / 10) and (
-            settings.alpha > EPS or ROUNDING * self.inverse_norm <= LEAST_SQUARES
+        return self.is_within(tol / 10) and (
+            alpha > EPS or ROUNDING * self.inverse_norm <= LEAST_SQUARES
         )
 
     def solution(self, n_rows: int, tol: float | None) -> Solution:
         """The closed form as a `Solution`: one step over all rows, of length 1 in units of H."""
         last = (self.beta, np.zeros(self.beta.shape[1]))
         return Solution(last, last, 1, 1.0, n_rows, self.is_within(tol))
+
+
+def out_of_digits(closed: ClosedForm, tol: float) -> str:
+    """What to warn of where rounding errors may have cost more than `tol`."""
+    return (
+        "Columns nearly follow from others, and rounding errors may have taken the predictions "
+        f"{np.max(closed.rounding):.1e} std(y) from those of the closed form, tol={tol}. "
+        "Take a larger alpha."
+    )

@@ -135,8 +135,8 @@ class Search(NamedTuple):
     check: Check
     lr: float
     in_batches: bool
-    directions: list[Direction] = []  # noqa: RUF012
-    decreases: list[np.ndarray] = []  # noqa: RUF012
+    directions: list[Direction] = []
+    decreases: list[np.ndarray] = []
     n_steps: int = 0
 
     @property

@@ -120,9 +120,7 @@ def of_rows(rows: np.ndarray, alpha: float, load: int, dtype: np.dtype) -> Full 
     return spectral(rows, alpha, P.D, load, dtype)
 
 
-def spectral(
-    rows: np.ndarray, alpha: float, D: np.ndarray, load: int, dtype: np.dtype
-) -> Spectral:
+def spectral(rows: np.ndarray, alpha: float, D: np.ndarray, load: int, dtype: np.dtype) -> Spectral:
     """Return the same for columns that follow from others.
 
     The singular values of the rows have twice the digits of the eigenvalues of their Gram matrix.

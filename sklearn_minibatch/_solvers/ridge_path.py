@@ -154,9 +154,7 @@ def spread(V: np.ndarray, live: np.ndarray) -> np.ndarray:
     return rows
 
 
-def held_out_in(
-    held_out: Any, training: Any, scaling: Scaling, V: np.ndarray | None
-) -> HeldOut:
+def held_out_in(held_out: Any, training: Any, scaling: Scaling, V: np.ndarray | None) -> HeldOut:
     """Return what the samples held out tell in the basis V, or of the coefficients themselves."""
     if isinstance(held_out, TriangularFactor):
         R, Q, rest = rotated_rows(held_out, scaling, training)

@@ -70,9 +70,7 @@ class Products(NamedTuple):
         return square if np.all(square >= LEAST_PART * whole) else None
 
 
-def products_of(
-    moments: ColumnMoments | SecondMoments, scaling: Scaling
-) -> Products | None:
+def products_of(moments: ColumnMoments | SecondMoments, scaling: Scaling) -> Products | None:
     """Return the `Products` of the rows with these moments, if they have any."""
     if not isinstance(moments, SecondMoments):
         return None

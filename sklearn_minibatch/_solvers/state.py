@@ -3,7 +3,7 @@
 import threading
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from .._statistics.second_moments import (
     standardized,
 )
 from . import cholesky
+from .closed_form import out_of_digits
 from .problem import Parameters, Settings
 
 # So many rows wait before they enter the second moments, all at once: a product of fewer takes
@@ -42,10 +43,16 @@ class FittedState:
     single_target: bool
     example: Any  # an array without elements, where the rows are
 
+    if TYPE_CHECKING:
+
+        @property
+        def answer(self) -> Answer:
+            """The parameters in original units."""
+
     @property
-    def answer(self) -> Answer:
-        """The parameters in original units."""
-        raise NotImplementedError
+    def statistics(self) -> ColumnMoments | SecondMoments:
+        """The moments of all samples."""
+        return self.moments
 
     @property
     def is_solved(self) -> bool:
@@ -190,5 +197,5 @@ def closed_form_of(state: ModelState) -> Answer:
     converged = closed.is_within(settings.tol)
     warning = None
     if settings.tol is not None and not converged:
-        warning = cholesky.out_of_digits(closed, settings)
+        warning = out_of_digits(closed, settings.tol)
     return Answer(parameters, parameters, converged, warning)

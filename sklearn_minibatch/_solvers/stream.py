@@ -118,9 +118,7 @@ def changed_columns(before: Seen, now: Seen) -> np.ndarray:
 
 def is_rescaled(before: Seen, now: Seen) -> bool:
     """Whether a column has changed its scale by a factor of 2, or is constant no more."""
-    return bool(
-        changed_columns(before, now).any() or np.any(now.x.scale < 0.5 * before.x.scale)
-    )
+    return bool(changed_columns(before, now).any() or np.any(now.x.scale < 0.5 * before.x.scale))
 
 
 def step_of_changed_columns(

@@ -136,9 +136,7 @@ def heavier_first(a: Any, b: Any) -> tuple[Any, Any]:
     return (b, a) if b.x.weight > a.x.weight else (a, b)
 
 
-def merged_columns(
-    a: Any, b: Any
-) -> tuple[Moments, Moments, np.ndarray, np.ndarray, float]:
+def merged_columns(a: Any, b: Any) -> tuple[Moments, Moments, np.ndarray, np.ndarray, float]:
     """Return the moments of x and y of both, the differences of the means, and the share of b."""
     dx = difference_of_means(b.x, a.x)
     dy = difference_of_means(b.y, a.y)
@@ -359,9 +357,7 @@ def sparse_column_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> C
     return ColumnMoments(x, y_moments, xy)
 
 
-def sparse_second_moments(
-    X: Any, y: np.ndarray, weight: np.ndarray | None
-) -> SecondMoments | None:
+def sparse_second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> SecondMoments | None:
     """Compute `second_moments` of CSR rows with few entries.
 
     Products are computed about 0, except in columns without zeros, which are centred. If products
