@@ -318,10 +318,11 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
             Rows; CSR matrices of float64, and arrays of float32 and float64, are used as they are.
             Under scikit-learn's array API dispatch, so are PyTorch tensors and other arrays on
-            their device; `coef_`, `intercept_` and the histories are then there too. A large
-            `numpy.memmap` is read in chunks. Dask arrays and dataframes, together with `y`, stay on
-            their workers. With `y` left out, a :class:`ChunkSource`, or another object that can be
-            iterated again and again over chunks ``(X, y)`` or ``(X, y, sample_weight)``.
+            their device; `coef_`, `intercept_` and the histories are then there too. A
+            `numpy.memmap` that takes more than half of the memory is read in chunks. Dask arrays
+            and dataframes, together with `y`, stay on their workers. With `y` left out, a
+            :class:`ChunkSource`, or another object that can be iterated again and again over chunks
+            ``(X, y)`` or ``(X, y, sample_weight)``.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None

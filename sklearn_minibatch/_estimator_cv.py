@@ -217,11 +217,11 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
-            Rows, of up to 1000 columns. A large `numpy.memmap` is read in chunks. Dask arrays and
-            dataframes, together with `y`, stay on their workers: one round; their rows are dealt to
-            folds by the number of their partition and by their number in it. With `y` left out, a
-            :class:`ChunkSource`, or another object that can be iterated over chunks ``(X, y)`` or
-            ``(X, y, sample_weight)``, once.
+            Rows, of up to 1000 columns. A `numpy.memmap` that takes more than half of the memory is
+            read in chunks. Dask arrays and dataframes, together with `y`, stay on their workers:
+            one round; their rows are dealt to folds by the number of their partition and by their
+            number in it. With `y` left out, a :class:`ChunkSource`, or another object that can be
+            iterated over chunks ``(X, y)`` or ``(X, y, sample_weight)``, once.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
+from sklearn_minibatch._data import mapped
 
 from ..report import markdown
 from ..timing import duration, timed, use
@@ -111,6 +112,8 @@ def one_fit(kind, path, clock):
     def fit():
         if source is not None:
             return model.fit(source)
+        # As if the file were too large to be loaded.
+        mapped.SHARE_OF_MEMORY = 0
         rows = np.memmap(path, mode="r", dtype=float).reshape(-1, COLUMNS + 1)
         return model.fit(rows[:, 1:], rows[:, 0])
 

@@ -17,7 +17,8 @@ from .._statistics.moments import Moments, column_moments, merge_columns
 from .._statistics.second_moments import merge
 from .array_api import on_host
 from .load import worker_copy
-from .source import CheckedChunks, is_dask, is_source, mapped
+from .mapped import mapped
+from .source import CheckedChunks, is_dask, is_source
 from .validation import checked_chunk
 
 

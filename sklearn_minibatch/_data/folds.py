@@ -29,13 +29,13 @@ from .._statistics.triangular_factor import (
 )
 from .array_api import follow
 from .load import partitions
+from .mapped import mapped
 from .source import (
     CheckedChunks,
     check_alone,
     in_memory,
     is_dask,
     is_source,
-    mapped,
 )
 from .validation import as_floats, checked_chunk, look_if_not_finite
 

@@ -31,7 +31,8 @@ from .._statistics.second_moments import (
 )
 from .._statistics.triangular_factor import TriangularFactor, triangular_factor
 from .held_out import held_out
-from .source import CheckedChunks, check_alone, is_dask, is_source, mapped
+from .mapped import mapped
+from .source import CheckedChunks, check_alone, is_dask, is_source
 from .validation import CheckedRows, checked_chunk, look_if_not_finite, validated
 
 

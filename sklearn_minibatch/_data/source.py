@@ -1,6 +1,5 @@
-"""Sources of chunks of rows, arrays mapped from a file, and passes over them."""
+"""Sources of chunks of rows, and passes over them."""
 
-import mmap
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -13,10 +12,6 @@ from sklearn.utils.validation import _num_samples
 
 from .._rows.chunk import Chunk
 from .._statistics.arrays import Place, place_of
-
-# A chunk of a mapped array has this many numbers, 16 megabytes in float64. An array of up to four
-# chunks is loaded as a whole.
-CHUNK_ELEMENTS = 2**21
 
 DASK_CLASSES = (
     ("dask.array", "Array"),
@@ -102,54 +97,6 @@ def prefetched(chunks: Iterator[tuple]) -> Iterator[tuple]:
         while (chunk := following.result()) is not end:
             following = reader.submit(next, chunks, end)
             yield chunk
-
-
-class MappedRows:
-    """Chunks of an array that is mapped from a file, of its targets and of its weights."""
-
-    def __init__(self, X: np.ndarray, y: np.ndarray, w: np.ndarray | None) -> None:
-        self.X = X
-        self.y = y
-        self.w = w
-
-    def __iter__(self) -> Iterator[tuple]:
-        step = max(1, CHUNK_ELEMENTS // self.X.shape[1])
-        for start in range(0, len(self.X), step):
-            rows = slice(start, start + step)
-            yield (
-                (self.X[rows], self.y[rows])
-                if self.w is None
-                else (self.X[rows], self.y[rows], self.w[rows])
-            )
-            for array in (self.X, self.y, self.w):
-                forget(array)
-
-
-def forget(array: np.ndarray | None) -> None:
-    """Release the memory of a mapped file, which the system could otherwise keep for long."""
-    base: Any = array
-    while isinstance(base, np.ndarray):
-        base = base.base
-    # Changed pages of a private map (mode "c") would be lost.
-    is_shared = getattr(array, "mode", None) in ("r", "r+")
-    if isinstance(base, mmap.mmap) and is_shared and hasattr(mmap, "MADV_DONTNEED"):
-        base.madvise(mmap.MADV_DONTNEED)
-
-
-def mapped(X: Any, y: Any, sample_weight: Any) -> MappedRows | None:
-    """Return `MappedRows` if X is a large array that is mapped from a file, else None."""
-    if y is None or not isinstance(X, np.memmap) or X.ndim != 2 or X.size <= 4 * CHUNK_ELEMENTS:
-        return None
-    if sample_weight is not None and np.ndim(sample_weight) == 0:
-        sample_weight = np.full(len(X), sample_weight)
-    y, w = [
-        None if a is None else a if isinstance(a, np.ndarray) else np.asarray(a)
-        for a in (y, sample_weight)
-    ]
-    for name, array in (("y", y), ("sample_weight", w)):
-        if array is not None and (array.ndim == 0 or len(array) != len(X)):
-            raise ValueError(f"X has {len(X)} rows, but {name} has shape {array.shape}.")
-    return MappedRows(X, y, w)
 
 
 def is_source(X: Any) -> bool:

@@ -93,7 +93,8 @@ class TestScore:
         assert most <= 2
 
     def test_of_a_mapped_array(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("sklearn_minibatch._data.source.CHUNK_ELEMENTS", 800)
+        monkeypatch.setattr("sklearn_minibatch._data.mapped.CHUNK_ELEMENTS", 800)
+        monkeypatch.setattr("sklearn_minibatch._data.mapped.SHARE_OF_MEMORY", 0)
         X, y = table()
         model = MiniBatchRidgeSGD(ALPHA).fit(X, y)
         mapped, w = map_to_file(tmp_path, X, y), np.linspace(0, 1, 6000)

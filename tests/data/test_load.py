@@ -1,4 +1,4 @@
-"""Rows from files, databases and mapped arrays, in chunks that need little memory."""
+"""Rows from files and databases in chunks, and the memory that these and mapped arrays need."""
 
 import json
 import subprocess
@@ -11,10 +11,9 @@ import pandas as pd
 import pytest
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
-from sklearn_minibatch._data.source import CHUNK_ELEMENTS
 
 from .. import ROOT
-from .rows import ALPHA, distance, map_to_file, table
+from .rows import ALPHA, distance, table
 
 
 def frame_of(X, y):
@@ -115,56 +114,11 @@ def test_files_and_databases(tmp_path, store, is_sorted):
     assert model.n_passes_ <= 10
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_mapped_arrays(tmp_path, dtype, order):
-    n, d = 5 * CHUNK_ELEMENTS // 24, 24
-    rng = np.random.default_rng(0)
-    rows = np.sort(rng.normal(size=(n, 1)), axis=0) + rng.normal(size=(n, d))
-    X, y = map_to_file(tmp_path, rows, rows @ np.arange(d) + rng.normal(size=n), dtype, order=order)
-    w = rng.uniform(size=n)
-    model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(X, y, w)
-    assert model.n_passes_ <= 10
-    assert distance(model, np.asarray(X), y, w) <= 2e-6
-    with pytest.raises(ValueError, match=r"X has \d+ rows, but y has shape"):
-        model.fit(X, y[1:])
-
-
-def test_a_small_mapped_array_is_loaded(tmp_path):
-    X, y = table()
-    model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(*map_to_file(tmp_path, X, y))
-    assert not hasattr(model, "n_passes_")
-    np.testing.assert_array_equal(
-        model.coef_, MiniBatchRidgeSGD(ALPHA, random_state=0).fit(X, y).coef_
-    )
-
-
-def test_mapped_rows_with_other_targets_and_weights(tmp_path):
-    rows = np.random.default_rng(0).normal(size=(CHUNK_ELEMENTS + 1, 5))
-    rows.tofile(tmp_path / "rows")
-    mapped = np.memmap(tmp_path / "rows", mode="r", dtype=float).reshape(-1, 5)
-    model = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(
-        mapped[:, :4], np.asarray(mapped[:, 4]), 2.0
-    )
-    same = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(
-        mapped[:, :4], mapped[:, 4], np.full(len(rows), 2.0)
-    )
-    assert model.n_passes_ == same.n_passes_
-    np.testing.assert_array_equal(model.coef_, same.coef_)
-
-
-def test_early_stopping_on_a_large_mapped_array_says_what_to_do(tmp_path):
-    X = np.memmap(tmp_path / "X", dtype=np.float32, mode="w+", shape=(4 * CHUNK_ELEMENTS + 2, 2))
-    with pytest.raises(ValueError, match="needs all rows in memory"):
-        MiniBatchRidgeSGD(early_stopping=True).fit(X, np.ones(len(X)))
-
-
 PEAK = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
+from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD, _data
 
 path, n, d, how = sys.argv[1], int(sys.argv[2]), 16, sys.argv[3]
 
@@ -193,6 +147,7 @@ small = np.random.default_rng(0).normal(size=(3000, d))
 MiniBatchRidgeSGD(solver="svrg").fit(ChunkSource(lambda: iter([(small, small[:, 0])])))
 before = peak()
 if how == "mapped":
+    _data.mapped.SHARE_OF_MEMORY = 0  # as if the file were too large to be loaded
     rows = np.memmap(path, mode="r", shape=(n, d + 1), dtype=float)
     model = MiniBatchRidgeSGD(solver="svrg").fit(rows[:, 1:], rows[:, 0])
 else:
@@ -232,10 +187,3 @@ def test_peak_memory_does_not_grow_with_the_file(tmp_path, how):
         grown.append(report["grown"])
     assert max(grown) < 100
     assert grown[1] - grown[0] < 40
-
-
-def test_a_mapped_array_without_targets(tmp_path, monkeypatch):
-    monkeypatch.setattr("sklearn_minibatch._data.source.CHUNK_ELEMENTS", 10)
-    np.save(tmp_path / "X.npy", table()[0])
-    with pytest.raises(ValueError, match="requires y"):
-        MiniBatchRidgeSGD().fit(np.load(tmp_path / "X.npy", mmap_mode="r"))

@@ -224,7 +224,8 @@ def test_a_file_is_read_once():
 
 
 def test_a_large_mapped_array_is_dealt_like_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr("sklearn_minibatch._data.source.CHUNK_ELEMENTS", 100)
+    monkeypatch.setattr("sklearn_minibatch._data.mapped.CHUNK_ELEMENTS", 100)
+    monkeypatch.setattr("sklearn_minibatch._data.mapped.SHARE_OF_MEMORY", 0)
     X, y = regression(400, 3)
     np.save(tmp_path / "X.npy", X)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")

@@ -609,9 +609,11 @@ class Fuzz:
         everybodys.seed(number % 2**32)
         self.note(params)
         try:
-            # As if every file were too large to be loaded.
-            with patch(
-                "sklearn_minibatch._data.source.CHUNK_ELEMENTS", int(pick(rng, [2**21, 1, 7]))
+            # As if files were too large to be loaded.
+            with patch.multiple(
+                "sklearn_minibatch._data.mapped",
+                SHARE_OF_MEMORY=float(pick(rng, [0.5, 0.0])),
+                CHUNK_ELEMENTS=int(pick(rng, [2**21, 1, 7])),
             ):
                 model = MiniBatchRidgeSGD(**params)
                 for _ in range(rng.integers(1, 5)):
