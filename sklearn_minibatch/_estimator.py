@@ -18,6 +18,7 @@ from ._data.load import TrainingData, load_data
 from ._data.validation import (
     Number,
     are_moderate,
+    check_can_learn,
     check_mergeable,
     check_moments,
     look_if_not_finite,
@@ -388,9 +389,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         predicting = epoch.best or to_original(*solution.predicting, problem.scaling)
         is_last = epoch.best is None or int(np.argmax(epoch.scores)) == len(epoch.scores) - 1
         return ModelState(
-            problem.moments,
             self._single_target,
             data.place(np.empty(0)),
+            problem.moments,
             data.choice.solver,
             settings,
             Answer(last, predicting, solution.converged and is_last, solution.warning),
@@ -464,24 +465,22 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         task = Task(self, "partial_fit", 0, X, y, sample_weight)
         with np.errstate(all="ignore"), AllOrNothing(self), task:
             first = not hasattr(self, "_state")
+            check_can_learn(self)
             are_new = self._check_parameters()
             rows = validated(self, X, y, sample_weight, reset=first, finite=False)
             settings = self._settings()
             d, t = rows.X.shape[1], rows.y.shape[1]
             has_products = first or isinstance(self._state.moments, SecondMoments)
             solver, is_exact = choose_for_stream(d, has_products, settings)
-            before = (
-                self._nothing_learnt(d, t, place_of(rows.X)(np.empty(0)), is_exact)
-                if first
-                else self._state
-            )
-            before = replace(before, solver=solver, example=place_of(rows.X)(np.empty(0)))
+            example = place_of(rows.X)(np.empty(0))
+            before = self._nothing_learnt(d, t, example, is_exact) if first else self._state
             chunk = Chunk(before.n_chunks + 1, rows.X, rows.y, rows.w)
+            shown = {"solver": solver, "settings": settings, "example": example}
             if is_exact:
-                state = learn_exactly(chunk, before, settings)
+                state = learn_exactly(chunk, before, **shown)
                 self._check_learnt(chunk, state, X, y)
             else:
-                state = self._steps(chunk, before, settings, X, y)
+                state = replace(self._steps(chunk, before, solver, settings, X, y), **shown)
             self._state = state
             if are_new and (warning := unused_settings(settings, solver)):
                 warnings.warn(warning, UserWarning, stacklevel=3)
@@ -497,19 +496,20 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             check_parameters(state.predicting)
 
     def _steps(
-        self, chunk: Chunk, before: ModelState, settings: Settings, X: Any, y: Any
+        self, chunk: Chunk, before: ModelState, solver: str, settings: Settings, X: Any, y: Any
     ) -> ModelState:
         """Return the state after steps of mini-batches over a chunk."""
-        if before.seed is None:
-            before = replace(before, seed=check_random_state(self.random_state).randint(2**31))
+        learn = SOLVERS[solver].learn
+        assert learn is not None
         moments = moments_of_columns(chunk.X, chunk.y, chunk.w)
         look_if_not_finite(self, moments, X, y)
         known = before.statistics
         known = known.of_columns if isinstance(known, SecondMoments) else known
         moments = merge(known, moments)
         check_moments(moments)
-        learn = SOLVERS[before.solver].learn
-        assert learn is not None
+        if before.seed is None:
+            seed = check_random_state(self.random_state).randint(2**31)
+            before = replace(before, seed=seed, given=before.answer)
         state = learn(chunk, before, moments, settings)
         check_parameters(state.predicting)
         return state
@@ -593,21 +593,21 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         moments = no_second_moments(d, t) if is_exact else no_column_moments(d, t)
         zero = (np.zeros((d, t)), np.zeros(t))
         given = Answer(zero, zero, False)
-        return ModelState(
-            moments, self._single_target, example, self.solver, self._settings(), given
-        )
+        single = self._single_target
+        return ModelState(single, example, moments, self.solver, self._settings(), given)
 
     def _start(self, *shape: int) -> Parameters:
         """Coefficients (d, t) and intercept (t,) to start from."""
         if not (self.warm_start and hasattr(self, "_state")):
             return np.zeros(shape), np.zeros(shape[1])
-        before = self._state.predicting[0].shape
+        predicting = self._state.answer.predicting
+        before = predicting[0].shape
         if before != shape:
             raise ValueError(
                 f"warm_start=True, but the last fit had {before} (features, targets) and this one "
                 f"has {shape}. Set warm_start=False to start anew."
             )
-        return without_intercept(self._state.predicting, self.fit_intercept)
+        return without_intercept(predicting, self.fit_intercept)
 
     @property
     def solver_(self) -> str:

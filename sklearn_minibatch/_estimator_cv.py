@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from ._data.folds import FoldData, check_few_features, load_folds, number_of_folds
-from ._data.validation import check_moments, look_if_not_finite, validated
+from ._data.validation import check_can_learn, check_moments, look_if_not_finite, validated
 from ._estimator import MiniBatchRidgeSGD
 from ._linear_model import Floats, Rows, ScaledLinearModel, check_parameters, checking_parameters
 from ._run.rollback import AllOrNothing
@@ -52,6 +52,7 @@ class CVState(FittedState):
     """A model with its alpha, and the moments of the folds that it was chosen by."""
 
     answer: Answer  # type: ignore[misc]
+    moments: SecondMoments
     alpha: np.ndarray  # (t,) or (1,)
     alphas: np.ndarray  # (n_alphas,)
     mse: np.ndarray  # (n_alphas, n_folds, t)
@@ -60,6 +61,16 @@ class CVState(FittedState):
     cells: tuple[SecondMoments, ...]  # empty after folds that `partial_fit` cannot add to
     seed: int | None
     n_passes: int | None
+
+    @property
+    def statistics(self) -> SecondMoments:
+        """The moments of all samples."""
+        return self.moments
+
+    @property
+    def scale(self) -> np.ndarray:
+        """The standard deviations (d,) of the columns, and 1 for constant ones."""
+        return self.moments.x.scale
 
 
 class MiniBatchRidgeSGDCV(ScaledLinearModel):
@@ -287,6 +298,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
             self._validate_params()
             self._check_choices()
             n_folds = number_of_folds(self.cv)
+            check_can_learn(self)
             before = vars(self).get("_state")
             rows = validated(self, X, y, sample_weight, reset=before is None, finite=False)
             n_dealt = 0 if before is None else before.moments.x.n_rows
@@ -336,7 +348,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
     @property
     def converged_(self) -> bool:
         """Whether rounding errors leave the predictions within 1e-6 std(y) of the closed form."""
-        return self._known("converged_").answer.converged
+        return self._solved("converged_").answer.converged
 
     @property
     def n_passes_(self) -> int:
@@ -411,10 +423,10 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         if uncertain.any() and answer.warning is None:
             answer = answer._replace(warning=UNCERTAIN)
         return CVState(
-            moments,
             self._single_target,
             data.place(np.empty(0)),
             answer,
+            moments,
             alpha=chosen,
             alphas=alphas,
             mse=mse,

@@ -21,12 +21,15 @@ from ._data.load import worker_copy
 from ._data.refusals import check_kinds, naming_text
 from ._data.source import ChunkSource, check_alone, holds_chunks, in_memory, is_dask
 from ._data.validation import check_moments
-from ._solvers.state import FittedState
+from ._solvers.state import Answer, FittedState, PredictingState
 from ._statistics.arrays import as_dtype, is_numpy, namespace
 
 Rows: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
 Floats: TypeAlias = NDArray[np.floating]
 Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+STRIPPED = "by without_statistics(); use the model that it was called on, or fit again."
 
 
 def checking_parameters(method: Method) -> Method:
@@ -182,7 +185,7 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         """Coefficients per standard deviation of the columns, for ranking them."""
         state = self._solved("standardized_coef_")
         coef, _ = state.answer.predicting
-        coef = coef * state.statistics.x.scale[:, None]
+        coef = coef * state.scale[:, None]
         return state.placed(coef[:, 0] if state.single_target else coef.T)
 
     @property
@@ -198,18 +201,56 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
             scaler.feature_names_in_ = self.feature_names_in_
         return scaler
 
+    def without_statistics(self) -> Self:
+        """Return a copy that predicts and has forgotten all else.
+
+        It is small, whatever the number of features and the solver: for ensembles, and for models
+        that are stored or served. It cannot learn on or be merged.
+
+        Returns
+        -------
+        model : estimator
+            A copy that has `coef_`, `intercept_` and `standardized_coef_`.
+
+        Raises
+        ------
+        NotFittedError
+            If there was no `fit` or `partial_fit`.
+
+        Examples
+        --------
+        >>> import pickle
+        >>> import numpy as np
+        >>> from sklearn_minibatch import MiniBatchRidgeSGD
+        >>> X = np.random.default_rng(0).normal(size=(500, 200))
+        >>> model = MiniBatchRidgeSGD().fit(X, X[:, 0])
+        >>> small = model.without_statistics()
+        >>> len(pickle.dumps(model)) > 300_000 > 5_000 > len(pickle.dumps(small))
+        True
+        >>> bool((small.predict(X) == model.predict(X)).all())
+        True
+        """
+        check_is_fitted(self)
+        state = self._solved("coef_")
+        parameters = state.answer.predicting
+        answer = Answer(parameters, parameters, state.answer.converged)
+        small = copy(self)
+        small._state = PredictingState(state.single_target, state.example, answer, state.scale)
+        return small
+
     def _known(self, attribute: str) -> Any:
-        """Return the state; raise AttributeError for an attribute of a model without one."""
-        try:
-            return vars(self)["_state"]
-        except KeyError:
+        """Return the state that an attribute is part of; raise AttributeError if it is not there."""
+        if "_state" not in vars(self):
             raise AttributeError(
                 f"{type(self).__name__} has no attribute {attribute!r} before fit or partial_fit."
-            ) from None
+            )
+        if isinstance(self._state, PredictingState):
+            raise AttributeError(f"{attribute} was removed {STRIPPED}")
+        return self._state
 
     def _solved(self, attribute: str) -> Any:
         """Return the state with its parameters; warn of them when they are solved first."""
-        state = self._known(attribute)
+        state = vars(self).get("_state") or self._known(attribute)
         if not state.is_solved:
             with np.errstate(all="ignore"):
                 check_moments(state.statistics)

@@ -50,7 +50,7 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
     version = container.target_opset
     output = operator.outputs[0]
     dtype = guess_numpy_type(output.type)
-    coef, intercept = model._predicting
+    coef, intercept = model._solved("coef_").answer.predicting
     # The graph subtracts the rounded mean, so the constant is computed from that mean.
     mean = model.scaler_.mean_.astype(dtype)
     constant = intercept + mean.astype(float) @ coef

@@ -166,14 +166,13 @@ def partitions(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
 
 
 def worker_copy(estimator: Any) -> Any:
-    """Return a copy with the attributes that workers need to check rows and to predict.
-
-    It has no moments and no preconditioner.
-    """
-    names = ("n_features_in_", "feature_names_in_", "coef_", "intercept_")
+    """Return a copy with what workers need to check rows and, if it is fitted, to predict."""
+    names = ("n_features_in_", "feature_names_in_")
     copy = clone(estimator)
     vars(copy).pop("_skl_callbacks", None)
     vars(copy).update({name: value for name, value in vars(estimator).items() if name in names})
+    if hasattr(estimator, "_state"):
+        copy._state = estimator.without_statistics()._state
     return copy
 
 

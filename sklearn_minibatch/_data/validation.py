@@ -57,7 +57,7 @@ def validated(
     n_targets = checked.y.shape[1]
     if not reset and (checked.single_target, n_targets) != (
         estimator._single_target,
-        len(estimator._state.moments.y.mean),
+        estimator._state.n_targets,
     ):
         raise ValueError(
             f"y has {n_targets} target(s) in {1 if checked.single_target else 2} dimensions, "
@@ -219,10 +219,19 @@ def are_moderate(chunk: Chunk) -> bool:
     X = chunk.X.data if sparse.issparse(chunk.X) else chunk.X
     xp = namespace(X)
     largest = xp.max(xp.abs(X)) if X.size else 0.0
-    are_usual = bool(largest <= MODERATE) and bool(xp.max(xp.abs(chunk.y)) <= MODERATE)
+    are_usual = float(largest) <= MODERATE and float(xp.max(xp.abs(chunk.y))) <= MODERATE
     return are_usual and (
         chunk.w is None or bool(xp.min(chunk.w) >= 1 / MODERATE and xp.max(chunk.w) <= MODERATE)
     )
+
+
+def check_can_learn(model: Any) -> None:
+    """Raise ValueError for a model whose statistics were removed."""
+    if hasattr(model, "_state") and not hasattr(model._state, "moments"):
+        raise ValueError(
+            "The statistics of this model were removed by without_statistics(), so that it cannot "
+            "learn on. Use the model that it was called on, or fit again."
+        )
 
 
 def check_mergeable(a: Any, b: Any) -> None:
@@ -232,6 +241,7 @@ def check_mergeable(a: Any, b: Any) -> None:
             f"{type(a).__name__}.merge needs another {type(a).__name__}, got {type(b).__name__}."
         )
     for model in (a, b):
+        check_can_learn(model)
         if not isinstance(model._state.moments, SecondMoments):
             raise ValueError(
                 f"merge needs the second moments of all rows, which solver={model.solver_!r} does "
@@ -246,13 +256,18 @@ def check_mergeable(a: Any, b: Any) -> None:
             )
     for name, of_a, of_b in (
         ("columns", a.n_features_in_, b.n_features_in_),
-        ("shapes of coef_", tuple(a.coef_.shape), tuple(b.coef_.shape)),
+        ("shapes of y", target_shape(a), target_shape(b)),
         ("names of columns", named_columns(a), named_columns(b)),
     ):
         if of_a != of_b:
             raise ValueError(
                 f"merge needs models of the same columns and targets; {name}: {of_a} and {of_b}."
             )
+
+
+def target_shape(model: Any) -> str:
+    """Return the shape of the targets that a model was fitted to."""
+    return f"(n,{'' if model._single_target else f' {model._state.n_targets}'})"
 
 
 def named_columns(model: Any) -> list[str] | None:

@@ -80,7 +80,6 @@ class MiniBatches(NamedTuple):
     """Where directions come from until the estimated distance is within `tol`."""
 
     epoch: Epoch
-    lr: float
     batch_size: int
 
 
@@ -157,22 +156,26 @@ def minimise(
     settings: Settings,
     monitor: Any,
     mini_batches: MiniBatches | None = None,
+    lr: float = 1.0,
 ) -> Solution:
     """Minimise F over the coefficients, from `beta` (d, t).
 
     Steps go along -P^-1 g, after those of `mini_batches` if there are some. The fit has converged
     when the bound is at most `tol`, or when the gradient is rounding errors and they are worth no
-    more than `MOST_NOISE`. `monitor` is told when an epoch begins, and
-    `monitor(solution, beta, b, loss, distance)` stops the fit by returning True.
+    more than `MOST_NOISE`. It ends with a step along -P^-1 g, which costs little and takes most of
+    what is left. `monitor` is told when an epoch begins, and
+    `monitor(solution, beta, b, loss, distance)` stops the fit by returning True. `lr` is the first
+    learning rate of the mini-batches.
     """
     n_targets = beta.shape[1]
     at = problem.point(beta, problem.first_factor(n_targets))
     check = Check(at.length, 0 * at.length, LEAST_LENGTH * at.length)
-    lr = 1.0 if mini_batches is None else mini_batches.lr
     size = problem.rows.n_rows if mini_batches is None else mini_batches.batch_size
-    search = Search(at, check, lr, mini_batches is not None)
+    in_batches = mini_batches is not None and not within_tol(at.bound, settings.tol)
+    search = Search(at, check, lr, in_batches)
     while True:
         monitor.begin_epoch()
+        was_in_batches = search.in_batches
         search = step(problem, search, mini_batches)
         if is_due(search, settings.tol):
             search = checked(problem, search, settings.tol)
@@ -180,7 +183,9 @@ def minimise(
         parameters = (search.at.beta, np.zeros(n_targets))
         solution = Solution(parameters, parameters, search.n_steps, search.lr, size)
         stop = monitor(solution, *parameters, search.at.loss, search.distance)
-        if has_converged(search, settings.tol):
+        is_last = stop or monitor.n_epochs >= settings.max_iter
+        is_last = is_last or search.check.exhausted or not was_in_batches
+        if has_converged(search, settings.tol) and is_last:
             return replace(solution, converged=True)
         if search.check.exhausted or is_unprovable(search, settings.tol):
             return replace(solution, warning=unproved(search, settings))
@@ -261,7 +266,7 @@ def checked(problem: Quadratic, search: Search, tol: float | None) -> Search:
     noise |= length < np.minimum(check.least, MOST_NOISE)
     is_exhausted = bool(noise.any()) and within_tol(np.where(noise, 0.0, anew.bound), tol)
     search = search._replace(at=anew, check=Check(length, rounding, check.least, is_exhausted))
-    arrived = search.in_batches and within_tol(search.estimate, tol)
+    arrived = search.in_batches and within_tol(np.minimum(search.estimate, anew.bound), tol)
     # The directions are not conjugate to the digits that are left.
     is_lost = not within_tol(anew.bound, tol) and np.any(rounding > length / 10)
     if not (arrived or is_lost):

@@ -37,11 +37,10 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class FittedState:
-    """What every fitted model knows: the moments of its samples, and its parameters."""
+    """What every fitted model knows: its parameters."""
 
-    moments: ColumnMoments | SecondMoments
     single_target: bool
-    example: Any  # an array without elements, where the rows are
+    example: Any  # an array without elements, where the samples are
 
     if TYPE_CHECKING:
 
@@ -50,14 +49,14 @@ class FittedState:
             """The parameters in original units."""
 
     @property
-    def statistics(self) -> ColumnMoments | SecondMoments:
-        """The moments of all samples."""
-        return self.moments
-
-    @property
     def is_solved(self) -> bool:
         """Whether the parameters are there already."""
         return True
+
+    @property
+    def n_targets(self) -> int:
+        """The number of targets."""
+        return len(self.answer.predicting[1])
 
     @cached_property
     def coef(self) -> Any:
@@ -77,6 +76,14 @@ class FittedState:
 
 
 @dataclass(frozen=True)
+class PredictingState(FittedState):
+    """A model that has forgotten the statistics of its samples."""
+
+    answer: Answer  # type: ignore[misc]
+    scale: np.ndarray  # (d,), of the columns
+
+
+@dataclass(frozen=True)
 class ModelState(FittedState):
     """A model, from which a stream goes on.
 
@@ -84,6 +91,7 @@ class ModelState(FittedState):
     first asked for.
     """
 
+    moments: ColumnMoments | SecondMoments
     solver: str
     settings: Settings
     given: Answer | None = None
@@ -112,6 +120,16 @@ class ModelState(FittedState):
         """The parameters, solved once, whichever thread asks first."""
         with self.solving:
             return closed_form_of(self) if self.given is None else self.given
+
+    @property
+    def scale(self) -> np.ndarray:
+        """The standard deviations (d,) of the columns, and 1 for constant ones."""
+        return self.statistics.x.scale
+
+    @property
+    def n_targets(self) -> int:
+        """The number of targets."""
+        return len(self.moments.y.mean)
 
     @property
     def is_solved(self) -> bool:
@@ -160,15 +178,15 @@ def with_rows(
     return merge(moments, second_moments(rows.X, rows.y, rows.w))
 
 
-def learn_exactly(chunk: Chunk, before: ModelState, settings: Settings) -> ModelState:
+def learn_exactly(chunk: Chunk, before: ModelState, **shown: Any) -> ModelState:
     """Return the state after a chunk of a stream of which second moments are kept.
 
-    Few rows wait, as copies, because the caller may use its arrays again.
+    Few rows wait, as copies, because the caller may use its arrays again. How many wait does not
+    depend on what has been asked in between, so that asking changes no bit of later answers.
+    `shown` are fields of the state to change.
     """
     waiting = (*before.waiting, chunk)
     moments: Any = before.moments
-    if "statistics" in vars(before):
-        moments, waiting = before.statistics, (chunk,)
     n_waiting = sum(each.n_rows for each in waiting)
     if n_waiting >= WAITING_ROWS:
         moments, waiting = with_rows(moments, waiting), ()
@@ -178,12 +196,12 @@ def learn_exactly(chunk: Chunk, before: ModelState, settings: Settings) -> Model
         before,
         moments=moments,
         waiting=waiting,
-        settings=settings,
         given=None,
         n_chunks=before.n_chunks + 1,
         n_steps=before.n_steps + 1,
         lr=1.0,
         batch_size=moments.x.n_rows + sum(each.n_rows for each in waiting),
+        **shown,
     )
 
 

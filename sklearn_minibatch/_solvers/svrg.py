@@ -33,6 +33,7 @@ def solve(
     batch_size = resolved_batch_size(settings.batch_size, rows, P)
     quadratic = Quadratic(rows, settings.alpha, P)
     mini_batches = None
+    lr = 1.0 if settings.lr == "auto" else float(settings.lr)
     if batch_size < rows.n_rows:
         lr = resolved_lr(settings, rows, batch_size, P, rng)
         order_rng = rng if settings.shuffle else None
@@ -41,8 +42,8 @@ def solve(
             steps = Steps(batch_size, at.g, settings.alpha, P.solve, lr)
             return safeguarded(rows.epoch(steps, order_rng), lr, at)
 
-        mini_batches = MiniBatches(epoch, lr, batch_size)
-    return minimise(quadratic, start[0], settings, monitor, mini_batches)
+        mini_batches = MiniBatches(epoch, batch_size)
+    return minimise(quadratic, start[0], settings, monitor, mini_batches, lr)
 
 
 def resolved_batch_size(batch_size: int | str, rows: Rows, P: Preconditioner) -> int:

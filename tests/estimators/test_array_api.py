@@ -214,7 +214,9 @@ def test_chunks_of_a_source(place, settings):
 
 
 @needs_dispatch
-def test_many_columns_in_chunks_take_a_sketch(place):
+def test_many_columns_in_chunks(place, monkeypatch):
+    monkeypatch.setattr("sklearn_minibatch._solvers.choose.EXACT_FEATURES", 1000)
+    monkeypatch.setattr("sklearn_minibatch._solvers.preconditioner.EXACT_FEATURES", 1000)
     rng = np.random.default_rng(0)
     X = rng.normal(size=(3000, 1010)).astype(np.float32).astype(float)
     y = (X[:, :3].sum(axis=1) + rng.normal(size=3000)).astype(np.float32).astype(float)

@@ -239,8 +239,11 @@ def test_what_cannot_be_merged_is_refused_and_nothing_changes(kind):
 def test_a_stream_whose_solver_changes_goes_on_or_says_why_not():
     X, y = regression(400, 4)
     model = MiniBatchRidgeSGD(random_state=0).partial_fit(X[:200], y[:200])
-    model.set_params(solver="svrg").partial_fit(X[200:], y[200:])
+    model.set_params(solver="svrg").partial_fit(X[200:300], y[200:300])
     assert model.solver_ == "svrg"
+    half = X[:300], y[:300]
+    assert distance(model.predict(half[0]), closed_form(*half, 1e-4), *half) < 1e-12
+    model.set_params(solver="sgd").partial_fit(X[300:], y[300:])
     assert distance(model.predict(X), closed_form(X, y, 1e-4), X, y) < 0.1
     with pytest.raises(ValueError, match="needs the second moments of all rows so far"):
         model.set_params(solver="cholesky").partial_fit(X, y)
