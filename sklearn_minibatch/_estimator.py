@@ -488,7 +488,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
 
     def _check_learnt(self, chunk: Chunk, state: ModelState, X: Any, y: Any) -> None:
         """Raise ValueError now for what would go wrong when the state is solved."""
-        if state.waiting and are_moderate(chunk):
+        if state.waiting and are_moderate(chunk) and not may_overflow(state.moments):
             return
         look_if_not_finite(self, state.statistics, X, y)
         check_moments(state.statistics)

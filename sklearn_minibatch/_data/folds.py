@@ -89,7 +89,7 @@ def load_folds(
         n_folds = number_of_folds(estimator.cv)
         rows = partitions(estimator, X, y, sample_weight)
         check_few_features(X.shape[1])
-        return in_one_pass(rows, of_partition, n_folds, draw_seed())
+        return in_one_pass(rows, lambda: of_partition, n_folds, draw_seed())
     check_alone(X, y, "fit")
     source: Any = mapped(X, y, sample_weight)
     if source is None and y is None and is_source(X):
@@ -102,7 +102,7 @@ def load_folds(
     if source is not None:
         n_folds = number_of_folds(estimator.cv)
         chunks = CheckedChunks(source, partial(checked_chunk, estimator))
-        return in_one_pass(chunks, Dealer(), n_folds, draw_seed())
+        return in_one_pass(chunks, Dealer, n_folds, draw_seed())
     return from_memory(estimator, X, y, sample_weight)
 
 
@@ -139,18 +139,19 @@ class Once:
         return self.chunks
 
 
-def in_one_pass(chunks: Any, of_chunk: Callable[..., Any], n_folds: int, seed: int) -> FoldData:
-    """Return the folds of the rows of `chunks`."""
-    folds = chunks.reduce(of_chunk, merge, second_moments, no_second_moments, n_folds, seed)
+def in_one_pass(
+    chunks: Any, dealer: Callable[[], Callable[..., FoldStatistics]], n_folds: int, seed: int
+) -> FoldData:
+    """Return the folds of the rows of `chunks`; each pass has a dealer of its own."""
+
+    def read(gather: Gather, nothing: Nothing) -> FoldStatistics:
+        return chunks.reduce(dealer(), merge, gather, nothing, n_folds, seed)
+
+    folds = read(second_moments, no_second_moments)
     if folds is None:
         raise ValueError("All sample weights are zero; at least one row must count.")
-
-    def read_factors() -> tuple[TriangularFactor, ...]:
-        nothing = no_triangular_factor
-        return chunks.reduce(of_chunk, merge, triangular_factor, nothing, n_folds, seed).parts
-
     is_gone = isinstance(getattr(chunks, "source", None), Once)
-    again = None if is_gone else read_factors
+    again = None if is_gone else lambda: read(triangular_factor, no_triangular_factor).parts
     return FoldData(folds.parts, read_factors=again, seed=seed, chunks=chunks, place=chunks.place)
 
 
@@ -160,15 +161,13 @@ class Dealer:
     Rows of weight 0 are not counted.
     """
 
-    def __init__(self, n_dealt: int = 0) -> None:
-        self.n_dealt = n_dealt
+    def __init__(self) -> None:
+        self.n_dealt = 0
 
     def __call__(
         self, chunk: Chunk, gather: Gather, nothing: Nothing, n_folds: int, seed: int
     ) -> FoldStatistics:
         check_few_features(chunk.X.shape[1])
-        if chunk.number == 1:
-            self.n_dealt = 0
         folds = dealt(self.n_dealt, chunk.n_rows, n_folds, seed)
         self.n_dealt += chunk.n_rows
         return fold_statistics(gather, nothing, chunk[1:], folds, n_folds)

@@ -206,16 +206,13 @@ def may_overflow(moments: ColumnMoments | SecondMoments) -> bool:
     Directions that rounding errors hide are left out, so that coefficients are at most about 1e16
     times the ratio of the units of y and X.
     """
-    size = np.abs(moments.y.mean).max() + np.sqrt(moments.y.var.max())
-    offset = 1 + np.abs(moments.x.mean).max()
-    return not size * offset / moments.x.scale.min() < MODERATE**2
+    x, y = moments.x, moments.y
+    are_moderate = x.largest < MODERATE and y.largest < MODERATE
+    return not (are_moderate and y.largest * (1 + x.largest) / x.least_scale < MODERATE**2)
 
 
 def are_moderate(chunk: Chunk) -> bool:
-    """Whether no sum and no coefficient can overflow because of these rows.
-
-    NaN and infinity are not moderate.
-    """
+    """Whether no sum can overflow because of these rows; NaN and infinity are not moderate."""
     X = chunk.X.data if sparse.issparse(chunk.X) else chunk.X
     xp = namespace(X)
     largest = xp.max(xp.abs(X)) if X.size else 0.0

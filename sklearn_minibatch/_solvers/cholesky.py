@@ -14,7 +14,7 @@ from .._statistics.factor import Factored
 from .._statistics.linalg import EPS, dot
 from .._statistics.second_moments import SecondMoments, Standardized, standardized
 from . import qr
-from .closed_form import ROUNDING, ClosedForm, out_of_digits
+from .closed_form import NOISE_OF_PRODUCTS, ROUNDING, ClosedForm, out_of_digits
 from .conjugate_gradients import Quadratic, minimise
 from .preconditioner import LEAST_EIGENVALUE, Full, Spectral, of_gram
 from .problem import Monitor, Parameters, Problem, Settings, Solution
@@ -86,7 +86,7 @@ def closed_form(
     if not is_unique:
         # Directions that P has left out could explain all that is left of the targets.
         rounding = rounding + np.sqrt(2 * loss)
-    return ClosedForm(beta, loss, rounding, P.inverse_norm, is_unique)
+    return ClosedForm(beta, loss, rounding, P.inverse_norm, NOISE_OF_PRODUCTS, is_unique)
 
 
 def remainder(products: Standardized, beta: np.ndarray, alpha: float) -> np.ndarray:

@@ -10,6 +10,9 @@ from .problem import Solution
 # Sums of products of unit columns over many blocks of rows are wrong by about so much, and so is
 # a QR factorization of them.
 ROUNDING = 20 * EPS
+# Rounding errors of rows, and of products, may hide what is no more than this.
+MOST_NOISE = 1e-6
+NOISE_OF_PRODUCTS = 1e-12
 # Coefficients of least squares that may be wrong by more are refined.
 LEAST_SQUARES = 1e-12
 
@@ -22,13 +25,14 @@ class ClosedForm(NamedTuple):
     rounding: np.ndarray  # (t,), RMS distance of the predictions from the exact ones, in std(y)
     # The norm of the inverse of the Hessian, for columns of unit length.
     inverse_norm: float
+    noise: float  # the distance that the digits of the statistics hide in any case
     # Whether the statistics have all directions of the rows. If not, `beta` is of least norm
     # among those that they cannot tell apart.
     is_unique: bool
 
     def is_within(self, tol: float | None) -> bool:
-        """Whether the predictions are known to be within `tol` of the exact ones."""
-        return tol is not None and bool(np.all(self.rounding <= tol))
+        """Whether the predictions are known to be within `tol`, or rounding errors hide the rest."""
+        return tol is not None and bool(np.all(self.rounding <= max(tol, self.noise)))
 
     def is_exact_enough(self, alpha: float, tol: float | None) -> bool:
         """Whether rounding errors may be left as they are.
@@ -38,7 +42,7 @@ class ClosedForm(NamedTuple):
         """
         if tol is None:
             return True
-        return self.is_within(tol / 10) and (
+        return bool(np.all(self.rounding <= tol / 10)) and (
             alpha > EPS or ROUNDING * self.inverse_norm <= LEAST_SQUARES
         )
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from .._rows.protocol import Rows
 from .._statistics.linalg import EPS, TINY, divide, dot
+from .closed_form import MOST_NOISE
 from .preconditioner import Preconditioner
 from .problem import Settings, Solution
 
@@ -29,8 +30,6 @@ MEMORY, LINEAR_MEMORY = 10, 2
 SAFETY = 5.0
 # A gradient that is less than this part of the first one means nothing.
 LEAST_LENGTH = EPS / 20
-# Noise in the gradient that is worth a larger distance is no rounding error.
-MOST_NOISE = 1e-6
 
 
 class Point(NamedTuple):

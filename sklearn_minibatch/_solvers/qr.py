@@ -5,11 +5,12 @@ from scipy.linalg import lapack
 
 from .._statistics.linalg import EPS, dot
 from .._statistics.triangular_factor import Rotated
-from .closed_form import ROUNDING, ClosedForm
+from .closed_form import MOST_NOISE, ROUNDING, ClosedForm
 
 # With a smaller reciprocal condition number, for columns of unit length, the singular values tell
 # which directions the rows have at all.
 LEAST_RCOND = 1e-12
+WELL_CONDITIONED = 1e-8
 
 
 def closed_form(rotated: Rotated, alpha: float, start: np.ndarray | None = None) -> ClosedForm:
@@ -38,7 +39,7 @@ def closed_form(rotated: Rotated, alpha: float, start: np.ndarray | None = None)
     residual = A @ solved - b
     loss = (dot(residual, residual) + rotated.rest) / 2
     rounding = ROUNDING * (1 + np.sqrt(dot(x, x)) + np.sqrt(2 * loss) / least)
-    return ClosedForm(beta, loss, rounding, 1 / least**2, True)
+    return ClosedForm(beta, loss, rounding, 1 / least**2, MOST_NOISE, True)
 
 
 def least_squares(A: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float, np.ndarray | None]:
@@ -57,7 +58,11 @@ def least_squares(A: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float, np.n
             c = np.asfortranarray(b)
             size = int(lapack.dormqr("L", "T", qr, tau, c, -1)[1][0])
             c = lapack.dormqr("L", "T", qr, tau, c, size)[0]
-            return lapack.dtrtrs(qr[:d], c[:d])[0], rcond, None
+            least = rcond
+            if rcond < WELL_CONDITIONED:
+                # The estimate is too low by a factor of up to d, which counts here.
+                least = float(np.linalg.svd(np.triu(qr[:d]), compute_uv=False)[-1])
+            return lapack.dtrtrs(qr[:d], c[:d])[0], least, None
     U, s, Vt = np.linalg.svd(A, full_matrices=False)
     kept = s > max(k, d) * EPS * s.max(initial=0.0)
     x = Vt[kept].T @ ((U[:, kept].T @ b) / s[kept, None])

@@ -91,7 +91,7 @@ class HeldOutProducts(NamedTuple):
 
     def mean_square(self, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the mean square of the residuals (n_alphas, t), and of what it is the rest."""
-        product = by_matrix(self.zz, inside)
+        product = np.tensordot(self.zz, inside, 1)
         explained = np.einsum("kat,kat->at", inside, product)
         crossed = np.einsum("kat,kt->at", inside, self.zv)
         bias = self.v_mean - np.tensordot(self.z_mean, inside, 1)
@@ -108,7 +108,7 @@ class HeldOutRows(NamedTuple):
 
     def mean_square(self, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the mean square of the residuals (n_alphas, t), twice."""
-        residual = by_matrix(self.R, inside) - self.Q[:, None, :]
+        residual = np.tensordot(self.R, inside, 1) - self.Q[:, None, :]
         square = np.einsum("mat,mat->at", residual, residual) + self.rest
         return square, square
 
@@ -216,14 +216,9 @@ def coefficient_path(
     """Return the closed forms (d, n_alphas, t) in scaled units."""
     if unit_columns:
         path = spectrum(statistics, scaling)
-        return by_matrix(path.V, path.inside(alphas))
+        return np.tensordot(path.V, path.inside(alphas), 1)
     closed = [closed_form_of(statistics, scaling, alpha) for alpha in alphas]
     return np.stack([each.beta for each in closed], axis=1)
-
-
-def by_matrix(A: np.ndarray, B: np.ndarray) -> np.ndarray:
-    """A @ B for A (m, k) and B (k, n_alphas, t), along the first axis."""
-    return (A @ B.reshape(len(B), -1)).reshape(-1, *B.shape[1:])
 
 
 def default_alphas(zz: np.ndarray, count: int) -> np.ndarray:

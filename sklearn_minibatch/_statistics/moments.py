@@ -51,6 +51,16 @@ class Moments:
         """Standard deviations (d,), and 1 for constant columns."""
         return np.where(self.is_constant, 1.0, np.sqrt(self.var))
 
+    @cached_property
+    def largest(self) -> float:
+        """About the largest of the numbers: a mean and a standard deviation."""
+        return float(np.abs(self.mean).max() + np.sqrt(self.var.max()))
+
+    @cached_property
+    def least_scale(self) -> float:
+        """The least of the scales."""
+        return float(self.scale.min())
+
     @property
     def is_constant(self) -> np.ndarray:
         """Mask (d,) of the columns that are constant up to rounding errors.

@@ -215,7 +215,7 @@ REFUSED = {
     "other columns": (lambda: MiniBatchRidgeSGD().fit(X[:, :2], Y), "columns: 3 and 2"),
     "more targets": (
         lambda: MiniBatchRidgeSGD().fit(X, np.c_[Y, Y]),
-        r"coef_: \(3,\) and \(2, 3\)",
+        r"shapes of y: \(n,\) and \(n, 2\)",
     ),
     "mini-batches": (
         lambda: MiniBatchRidgeSGD(solver="svrg").fit(X, Y),

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,23 +55,25 @@ def overflows(model, X, y, **_):
 
 
 def disappears(model, X, y, **_):
-    model.coef_ = model.coef_ * np.nan
+    vars(model._state)["coef"] = model.coef_ * np.nan
 
 
 def guesses(model, X, y, **_):
-    model.coef_ = model.coef_ + 1e6
+    vars(model._state)["coef"] = model.coef_ + 1e6
 
 
 def leaves_out_a_column(model, X, y, **_):
-    model.coef_ = model.coef_ * (np.arange(model.coef_.shape[-1]) > 0)
+    vars(model._state)["coef"] = model.coef_ * (np.arange(model.coef_.shape[-1]) > 0)
 
 
 def claims(model, X, y, **_):
-    model.converged_, model.distance_history_ = True, np.append(model.distance_history_, 1e-3)
+    given = model._state.given._replace(converged=True)
+    distances = np.append(model.distance_history_, 1e-3)
+    model._state = replace(model._state, given=given, distances=distances)
 
 
 def never_ends(model, X, y, **_):
-    model.n_iter_ = model.max_iter + 1
+    model._state = replace(model._state, n_chunks=model.max_iter + 1)
 
 
 FAULTS = {
