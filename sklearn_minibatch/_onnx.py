@@ -2,24 +2,41 @@
 
 from typing import Any
 
+import numpy as np
+
 from ._estimator import MiniBatchRidgeSGD
 from ._estimator_cv import MiniBatchRidgeSGDCV
+from ._linear_model import Floats
+from ._statistics.arrays import to_numpy
 
 
 def register_onnx_converter() -> None:
     """Register the converter of this package's estimators with skl2onnx.
 
     skl2onnx can then convert :class:`MiniBatchRidgeSGD` and :class:`MiniBatchRidgeSGDCV`, alone
-    and inside pipelines. Call this function once, before ``skl2onnx.to_onnx`` or
-    ``skl2onnx.convert_sklearn``. It needs the extra ``[onnx]``:
-    ``pip install 'sklearn-minibatch[onnx]'``. The graph has one output of shape
-    (n_samples, n_targets) and of the type of the input (float for integers). It subtracts the
-    means of the columns first, so that columns far from zero lose no precision.
+    and inside pipelines, searches and ensembles. Call this function once, before
+    ``skl2onnx.to_onnx`` or ``skl2onnx.convert_sklearn``; otherwise these raise
+    ``MissingShapeCalculator``, or a ``KeyError`` that names the class if it is inside a search or
+    an ensemble. It needs the extra ``[onnx]``: ``pip install 'sklearn-minibatch[onnx]'``.
 
     Raises
     ------
     ImportError
         If skl2onnx is not installed.
+
+    Notes
+    -----
+    The graph computes in double precision, whatever the type of its input, and subtracts the means
+    of the columns first. It takes float32, float64, booleans, int64, int32, int8 and uint8. Its one
+    output of shape (n_samples, n_targets) is float64 for float64 input and float32 for all others,
+    which is the rule of skl2onnx. So the following digits are lost, compared with ``predict``:
+
+    - of predictions with more than 7 digits, those beyond the seventh, unless the input is float64;
+    - of integers beyond 2**53, those that ``predict`` loses as well;
+    - in a pipeline, those that earlier steps lose: skl2onnx has scalers and transformers compute
+      with integers in float32.
+
+    Declare the input as ``DoubleTensorType`` where these digits matter.
 
     Examples
     --------
@@ -29,35 +46,47 @@ def register_onnx_converter() -> None:
     """
     try:
         from skl2onnx import update_registered_converter
-        from skl2onnx.common.shape_calculator import calculate_linear_regressor_output_shapes
     except ImportError as error:
         raise ImportError(
             "register_onnx_converter needs skl2onnx: pip install 'sklearn-minibatch[onnx]'"
         ) from error
     for model in (MiniBatchRidgeSGD, MiniBatchRidgeSGDCV):
-        update_registered_converter(
-            model, f"Sklearn{model.__name__}", calculate_linear_regressor_output_shapes, convert
-        )
+        update_registered_converter(model, f"Sklearn{model.__name__}", set_output_type, convert)
+
+
+def set_output_type(operator: Any) -> None:
+    """Set the type and shape of the output: double for double rows, float for other numbers."""
+    from skl2onnx.common import data_types, utils
+
+    numbers = ("Double", "Float", "Boolean", "Int64", "Int32", "Int8", "UInt8")
+    double, single, *others = (getattr(data_types, f"{name}TensorType") for name in numbers)
+    utils.check_input_and_output_numbers(operator, input_count_range=1, output_count_range=1)
+    utils.check_input_and_output_types(operator, good_input_types=[double, single, *others])
+    x = operator.inputs[0]
+    n_targets = coefficients(operator.raw_operator).shape[1]
+    output = double if isinstance(x.type, double) else single
+    operator.outputs[0].set_type(output([x.get_first_dimension(), n_targets]))
 
 
 def convert(scope: Any, operator: Any, container: Any) -> None:
     """Add the nodes of y = (x - mean) coef' + (intercept + mean coef') to the graph."""
     from skl2onnx.algebra.onnx_ops import OnnxAdd, OnnxCast, OnnxMatMul, OnnxSub
-    from skl2onnx.common.data_types import guess_numpy_type, guess_proto_type
+    from skl2onnx.common.data_types import DoubleTensorType, guess_proto_type
 
     model = operator.raw_operator
-    x = operator.inputs[0]
-    version = container.target_opset
+    opset = container.target_opset
     output = operator.outputs[0]
-    dtype = guess_numpy_type(output.type)
-    coef, intercept = model._solved("coef_").answer.predicting
-    # The graph subtracts the rounded mean, so the constant is computed from that mean.
-    mean = model.scaler_.mean_.astype(dtype)
-    constant = intercept + mean.astype(float) @ coef
-    if type(x.type) is not type(output.type):
-        x = OnnxCast(x, to=guess_proto_type(output.type), op_version=version)
-    centred = OnnxSub(x, mean, op_version=version)
-    product = OnnxMatMul(centred, coef.astype(dtype), op_version=version)
-    OnnxAdd(product, constant.astype(dtype), op_version=version, output_names=[output]).add_to(
-        scope, container
-    )
+    coef = coefficients(model)
+    mean = model.scaler_.mean_
+    intercept = model.intercept_ if model.coef_.ndim == 1 else to_numpy(model.intercept_)
+    x = OnnxCast(operator.inputs[0], to=guess_proto_type(DoubleTensorType()), op_version=opset)
+    centred = OnnxSub(x, mean, op_version=opset)
+    product = OnnxMatMul(centred, coef, op_version=opset)
+    predictions = OnnxAdd(product, intercept + mean @ coef, op_version=opset)
+    to = guess_proto_type(output.type)
+    OnnxCast(predictions, to=to, op_version=opset, output_names=[output]).add_to(scope, container)
+
+
+def coefficients(model: Any) -> Floats:
+    """Return the coefficients (n_features, n_targets) as an array of NumPy."""
+    return np.atleast_2d(to_numpy(model.coef_)).T.astype(float)

@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+import sklearn
 from hypothesis import settings
 
 # The same examples in every run, however slow the machine is.
@@ -20,3 +21,13 @@ def here(tmp_path, monkeypatch):
     """An empty folder, as the current one."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def torch(monkeypatch):
+    """PyTorch, under scikit-learn's array API dispatch."""
+    module = pytest.importorskip("torch")
+    pytest.importorskip("sklearn", "1.9")
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+    with sklearn.config_context(array_api_dispatch=True):
+        yield module
