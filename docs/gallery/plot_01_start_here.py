@@ -18,9 +18,7 @@ textbook = MiniBatchRidgeSGD(
 ).fit(X, y)
 print(f"R2 {model.score(X, y):.4f} by {model.solver_}, in {model.n_iter_} epoch")
 names = ["svrg", "textbook: sgd"]
-display = LossHistoryDisplay.from_estimator(
-    [svrg, textbook], names=names, optimum="closed_form", X=X, y=y
-)
+display = LossHistoryDisplay.from_estimator([svrg, textbook], names=names, optimum=model)
 
 # %%
 # The default has solved for the optimum, so it has no curve to show. ``solver="svrg"`` takes the

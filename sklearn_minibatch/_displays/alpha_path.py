@@ -2,47 +2,50 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
 
 from .._estimator_cv import MiniBatchRidgeSGDCV
+from .._statistics.arrays import to_numpy
+from .display import Display, check_kind, fitted_model
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import PolyCollection
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-YLABELS = {"mse": "Mean squared error, rows held out", "coef": "Coefficient times std(x)"}
+Kind: TypeAlias = Literal["mse", "coef"]
+
+YLABELS = {"mse": "Mean squared error, held-out samples", "coef": "Coefficient times std(x)"}
 
 
-class AlphaPathDisplay:
+class AlphaPathDisplay(Display):
     """Cross-validated error, or coefficients, of a `MiniBatchRidgeSGDCV` for each of its alphas.
 
-    Make it with :meth:`from_estimator`; all parameters are kept as attributes of the same name.
+    Create a display with :meth:`from_estimator`.
 
     Parameters
     ----------
     alphas : ndarray of shape (n_alphas,)
         The strengths of the penalty.
     mse_path : ndarray of shape (n_alphas, n_folds) or (n_alphas, n_folds, n_targets)
-        Mean squared error on the rows held out.
+        Mean squared error on the held-out samples of each fold.
     coef_path : ndarray of shape (n_alphas, n_features) or (n_alphas, n_targets, n_features)
-        Coefficients of all rows, times the standard deviations of the columns.
+        Coefficients of the fit to all samples, times the standard deviations of the features.
     alpha : float or ndarray of shape (n_targets,)
-        The alpha chosen.
+        The chosen alpha.
+    kind : {"mse", "coef"}, default="mse"
+        Whether to draw errors or coefficients.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        Axes with the curves.
+        The axes with the curves.
     figure_ : matplotlib Figure
-        Figure that holds them.
+        The figure of `ax_`.
     lines_ : list of matplotlib Line2D
         The mean over the folds, one line per target; or one line per coefficient.
     fill_betweens_ : list of matplotlib PolyCollection
@@ -64,9 +67,6 @@ class AlphaPathDisplay:
     >>> plt.show()
     """
 
-    ax_: Axes
-    figure_: Figure
-    lines_: list[Line2D]
     fill_betweens_: list[PolyCollection]
 
     def __init__(
@@ -76,11 +76,14 @@ class AlphaPathDisplay:
         mse_path: NDArray[np.floating],
         coef_path: NDArray[np.floating],
         alpha: float | NDArray[np.floating],
+        kind: Kind = "mse",
     ) -> None:
+        check_kind(kind, YLABELS)
         self.alphas = alphas
         self.mse_path = mse_path
         self.coef_path = coef_path
         self.alpha = alpha
+        self.kind = kind
 
     @classmethod
     def from_estimator(
@@ -88,7 +91,7 @@ class AlphaPathDisplay:
         estimator: BaseEstimator,
         ax: Axes | None = None,
         *,
-        kind: Literal["mse", "coef"] = "mse",
+        kind: Kind = "mse",
         **kwargs: Any,
     ) -> Self:
         """Draw the error or the coefficients of a fitted estimator.
@@ -96,111 +99,87 @@ class AlphaPathDisplay:
         Parameters
         ----------
         estimator : MiniBatchRidgeSGDCV or Pipeline
-            Fitted; a Pipeline ends in one.
+            A fitted estimator, or a Pipeline that ends in one.
         ax : matplotlib Axes, default=None
-            Axes to draw on; None makes a figure.
+            The axes to draw on. If None, a new figure is created.
         kind : {"mse", "coef"}, default="mse"
-            The mean squared error on rows held out, with a band of one standard error over the
-            folds; or the coefficients of all rows in standard deviations of their columns.
+            The mean squared error on held-out samples, with a band of one standard error over the
+            folds; or the coefficients of the fit to all samples, per standard deviation of their
+            features.
         **kwargs : dict
-            Keywords of :meth:`matplotlib.axes.Axes.plot` for the curves.
+            Passed to ``ax.plot`` for the curves.
 
         Returns
         -------
         display : AlphaPathDisplay
-            The picture.
 
         Raises
         ------
         TypeError
-            If the estimator is no `MiniBatchRidgeSGDCV`.
+            If the estimator is not a `MiniBatchRidgeSGDCV` and does not end in one.
         NotFittedError
             If it is not fitted.
+        ValueError
+            If `kind` is neither of the two.
+        ImportError
+            If matplotlib is not installed.
         """
-        model: Any = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
-        if not isinstance(model, MiniBatchRidgeSGDCV):
-            raise TypeError(
-                "AlphaPathDisplay draws a fitted MiniBatchRidgeSGDCV, alone or at the end of a "
-                f"Pipeline; got {type(model).__name__}."
-            )
-        check_is_fitted(model)
+        model = fitted_model(estimator, MiniBatchRidgeSGDCV)
+        per_target = not isinstance(model.alpha_, float)
         display = cls(
-            alphas=model.alphas_,
-            mse_path=model.mse_path_,
-            coef_path=model.coef_path_ * model.scaler_.scale_,
-            alpha=model.alpha_,
+            alphas=to_numpy(model.alphas_),
+            mse_path=to_numpy(model.mse_path_),
+            coef_path=to_numpy(model.coef_path_) * model.scaler_.scale_,
+            alpha=to_numpy(model.alpha_) if per_target else model.alpha_,
+            kind=kind,
         )
-        return display.plot(ax, kind=kind, **kwargs)
+        return display.plot(ax, **kwargs)
 
-    def plot(
-        self, ax: Axes | None = None, *, kind: Literal["mse", "coef"] = "mse", **kwargs: Any
-    ) -> Self:
-        """Draw once more.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on; None makes a figure.
-        kind : {"mse", "coef"}, default="mse"
-            As in :meth:`from_estimator`.
-        **kwargs : dict
-            Keywords of :meth:`matplotlib.axes.Axes.plot` for the curves.
-
-        Returns
-        -------
-        display : AlphaPathDisplay
-            This one.
-        """
-        if kind not in YLABELS:
-            raise ValueError(f"kind must be 'mse' or 'coef', got {kind!r}.")
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            _, ax = plt.subplots()
-        self.ax_ = ax
-        self.figure_ = ax.figure
-        draw = self._draw_errors if kind == "mse" else self._draw_coefficients
-        draw(ax, kwargs)
+    def _draw(self, ax: Axes, style: dict[str, Any]) -> list[Line2D]:
+        draw = self._draw_errors if self.kind == "mse" else self._draw_coefficients
+        lines = draw(ax, np.argsort(self.alphas), style)
         for number, alpha in enumerate(np.unique(self.alpha)):
             label = "chosen alpha" if number == 0 else None
             ax.axvline(alpha, color="#555555", linestyle="--", linewidth=1, label=label)
-        # Zero has no place on a logarithmic axis: then it is linear next to the least other alpha.
+        # A logarithmic axis cannot show 0, so it is linear below the least positive alpha.
         positive = self.alphas[self.alphas > 0]
         if len(positive) == len(self.alphas):
             ax.set_xscale("log")
         elif len(positive):
             ax.set_xscale("symlog", linthresh=positive.min())
-        ax.set(xlabel="alpha", ylabel=YLABELS[kind])
-        if kind == "mse":
+        ax.set(xlabel="alpha", ylabel=YLABELS[self.kind])
+        if self.kind == "mse":
             ax.legend()
-        return self
+        return lines
 
-    def _draw_errors(self, ax: Axes, kwargs: dict[str, Any]) -> None:
+    def _draw_errors(
+        self, ax: Axes, order: NDArray[np.integer], style: dict[str, Any]
+    ) -> list[Line2D]:
         """Draw the mean over the folds, and one standard error to either side, for each target."""
         mse = self.mse_path if self.mse_path.ndim == 3 else self.mse_path[:, :, None]
-        # Folds without rows to hold out have no error.
-        mse = mse[:, ~np.isnan(mse).any(axis=(0, 2))]
+        # Folds in which all held-out weights are 0 have no error.
+        mse = mse[order][:, ~np.isnan(mse).any(axis=(0, 2))]
         n_folds, n_targets = mse.shape[1:]
         mean = mse.mean(axis=1)
         error = mse.std(axis=1, ddof=1) / np.sqrt(n_folds) if n_folds > 1 else np.zeros_like(mean)
-        order = np.argsort(self.alphas)
-        self.lines_ = []
+        alphas = self.alphas[order]
+        lines: list[Line2D] = []
         self.fill_betweens_ = []
         for k in range(n_targets):
             target = f", target {k}" if n_targets > 1 else ""
-            style = {"label": f"mean over {n_folds} folds{target}", **kwargs}
-            x, y, band = self.alphas[order], mean[order, k], error[order, k]
-            (line,) = ax.plot(x, y, **style)
-            label = "one standard error" if k == 0 else None
-            filled = ax.fill_between(
-                x, y - band, y + band, color=line.get_color(), alpha=0.25, linewidth=0, label=label
+            lines += ax.plot(
+                alphas, mean[:, k], **{"label": f"mean over {n_folds} folds{target}", **style}
             )
-            self.lines_.append(line)
-            self.fill_betweens_.append(filled)
+            low, high = mean[:, k] - error[:, k], mean[:, k] + error[:, k]
+            how = {"color": lines[-1].get_color(), "alpha": 0.25, "linewidth": 0}
+            label = "one standard error" if k == 0 else None
+            self.fill_betweens_.append(ax.fill_between(alphas, low, high, label=label, **how))
+        return lines
 
-    def _draw_coefficients(self, ax: Axes, kwargs: dict[str, Any]) -> None:
+    def _draw_coefficients(
+        self, ax: Axes, order: NDArray[np.integer], style: dict[str, Any]
+    ) -> list[Line2D]:
         """Draw one line per coefficient."""
-        order = np.argsort(self.alphas)
         paths = self.coef_path.reshape(len(self.alphas), -1)
-        self.lines_ = ax.plot(self.alphas[order], paths[order], **{"linewidth": 0.8, **kwargs})
         self.fill_betweens_ = []
+        return ax.plot(self.alphas[order], paths[order], **{"linewidth": 0.8, **style})

@@ -380,7 +380,7 @@ def test_a_model_is_saved_merged_and_drawn():
     assert torch.allclose(again.coef_, whole.coef_, rtol=0, atol=1e-12)
     slow = MiniBatchRidgeSGD(ALPHA, solver="svrg", random_state=0).fit(X, y)
     shown = LossHistoryDisplay.from_estimator(slow)
-    assert np.array_equal(shown.loss_histories[0], slow.loss_history_.numpy())
+    assert np.array_equal(shown.curves[0], slow.loss_history_.numpy())
 
 
 @needs_dispatch

@@ -3,6 +3,7 @@
 import matplotlib as mpl
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import KFold, validation_curve
 from sklearn.pipeline import make_pipeline
@@ -72,7 +73,9 @@ def test_several_targets_and_an_alpha_of_0(plt):
     assert display.ax_.get_xscale() == "symlog"
     for k, line in enumerate(display.lines_):
         np.testing.assert_allclose(line.get_ydata(), model.mse_path_[:, :, k].mean(axis=1))
-    assert len(display.plot(kind="coef").lines_) == 2 * X.shape[1]
+    coefficients = AlphaPathDisplay.from_estimator(model, kind="coef")
+    assert len(coefficients.lines_) == 2 * X.shape[1]
+    assert len(coefficients.plot().lines_) == 2 * X.shape[1]
 
 
 def test_folds_without_error_are_left_out(plt):
@@ -87,9 +90,37 @@ def test_folds_without_error_are_left_out(plt):
 def test_what_cannot_be_drawn_is_refused(plt):
     with pytest.raises(NotFittedError):
         AlphaPathDisplay.from_estimator(MiniBatchRidgeSGDCV())
-    with pytest.raises(
-        TypeError, match=r"draws a fitted MiniBatchRidgeSGDCV.*got MiniBatchRidgeSGD"
-    ):
+    with pytest.raises(TypeError, match=r"fitted MiniBatchRidgeSGDCV.*got MiniBatchRidgeSGD\."):
         AlphaPathDisplay.from_estimator(MiniBatchRidgeSGD().fit(X, Y))
-    with pytest.raises(ValueError, match="kind must be 'mse' or 'coef'"):
+    with pytest.raises(ValueError, match="kind must be one of 'mse', 'coef'; got 'r2'"):
         AlphaPathDisplay.from_estimator(MiniBatchRidgeSGDCV(ALPHAS).fit(X, Y), kind="r2")
+
+
+@pytest.mark.parametrize("kind", ["mse", "coef"])
+def test_short_names_of_styles(plt, kind):
+    model = MiniBatchRidgeSGDCV(ALPHAS).fit(X, Y)
+    for line in AlphaPathDisplay.from_estimator(model, kind=kind, lw=3, c="green", ls=":").lines_:
+        assert (line.get_linewidth(), line.get_color(), line.get_linestyle()) == (3, "green", ":")
+
+
+def test_a_failure_leaves_no_figure_open(plt):
+    model = MiniBatchRidgeSGDCV(ALPHAS).fit(X, Y)
+    with pytest.raises(ValueError, match="kind"):
+        AlphaPathDisplay.from_estimator(model, kind="r2")
+    for kind in ("mse", "coef"):
+        with pytest.raises(AttributeError, match="no_such"):
+            AlphaPathDisplay.from_estimator(model, kind=kind, no_such=1)
+    assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize("per_target", [False, True])
+def test_models_of_tensors(plt, torch, per_target):
+    Y2 = np.column_stack([Y, X[:, 0]])
+    expected = MiniBatchRidgeSGDCV(ALPHAS, alpha_per_target=per_target).fit(X, Y2)
+    model = clone(expected).fit(torch.asarray(X), torch.asarray(Y2))
+    for kind in ("mse", "coef"):
+        of_tensors = AlphaPathDisplay.from_estimator(model, kind=kind)
+        of_arrays = AlphaPathDisplay.from_estimator(expected, kind=kind)
+        for a, b in zip(of_tensors.ax_.lines, of_arrays.ax_.lines, strict=True):
+            np.testing.assert_allclose(a.get_ydata(), b.get_ydata(), rtol=1e-9, atol=1e-12)
+            np.testing.assert_allclose(a.get_xdata(), b.get_xdata())

@@ -472,7 +472,7 @@ def pickled(model):
 
 def display(model):
     mpl.use("Agg")
-    found = LossHistoryDisplay.from_estimator(model, optimum="lowest", log=True)
+    found = LossHistoryDisplay.from_estimator(model, optimum=0.0)
     mpl.pyplot.close(found.figure_)
 
 
