@@ -86,9 +86,9 @@ class EpochProgressBar:
     """Callback that shows a bar with epoch, loss and distance to the closed form while `fit` runs.
 
     Set it with :meth:`MiniBatchRidgeSGD.set_callbacks`. It rewrites one line of the terminal or
-    notebook during the fit. The bar shows, on a logarithmic scale, how far the distance has
-    decreased towards `tol`, or the fraction of `max_iter` epochs if that is larger. scikit-learn's
-    :class:`~sklearn.callback.ProgressBar` works as well; it counts epochs only.
+    notebook during the fit. scikit-learn's :class:`~sklearn.callback.ProgressBar` works as well,
+    but shows the fraction of `max_iter` epochs, of which most fits take few. This bar also follows
+    the distance, on a logarithmic scale, towards `tol`.
 
     Callbacks need scikit-learn 1.9 or newer.
 
@@ -97,7 +97,8 @@ class EpochProgressBar:
     interval : float, default=0.1
         The least number of seconds between two updates of the bar, except for the last update.
     file : file object, default=None
-        The stream to write to. If None, it is the standard error stream.
+        The stream to write to. If None, it is the standard error stream. Pickles and deep copies
+        leave it out, so that a model with a bar can be saved and sent to other processes.
 
     See Also
     --------
@@ -114,6 +115,9 @@ class EpochProgressBar:
     def __init__(self, interval: float = 0.1, *, file: TextIO | None = None) -> None:
         self.interval = interval
         self.file = file
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"interval": self.interval, "file": None}
 
     def setup(self, estimator: Any, context: Any) -> None:
         """Begin a line."""

@@ -4,8 +4,10 @@ What they are told, that they change nothing, and that they can stop a fit.
 """
 
 import io
+import pickle
 import threading
 import warnings
+from copy import deepcopy
 
 import numpy as np
 import pandas as pd
@@ -310,12 +312,34 @@ def test_our_progress_bar_ends_its_line_when_a_fit_fails(rows):
     assert file.getvalue().endswith(" s\n")
 
 
+def test_our_progress_bar_is_pickled_without_its_file(rows, tmp_path, capsys):
+    with open(tmp_path / "bar", "w") as file:
+        model = MiniBatchRidgeSGD(solver="svrg", random_state=0)
+        model.set_callbacks(EpochProgressBar(0.0, file=file)).fit(*rows)
+        copies = [pickle.loads(pickle.dumps(model)), deepcopy(model)]
+    assert "epoch" in (tmp_path / "bar").read_text()
+    assert capsys.readouterr().err == ""
+    for copy in copies:
+        copy.fit(*rows)
+        assert f"epoch {copy.n_iter_:4d}" in capsys.readouterr().err
+
+
+def test_clones_share_the_file_of_our_progress_bar(rows):
+    file = io.StringIO()
+    model = MiniBatchRidgeSGD(solver="svrg", random_state=0)
+    clone(model.set_callbacks(EpochProgressBar(0.0, file=file))).fit(*rows)
+    assert "epoch" in file.getvalue()
+
+
 @pytest.mark.slow
-def test_callbacks_survive_clone_and_worker_processes(rows):
-    model = clone(MiniBatchRidgeSGD(random_state=0).set_callbacks(EpochProgressBar(3600)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        search = GridSearchCV(model, {"alpha": [1e-3, 1.0]}, cv=2, n_jobs=2).fit(*rows)
+@pytest.mark.parametrize("with_file", [False, True])
+def test_callbacks_survive_clone_and_worker_processes(rows, with_file, tmp_path):
+    with open(tmp_path / "bar", "w") as file:
+        bar = EpochProgressBar(3600, file=file if with_file else None)
+        model = MiniBatchRidgeSGD(random_state=0).set_callbacks(bar)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            search = GridSearchCV(model, {"alpha": [1e-3, 1.0]}, cv=2, n_jobs=2).fit(*rows)
     expected = GridSearchCV(MiniBatchRidgeSGD(random_state=0), {"alpha": [1e-3, 1.0]}, cv=2).fit(
         *rows
     )
