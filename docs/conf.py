@@ -1,6 +1,7 @@
 # ruff: noqa: E402
 """Sphinx configuration. Build: python -m sphinx -W -b html docs docs/_build/html"""
 
+import ast
 import os
 import re
 import sys
@@ -16,6 +17,20 @@ from sphinx.errors import ExtensionError
 from sphinx.util.math import get_node_equation_number
 
 import sklearn_minibatch
+
+
+
+def table_of_files():
+    """A line for each module of the package, with the first line of its docstring."""
+    package = Path(sklearn_minibatch.__file__).parent
+    rows = []
+    for path in sorted(package.rglob("*.py")):
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        rows.append(f"| `{path.relative_to(package).as_posix()}` | {docstring.splitlines()[0]} |")
+    return "\n".join(["| file | what is in it |", "|---|---|", *rows, ""])
+
+
+(Path(__file__).parent / "_files.md").write_text(table_of_files(), encoding="utf-8")
 
 project = "sklearn-minibatch"
 author = copyright = "the sklearn-minibatch developers"
@@ -44,6 +59,7 @@ extensions = [
 ]
 exclude_patterns = [
     "_build",
+    "_files.md",
     "gallery",
     "benchmarks/**",
     "**/sg_execution_times.rst",

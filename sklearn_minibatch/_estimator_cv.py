@@ -51,7 +51,7 @@ UNCERTAIN = (
 class CVState(FittedState):
     """A model with its alpha, and the moments of the folds that it was chosen by."""
 
-    answer: Answer  # type: ignore[misc]
+    answer: Answer
     moments: SecondMoments
     alpha: np.ndarray  # (t,) or (1,)
     alphas: np.ndarray  # (n_alphas,)

@@ -23,6 +23,7 @@ from ._data.source import ChunkSource, check_alone, holds_chunks, in_memory, is_
 from ._data.validation import check_moments
 from ._solvers.state import Answer, FittedState, PredictingState
 from ._statistics.arrays import as_dtype, is_numpy, namespace
+from ._version import __version__
 
 Rows: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
 Floats: TypeAlias = NDArray[np.floating]
@@ -50,6 +51,20 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
 
     _doc_link_module = "sklearn_minibatch"
     _doc_link_template = "https://sklearn-minibatch.readthedocs.io/en/stable/api.html#{estimator_module}.{estimator_name}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_version": __version__}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        version = state.get("_version")
+        if version != __version__:
+            warnings.warn(
+                f"This model was written by sklearn_minibatch {version}, this is {__version__}: it "
+                f"may not work as it did. Fit it again, or load it with {version}.",
+                UserWarning,
+                stacklevel=2,
+            )
+        super().__setstate__({name: value for name, value in state.items() if name != "_version"})
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_state")

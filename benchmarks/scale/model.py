@@ -9,9 +9,9 @@ import numpy as np
 
 from sklearn_minibatch import MiniBatchRidgeSGD
 from sklearn_minibatch._rows.chunk import Chunk
-from sklearn_minibatch._rows.chunked import add, gathered, products
+from sklearn_minibatch._rows.chunked import add, products
 from sklearn_minibatch._statistics.scaling import Scaling
-from sklearn_minibatch._statistics.second_moments import FEW_FEATURES
+from sklearn_minibatch._statistics.second_moments import second_moments
 
 from ..report import markdown
 from ..timing import duration, interleaved
@@ -83,7 +83,11 @@ def rates_of_passes(n_rows, d):
     p = np.ones((d, 1))
     chunk = Chunk(1, X, y[:, None], None)
     (medians, _) = interleaved(
-        [lambda: gathered(chunk, 0, FEW_FEATURES), lambda: products(chunk, units, p, 1.0, False)], 5
+        [
+            lambda: second_moments(chunk.X, chunk.y, None),
+            lambda: products(chunk, units, p, 1.0, False),
+        ],
+        5,
     )
     return X.nbytes / medians
 

@@ -21,10 +21,10 @@ def closed_form(rotated: Rotated, alpha: float, start: np.ndarray | None = None)
     transformations (Golub and Van Loan, "Matrix Computations", section 5.3).
     """
     # The coefficient of a column that never varies is exactly 0.
-    live = rotated.R.any(axis=0)
+    live = np.any(rotated.R, axis=0)
     R = rotated.R[:, live]
     d = R.shape[1]
-    beta = np.zeros((len(live), rotated.Q.shape[1]))
+    beta = np.zeros((rotated.R.shape[1], rotated.Q.shape[1]))
     A = np.vstack([R, np.sqrt(alpha) * np.eye(d)]) if alpha else R
     b = np.vstack([rotated.Q, np.zeros((d, beta.shape[1]))]) if alpha else rotated.Q
     D = np.sqrt(dot(A, A))

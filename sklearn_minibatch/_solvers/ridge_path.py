@@ -136,7 +136,7 @@ def spectrum(training: Any, scaling: Scaling) -> Spectrum:
     """Return the decomposition of training samples whose columns have unit length."""
     if isinstance(training, TriangularFactor):
         R, Q, _ = rotated_rows(training, scaling)
-        live = R.any(axis=0)
+        live = np.abs(R).max(axis=0) > 0
         U, s, Vt = np.linalg.svd(R[:, live], full_matrices=False)
         noise = max(R.shape) * EPS * s.max(initial=0.0)
         return Spectrum(spread(Vt.T, live), s**2, s[:, None] * (U.T @ Q), noise**2)

@@ -79,7 +79,7 @@ class FittedState:
 class PredictingState(FittedState):
     """A model that has forgotten the statistics of its samples."""
 
-    answer: Answer  # type: ignore[misc]
+    answer: Answer
     scale: np.ndarray  # (d,), of the columns
 
 
@@ -116,7 +116,7 @@ class ModelState(FittedState):
             return with_rows(self.moments, self.waiting)
 
     @cached_property
-    def answer(self) -> Answer:  # type: ignore[override]
+    def answer(self) -> Answer:
         """The parameters, solved once, whichever thread asks first."""
         with self.solving:
             return closed_form_of(self) if self.given is None else self.given

@@ -36,6 +36,10 @@ class Moments:
     # from 0.
     rest: np.ndarray | float = 0.0
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What is derived from the fields is not saved.
+        return {name: getattr(self, name) for name in self.__match_args__}
+
     @property
     def is_unweighted(self) -> bool:
         """Whether all rows have weight 1, up to the rounding of large numbers."""

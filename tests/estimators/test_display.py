@@ -239,7 +239,7 @@ def test_labels_have_the_parameters_that_differ_and_no_others(params):
     fitted = MiniBatchRidgeSGD(batch_size=2, lr=0.5).fit(*regression(20, 2))
     estimators = [clone(fitted).set_params(**each) for each in params]
     for one in estimators:
-        one.loss_history_, one.distance_history_ = fitted.loss_history_, fitted.distance_history_
+        one._state = fitted._state
     differ = [name for name in VALUES if any(each[name] != params[0][name] for each in params)]
     mpl.use("Agg")
     display = LossHistoryDisplay.from_estimator(estimators)

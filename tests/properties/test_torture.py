@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
+from sklearn_minibatch._statistics.sketched_moments import sketched_moments
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
 from sklearn_minibatch._rows.in_memory import in_memory as rows_in_memory
@@ -25,7 +26,6 @@ from sklearn_minibatch._solvers.preconditioner import preconditioner
 from sklearn_minibatch._solvers.svrg import Descent, minimise
 from sklearn_minibatch._statistics.scaling import Scaling
 from sklearn_minibatch._statistics.second_moments import second_moments
-from sklearn_minibatch._statistics.sketched_moments import sketched_moments
 
 from ..exact import as_floats, minimiser, numbers
 from ..oracles import columns, regression

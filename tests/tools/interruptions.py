@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from sklearn_minibatch._run.state import packed
 
 import sklearn_minibatch
 from sklearn_minibatch import MiniBatchRidgeSGD
-from sklearn_minibatch._run.state import packed
 
 from ..oracles import regression
 
