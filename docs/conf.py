@@ -19,7 +19,6 @@ from sphinx.util.math import get_node_equation_number
 import sklearn_minibatch
 
 
-
 def table_of_files():
     """A line for each module of the package, with the first line of its docstring."""
     package = Path(sklearn_minibatch.__file__).parent

@@ -302,10 +302,8 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
             before = vars(self).get("_state")
             rows = validated(self, X, y, sample_weight, reset=before is None, finite=False)
             n_dealt = 0 if before is None else before.moments.x.n_rows
-            if before is None or before.seed is None:
-                seed = self._draw_seed()
-            else:
-                seed = before.seed
+            seed = None if before is None else before.seed
+            seed = self._draw_seed() if seed is None else seed
             if before is not None and len(before.cells) != n_folds:
                 raise ValueError(
                     f"cv={self.cv!r} means {n_folds} folds, and the rows so far are in "

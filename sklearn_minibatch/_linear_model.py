@@ -254,7 +254,7 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         return small
 
     def _known(self, attribute: str) -> Any:
-        """Return the state that an attribute is part of; raise AttributeError if it is not there."""
+        """Return the state that an attribute is part of; raise AttributeError if there is none."""
         if "_state" not in vars(self):
             raise AttributeError(
                 f"{type(self).__name__} has no attribute {attribute!r} before fit or partial_fit."

@@ -39,9 +39,9 @@ from .validation import CheckedRows, checked_chunk, look_if_not_finite, validate
 class TrainingData(NamedTuple):
     """The moments of the rows to fit, and the rows.
 
-    `make_rows` returns the rows in scaled units, `read_factor` their triangular factor. `validation`
-    has the rows held out, and `chunks` the chunks if rows come in chunks; both may be None. `place`
-    moves arrays to where the rows are.
+    `make_rows` returns the rows in scaled units, `read_factor` their triangular factor.
+    `validation` has the rows held out, and `chunks` the chunks if rows come in chunks; both may be
+    None. `place` moves arrays to where the rows are.
     """
 
     choice: Choice

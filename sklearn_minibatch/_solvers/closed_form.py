@@ -31,7 +31,7 @@ class ClosedForm(NamedTuple):
     is_unique: bool
 
     def is_within(self, tol: float | None) -> bool:
-        """Whether the predictions are known to be within `tol`, or rounding errors hide the rest."""
+        """Whether the predictions are known to be within `tol`, as far as rounding lets them."""
         return tol is not None and bool(np.all(self.rounding <= max(tol, self.noise)))
 
     def is_exact_enough(self, alpha: float, tol: float | None) -> bool:

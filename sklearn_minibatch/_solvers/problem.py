@@ -38,7 +38,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Problem:
-    """Samples to fit in scaled units: their moments, and the samples themselves if a solver asks."""
+    """Samples to fit in scaled units: their moments, and the samples if a solver asks."""
 
     moments: ColumnMoments | SecondMoments
     scaling: Scaling

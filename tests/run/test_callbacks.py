@@ -8,7 +8,6 @@ import pickle
 import threading
 import warnings
 from copy import deepcopy
-
 from types import SimpleNamespace
 
 import numpy as np
