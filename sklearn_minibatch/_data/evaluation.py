@@ -63,8 +63,6 @@ def r2_of_chunks(chunks: Any, model: Any) -> float:
     coef = np.atleast_2d(on_host(model.coef_)).T
     intercept = np.atleast_1d(on_host(model.intercept_))
     moments = chunks.reduce(residual_moments, merge, coef, intercept)
-    if moments is None:
-        raise ValueError("All sample weights are zero; at least one row must count.")
     if chunks.n_rows < 2:
         warnings.warn(
             "R^2 score is not well-defined with less than two samples.",

@@ -9,11 +9,10 @@ import numpy as np
 from joblib import effective_n_jobs
 from sklearn.model_selection import check_cv
 from sklearn.utils import assert_all_finite
-from sklearn.utils.validation import _check_sample_weight
 
 from .._rows.chunk import Chunk
 from .._solvers.ridge_path import Fold, all_but_one
-from .._statistics.arrays import Place, is_numpy, namespace, place_of, take, to_numpy
+from .._statistics.arrays import Place, is_numpy, place_of, take, to_numpy
 from .._statistics.blocks import in_threads
 from .._statistics.fold_moments import FoldStatistics, dealt, fold_statistics
 from .._statistics.second_moments import (
@@ -30,6 +29,8 @@ from .._statistics.triangular_factor import (
 from .array_api import follow
 from .load import partitions
 from .mapped import mapped
+from .refusals import WEIGHTLESS
+from .same_rows import SameRows
 from .source import (
     CheckedChunks,
     check_alone,
@@ -37,7 +38,7 @@ from .source import (
     is_dask,
     is_source,
 )
-from .validation import as_floats, checked_chunk, look_if_not_finite
+from .validation import as_floats, checked_chunk, checked_weights, look_if_not_finite
 
 Gather: TypeAlias = Callable[[Any, Any, Any], Any]  # the statistics of X, y and weights
 Nothing: TypeAlias = Callable[[int, int], Any]  # those of no rows
@@ -148,8 +149,7 @@ def in_one_pass(
         return chunks.reduce(dealer(), merge, gather, nothing, n_folds, seed)
 
     folds = read(second_moments, no_second_moments)
-    if folds is None:
-        raise ValueError("All sample weights are zero; at least one row must count.")
+    chunks.same_rows = SameRows(reduce(merge, folds.parts))
     is_gone = isinstance(getattr(chunks, "source", None), Once)
     again = None if is_gone else lambda: read(triangular_factor, no_triangular_factor).parts
     return FoldData(folds.parts, read_factors=again, seed=seed, chunks=chunks, place=chunks.place)
@@ -196,11 +196,10 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
     (w_all,) = follow(X_all, *in_memory(sample_weight))
     weights = None
     if w_all is not None:
-        xp = namespace(X_all)
-        w_all = _check_sample_weight(w_all, X_all, dtype=xp.float64, ensure_non_negative=True)
+        w_all = checked_weights(w_all, X_all)
         weights = to_numpy(w_all)
         if not weights.any():
-            raise ValueError("All sample weights are zero; at least one row must count.")
+            raise ValueError(WEIGHTLESS)
         # The moments do not depend on rows of weight 0, so these rows are checked here.
         if not weights.all():
             dropped = np.flatnonzero(weights == 0)

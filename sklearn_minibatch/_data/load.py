@@ -32,6 +32,7 @@ from .._statistics.second_moments import (
 from .._statistics.triangular_factor import TriangularFactor, triangular_factor
 from .held_out import held_out
 from .mapped import mapped
+from .same_rows import SameRows
 from .source import CheckedChunks, check_alone, is_dask, is_source
 from .validation import CheckedRows, checked_chunk, look_if_not_finite, validated
 
@@ -124,9 +125,8 @@ def in_chunks(estimator: Any, chunks: Any, settings: Settings) -> TrainingData:
             "to choose alpha, use MiniBatchRidgeSGDCV."
         )
     first = chunks.reduce(gathered, merge, settings)
-    if first is None:
-        raise ValueError("All sample weights are zero; at least one row must count.")
     choice = choose(Shape(len(first.x.mean)), settings)
+    chunks.same_rows = SameRows(first)
     make_rows = partial(ChunkedRows, chunks, first, fit_intercept=estimator.fit_intercept)
     read_factor = partial(chunks.reduce, factor_of, merge)
     return TrainingData(choice, first, make_rows, read_factor, None, chunks, chunks.place)

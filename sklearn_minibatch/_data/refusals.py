@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+WEIGHTLESS = "All sample weights are zero; at least one row must count."
 TIMES = (np.datetime64, np.timedelta64, datetime.date, datetime.time, datetime.timedelta)
 TO_DAYS = (
     "Convert dates to a number of days, "
