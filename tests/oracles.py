@@ -144,6 +144,7 @@ def textbook(
     The average follows every step t = 1, 2, ...: average += (iterate - average) * 2 / (t + 1).
     """
     n, d = X.shape
+    batch_size = min(batch_size, n)
     w = np.ones(n) if w is None else w / w.mean()
     mean = w @ X / n if standardize and fit_intercept else np.zeros(d)
     sigma = np.sqrt(w @ (X - w @ X / n) ** 2 / n) if standardize else np.ones(d)
@@ -160,9 +161,9 @@ def textbook(
                 rate = rate / (1 + decay * epoch)
             Z_B, y_B, w_B = (a[start : start + batch_size] for a in (Z, y, w))
             r = w_B * (Z_B @ beta + b - y_B)
-            beta = beta - rate * (Z_B.T @ r / len(r) + alpha * beta)
+            beta = beta - rate * (Z_B.T @ r / batch_size + alpha * beta)
             if fit_intercept:
-                b = b - rate * r.mean()
+                b = b - rate * r.sum() / batch_size
             t += 1
             mean_beta = mean_beta + (beta - mean_beta) * 2 / (t + 1)
             mean_b = mean_b + (b - mean_b) * 2 / (t + 1)

@@ -68,12 +68,9 @@ plt.show()
 # Largest stable learning rate of the textbook algorithm
 # ------------------------------------------------------
 # For each batch size: the largest `lr`, within 5 %, at which 10 epochs do not diverge, by
-# bisection. The line is the rate that ``lr="auto"`` takes. The rows are a multiple of 256, so that
-# up to there no last mini-batch is short: its few rows would have to bear the long steps of a large
-# batch.
+# bisection. The line is the rate that ``lr="auto"`` takes.
 
 X, y = load_digits(return_X_y=True)
-X, y = X[:1792], y[:1792]
 
 
 def is_stable(batch_size, lr):

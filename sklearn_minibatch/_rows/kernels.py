@@ -52,11 +52,12 @@ def plain_steps(
 ) -> None:
     """Take textbook steps, in place, over the stacked rows A, one mini-batch after the other:
 
-        theta <- theta - lr (A_B' A_B theta / |B| + alpha [beta; 0])
+        theta <- theta - lr (A_B' A_B theta / batch_size + alpha [beta; 0])
         mean <- mean + (theta - mean) 2 / (step + 1)
 
-    `lr` has a learning rate for each step. The average, with weights proportional to the step
-    (Shamir and Zhang, 2013), is computed if `mean` is not `theta` itself.
+    A last mini-batch with fewer rows moves theta by its share of a step, so that every row counts
+    the same. `lr` has a learning rate for each step. The average, with weights proportional to the
+    step (Shamir and Zhang, 2013), is computed if `mean` is not `theta` itself.
     """
     n_moving = theta.shape[0] - theta.shape[1]
     moving = theta[:n_moving, :]
@@ -64,7 +65,7 @@ def plain_steps(
     product = dot if isinstance(theta, np.ndarray) else matmul
     for q, (B, rate) in enumerate(zip(mini_batches(A, batch_size), lr.tolist(), strict=True)):
         r = product(B, theta)
-        r *= rate / B.shape[0]
+        r *= rate / batch_size
         beta *= 1 - rate * alpha
         moving -= product(B.T, r)[:n_moving, :]
         if mean is not theta:
@@ -85,8 +86,8 @@ def block_steps(A: np.ndarray, theta: np.ndarray, lr: float, batch_size: int, al
 
     `theta` is updated in place, and `A` is overwritten. Successive steps depend on each other only
     through the inner products of their rows, so the residuals of a block solve a lower triangular
-    system. With i in mini-batch q(i) = 0, 1, ..., c = 1 - lr alpha, eta = lr / |B|, beta in units
-    of c^q, and x_i the residual in units of c^(q(i) + 1) / eta:
+    system. With i in mini-batch q(i) = 0, 1, ..., c = 1 - lr alpha, eta = lr / batch_size, beta in
+    units of c^q, and x_i the residual in units of c^(q(i) + 1) / eta:
 
         u_i = [z_i, s_i / c^q(i), -y_i / c^q(i)]        v_i = [z_i, c^(q(i) + 1) s_i, 0]
         c / eta x_i + sum_(j in the block, q(j) < q(i)) (u_i . v_j) x_j = u_i . theta

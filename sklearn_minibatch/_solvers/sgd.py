@@ -1,4 +1,8 @@
-"""The textbook algorithm: shuffled mini-batch steps with a learning-rate schedule."""
+"""The textbook algorithm: shuffled mini-batch steps with a learning-rate schedule.
+
+Sums over a mini-batch are divided by `batch_size`, also those over a last one with fewer rows, as
+if it were filled up with rows that fit exactly. So every row has the same effect.
+"""
 
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -197,7 +201,7 @@ def solve(
 ) -> Solution:
     """Minimise F from `start`, in mini-batches that come in random order if the settings say so."""
     rows = problem.rows
-    batch_size = min(resolved_batch_size(settings), rows.n_rows)
+    batch_size = resolved_batch_size(settings, rows.n_rows)
     stable = np.inf
     if settings.lr == "auto":
         stable = stable_rate(rows, batch_size, settings.alpha, rng)
@@ -208,9 +212,14 @@ def solve(
     return descend(descent, iterate(start, start, 0), rng, monitor)
 
 
-def resolved_batch_size(settings: Settings) -> int:
-    """Return the rows per mini-batch."""
-    return BATCH_SIZE if isinstance(settings.batch_size, str) else settings.batch_size
+def resolved_batch_size(settings: Settings, n_rows: int) -> int:
+    """Return the rows per mini-batch, which are at most the rows of an epoch.
+
+    One call of `partial_fit` is an epoch. So a call with fewer rows than `batch_size` takes one
+    whole step over them; a share of a step would come with a whole step of the penalty.
+    """
+    wanted = BATCH_SIZE if isinstance(settings.batch_size, str) else settings.batch_size
+    return min(wanted, n_rows)
 
 
 def least_curvature(problem: Problem, settings: Settings) -> float:
@@ -274,7 +283,7 @@ def learn(
     rng, order = before.order(chunk.n_rows, settings.shuffle)
     mean_weight = moments.x.weight / moments.x.n_rows
     rows = in_memory(chunk.X, chunk.y, chunk.w, scaling, settings.fit_intercept, mean_weight, order)
-    batch_size = resolved_batch_size(settings)
+    batch_size = resolved_batch_size(settings, chunk.n_rows)
     stable = before.stable_lr
     if settings.lr == "auto":
         stable = min(stable, stable_rate(rows, batch_size, settings.alpha, rng))

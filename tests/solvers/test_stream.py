@@ -184,8 +184,8 @@ class TestThePredictorStays:
             for first in range(start, start + 30, 8):
                 batch = slice(first, min(first + 8, start + 30))
                 r = X[batch] @ coef + intercept - y[batch]
-                step = -lr * ((X[batch] - mean).T @ r / len(r) / sigma**2 + alpha * coef)
-                coef, intercept = coef + step, intercept - lr * r.mean() - mean @ step
+                step = -lr * ((X[batch] - mean).T @ r / 8 / sigma**2 + alpha * coef)
+                coef, intercept = coef + step, intercept - lr * r.sum() / 8 - mean @ step
                 t += 1
                 mean_coef = mean_coef + (coef - mean_coef) * 2 / (t + 1)
                 mean_intercept = mean_intercept + (intercept - mean_intercept) * 2 / (t + 1)
