@@ -32,11 +32,10 @@ from ._run.monitor import Checkpoint, Monitor
 from ._run.rollback import AllOrNothing
 from ._solvers.choose import SOLVERS, choose_for_stream, unused_settings
 from ._solvers.problem import Parameters, Problem, Settings, without_intercept
-from ._solvers.state import Answer, ModelState, learn_exactly
+from ._solvers.state import Answer, ModelState, learn_exactly, with_products
 from ._statistics.arrays import place_of
 from ._statistics.scaling import to_original, to_scaled
 from ._statistics.second_moments import (
-    SecondMoments,
     merge,
     moments_of_columns,
     no_column_moments,
@@ -368,7 +367,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
                 partial(self._fitted_state, data, problem, settings),
             )
             attempt.if_interrupted(partial(self._publish_epoch, monitor))
-            solution = solver.solve(problem, start, settings, rng, monitor)
+            solution = data.choice.solve(problem, start, settings, rng, monitor)
             monitor.checkpoint(solution)
             self._publish_epoch(monitor)
             if unused := unused_settings(settings, data.choice.solver):
@@ -391,7 +390,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         return ModelState(
             self._single_target,
             data.place(np.empty(0)),
-            problem.moments,
+            data.keep(problem),
             data.choice.solver,
             settings,
             Answer(last, predicting, solution.converged and is_last, solution.warning),
@@ -470,7 +469,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             rows = validated(self, X, y, sample_weight, reset=first, finite=False)
             settings = self._settings()
             d, t = rows.X.shape[1], rows.y.shape[1]
-            has_products = first or isinstance(self._state.moments, SecondMoments)
+            has_products = first or self._state.has_products
             solver, is_exact = choose_for_stream(d, has_products, settings)
             example = place_of(rows.X)(np.empty(0))
             before = self._nothing_learnt(d, t, example, is_exact) if first else self._state
@@ -504,7 +503,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         moments = moments_of_columns(chunk.X, chunk.y, chunk.w)
         look_if_not_finite(self, moments, X, y)
         known = before.statistics
-        known = known.of_columns if isinstance(known, SecondMoments) else known
+        if before.has_products:
+            known = with_products(known).of_columns
         moments = merge(known, moments)
         check_moments(moments)
         if before.seed is None:
@@ -554,7 +554,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         check_is_fitted(other)
         with np.errstate(all="ignore"), AllOrNothing(self):
             check_mergeable(self, other)
-            moments = merge(self._state.statistics, other._state.statistics)
+            moments = merge(*(with_products(each._state.statistics) for each in (self, other)))
             check_moments(moments)
             self._state = replace(
                 self._state,

@@ -252,7 +252,7 @@ def check_mergeable(a: Any, b: Any) -> None:
         )
     for model in (a, b):
         check_can_learn(model)
-        if not isinstance(model._state.moments, SecondMoments):
+        if not model._state.has_products:
             raise ValueError(
                 f"merge needs the second moments of all rows, which solver={model.solver_!r} does "
                 "not keep. Fit both models with solver='cholesky', or with 'auto' and few columns."

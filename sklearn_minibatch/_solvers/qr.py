@@ -20,6 +20,8 @@ def closed_form(rotated: Rotated, alpha: float, start: np.ndarray | None = None)
     `start` (d, t), or to 0. The bound on rounding errors is that of least squares by orthogonal
     transformations (Golub and Van Loan, "Matrix Computations", section 5.3).
     """
+    if rotated.R.shape[0] < rotated.R.shape[1]:
+        return wide_closed_form(rotated, alpha, start)
     # The coefficient of a column that never varies is exactly 0.
     live = np.any(rotated.R, axis=0)
     R = rotated.R[:, live]
@@ -40,6 +42,17 @@ def closed_form(rotated: Rotated, alpha: float, start: np.ndarray | None = None)
     loss = (dot(residual, residual) + rotated.rest) / 2
     rounding = ROUNDING * (1 + np.sqrt(dot(x, x)) + np.sqrt(2 * loss) / least)
     return ClosedForm(beta, loss, rounding, 1 / least**2, MOST_NOISE, True)
+
+
+def wide_closed_form(rotated: Rotated, alpha: float, start: np.ndarray | None) -> ClosedForm:
+    """Return the same for fewer rows than columns: a combination of the rows, and the start."""
+    R, Q, rest = rotated
+    basis, T = np.linalg.qr(R.T)
+    inside = closed_form(Rotated(T.T, Q, rest), alpha, None if start is None else basis.T @ start)
+    beta = basis @ inside.beta
+    if start is not None and not alpha:
+        beta += start - basis @ (basis.T @ start)
+    return inside._replace(beta=beta)
 
 
 def least_squares(A: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float, np.ndarray | None]:

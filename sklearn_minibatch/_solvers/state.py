@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .._rows.chunk import Chunk, joined
+from .._rows.wide import KeptRows
 from .._statistics.arrays import place_of
 from .._statistics.scaling import scaling_of, to_original
 from .._statistics.second_moments import (
@@ -91,7 +92,7 @@ class ModelState(FittedState):
     first asked for.
     """
 
-    moments: ColumnMoments | SecondMoments
+    moments: ColumnMoments | SecondMoments | KeptRows
     solver: str
     settings: Settings
     given: Answer | None = None
@@ -110,10 +111,15 @@ class ModelState(FittedState):
     solving: Any = field(default_factory=threading.RLock, repr=False, compare=False)
 
     @cached_property
-    def statistics(self) -> ColumnMoments | SecondMoments:
+    def statistics(self) -> ColumnMoments | SecondMoments | KeptRows:
         """The moments of all rows, those that wait included."""
         with self.solving:
             return with_rows(self.moments, self.waiting)
+
+    @property
+    def has_products(self) -> bool:
+        """Whether the second moments of all rows are known."""
+        return isinstance(self.moments, (SecondMoments, KeptRows))
 
     @cached_property
     def answer(self) -> Answer:
@@ -167,15 +173,17 @@ class ModelState(FittedState):
         vars(self).update(state, solving=threading.RLock())
 
 
-def with_rows(
-    moments: ColumnMoments | SecondMoments, chunks: tuple[Chunk, ...]
-) -> ColumnMoments | SecondMoments:
+def with_rows(moments: Any, chunks: tuple[Chunk, ...]) -> Any:
     """Return the moments with the rows of these chunks."""
     if not chunks:
         return moments
-    assert isinstance(moments, SecondMoments)
     rows = chunks[0] if len(chunks) == 1 else joined(chunks)
-    return merge(moments, second_moments(rows.X, rows.y, rows.w))
+    return merge(with_products(moments), second_moments(rows.X, rows.y, rows.w))
+
+
+def with_products(moments: SecondMoments | KeptRows) -> SecondMoments:
+    """Return the second moments, of the rows if those were kept."""
+    return moments.products if isinstance(moments, KeptRows) else moments
 
 
 def learn_exactly(chunk: Chunk, before: ModelState, **shown: Any) -> ModelState:
@@ -186,7 +194,7 @@ def learn_exactly(chunk: Chunk, before: ModelState, **shown: Any) -> ModelState:
     `shown` are fields of the state to change.
     """
     waiting = (*before.waiting, chunk)
-    moments: Any = before.moments
+    moments: Any = with_products(before.moments)
     n_waiting = sum(each.n_rows for each in waiting)
     if n_waiting >= WAITING_ROWS:
         moments, waiting = with_rows(moments, waiting), ()

@@ -156,7 +156,7 @@ def column_moments(X: Any, weight: Any = None, n_jobs: int = 1) -> Moments:
         return reduce(
             merge_columns,
             [
-                _dense_moments(X[rows, :], None if weight is None else weight[rows])
+                moments_of_block(X[rows, :], None if weight is None else weight[rows])
                 for rows in parts
             ],
         )
@@ -164,7 +164,8 @@ def column_moments(X: Any, weight: Any = None, n_jobs: int = 1) -> Moments:
     return reduce(merge_columns, in_threads(of_block, large_blocks(*X.shape), n_jobs))
 
 
-def _dense_moments(X: Any, weight: Any) -> Moments:
+def moments_of_block(X: Any, weight: Any) -> Moments:
+    """Return the moments of the columns of a dense block, which fits in cache."""
     n_rows, n_columns = X.shape
     total = total_weight(X, weight)
     if n_rows == 1:
