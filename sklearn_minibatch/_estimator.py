@@ -71,17 +71,19 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         conjugate gradients, and lands on the closed form. "sgd" is the textbook algorithm, for
         comparison and teaching.
     batch_size : int or "auto", default="auto"
-        Rows per mini-batch of "svrg" and "sgd"; more than there are means all of them. "cholesky"
-        has no mini-batches. "auto" takes, for "svrg", 2048 or twice as many as there are columns,
-        or all rows where those would be fewer than 8 mini-batches, where rows come in chunks, or
-        where the preconditioner is diagonal; for "sgd", 32. In `partial_fit`, 512 for "svrg" with a
-        preconditioner, or half as many as there are columns if that is more and the preconditioner
-        is a sketch; otherwise 32.
+        Samples per mini-batch of "svrg" and "sgd". Values above n_samples use all samples; in
+        `partial_fit` with "sgd", all of the chunk. "cholesky" has no mini-batches. "sgd" divides
+        the sum over a last, smaller mini-batch by `batch_size` too. "auto" takes, for "svrg", 2048
+        or twice as many as there are columns, or all rows where those would be fewer than 8
+        mini-batches, where rows come in chunks, or where the preconditioner is diagonal; for "sgd",
+        32. In `partial_fit`, 512 for "svrg" with a preconditioner, or half as many as there are
+        columns if that is more and the preconditioner is a sketch; otherwise 32.
     lr : float or "auto", default="auto"
         Learning rate of "svrg" and "sgd"; "cholesky" has none. "auto" takes 1 / (largest curvature
-        of a mini-batch); in `partial_fit`, with "svrg" a step that falls like 1/t, with "sgd" the
-        least of those rates over the chunks so far. In `fit` with "svrg" it is cut where it proves
-        too large, and steps over all rows do not use it.
+        of a mini-batch); in `partial_fit` with "svrg", a step that falls like 1/t. In `fit` it is
+        reduced automatically if it is too large; full-batch steps of "svrg" ignore it. With "sgd"
+        it is stable for plain steps; in `partial_fit` it is found anew for each chunk, and
+        coefficients of columns whose scale has more than doubled shrink.
     lr_schedule : {"constant", "inverse_time", "compound"}, default="constant"
         For "sgd". In epoch e = 1, 2, ...: the rate is `lr`; ``lr / (1 + lr_decay * e)``; or is
         divided by ``1 + lr_decay * e`` again before every mini-batch. A call of `partial_fit` is an
@@ -95,9 +97,12 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         the diagonal for sparse rows with so many columns that a (d, d) matrix costs more than it
         saves. None does without. `partial_fit`, where it is not None, takes the sketch for up to
         3000 columns, and does without above.
-    average : bool, default=False
-        For "sgd": predict with a running average of the iterates in which step t has weight
-        proportional to t.
+    average : bool or "auto", default="auto"
+        For "sgd". True: predict with a running average of the iterates in which step t has weight
+        proportional to t. False: predict with the last iterate. "auto" does so too if `lr` or a
+        schedule is set. If not, steps start from the prediction of the mean. `fit` then predicts
+        with the average, the last iterate or the mean, whichever has the lowest F for the target,
+        and `partial_fit` with the average.
     max_iter : int, default=100
         Largest number of epochs in `fit`. "cholesky" takes one, and more only where gradients from
         the rows refine it.
@@ -106,10 +111,10 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         y (root mean square) of those of the closed form, or so near that rounding errors hide the
         rest. "cholesky" refines its solution when rounding errors may have cost the predictions
         more than ``tol / 10`` standard deviations of y. "sgd" ends when F has not fallen by more
-        than this fraction for `n_iter_no_change` epochs, for a better reason than a tiny learning
-        rate. That tells nothing of the distance to the closed form: mini-batches at a constant rate
-        keep F above its minimum by a noise that does not shrink. None runs `max_iter` epochs of
-        "svrg" and "sgd", and one of "cholesky".
+        than this fraction for `n_iter_no_change` epochs, nor by more than a thousandth of the noise
+        (F of the last iterate less that of what predicts). Epochs of tiny steps do not count. This
+        criterion does not bound the distance to the minimum. None runs `max_iter` epochs of "svrg"
+        and "sgd", and one of "cholesky".
     fit_intercept : bool, default=True
         Whether to fit an intercept, which is never penalised. If not, columns are scaled but not
         centred.
@@ -171,9 +176,10 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     converged_ : bool
         Whether the model met the stopping rule of its solver, see `tol`. By "cholesky" and "svrg"
         the predictions are then within `tol` of those of the closed form, or as near as float64
-        allows. By "sgd" F has stopped falling, which promises no nearness to the closed form. It is
-        False with ``tol=None``, after `partial_fit` by "svrg" or "sgd", and where early stopping
-        has returned an earlier epoch than the last.
+        allows. By "sgd" F has stopped falling, and the model is no worse than the prediction of the
+        mean; that promises no nearness to the closed form. It is False with ``tol=None``, after
+        `partial_fit` by "svrg" or "sgd", and where early stopping has returned an earlier epoch
+        than the last.
     n_passes_ : int
         Passes of the last `fit` over chunks, if the rows came in chunks: one for "cholesky", unless
         gradients refine it.
@@ -242,7 +248,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         "lr_schedule": [StrOptions({"constant", "inverse_time", "compound"})],
         "lr_decay": [Number(Real, 0, None, closed="left")],
         "preconditioner": [StrOptions({"auto"}), None, Number(Integral, 1, None, closed="left")],
-        "average": ["boolean"],
+        "average": ["boolean", StrOptions({"auto"})],
         "max_iter": [Number(Integral, 1, None, closed="left")],
         "tol": [None, Number(Real, 0, None, closed="left")],
         "fit_intercept": ["boolean"],
@@ -267,7 +273,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         lr_schedule: Literal["constant", "inverse_time", "compound"] = "constant",
         lr_decay: float = 0.0,
         preconditioner: int | Literal["auto"] | None = "auto",
-        average: bool = False,
+        average: bool | Literal["auto"] = "auto",
         max_iter: int = 100,
         tol: float | None = 1e-6,
         fit_intercept: bool = True,
@@ -399,7 +405,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             lr=float(solution.lr),
             batch_size=solution.batch_size,
             lr_factor=solution.lr_factor,
-            stable_lr=solution.stable_lr,
+            n_averaged=solution.n_averaged,
             losses=epoch.losses,
             distances=epoch.distances,
             scores=epoch.scores if self.early_stopping else None,
@@ -483,6 +489,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             self._state = state
             if are_new and (warning := unused_settings(settings, solver)):
                 warnings.warn(warning, UserWarning, stacklevel=3)
+            if state.given is not None and state.given.warning is not None:
+                warnings.warn(state.given.warning, ConvergenceWarning, stacklevel=3)
         return self
 
     def _check_learnt(self, chunk: Chunk, state: ModelState, X: Any, y: Any) -> None:

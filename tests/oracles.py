@@ -136,10 +136,12 @@ def textbook(
     standardize=True,
     fit_intercept=True,
     w=None,
+    b=0.0,
 ):
     """The MATLAB function line by line, with the rows in the order given.
 
-    Returns coef, intercept and the loss per epoch, of the last iterate and of the average.
+    Returns coef, intercept and the loss per epoch, of the last iterate and of the average. Starts
+    from the intercept `b`.
 
     The average follows every step t = 1, 2, ...: average += (iterate - average) * 2 / (t + 1).
     """
@@ -149,7 +151,7 @@ def textbook(
     mean = w @ X / n if standardize and fit_intercept else np.zeros(d)
     sigma = np.sqrt(w @ (X - w @ X / n) ** 2 / n) if standardize else np.ones(d)
     Z = (X - mean) / sigma
-    beta, b, t = np.zeros(d), 0.0, 0
+    beta, t = np.zeros(d), 0
     mean_beta, mean_b = np.zeros(d), 0.0
     losses, mean_losses = [], []
     rate = lr

@@ -19,7 +19,9 @@ from .conjugate_gradients import Quadratic, minimise
 from .preconditioner import LEAST_EIGENVALUE, Full, Spectral, of_gram
 from .problem import Monitor, Parameters, Problem, Settings, Solution
 
-# One solve is enough if the inverse of H is smaller, for columns of unit length.
+# For so many targets, corrections take long; a solve is good to 12 digits if the inverse of H is
+# smaller than this, for columns of unit length.
+MANY_TARGETS = 64
 NO_CORRECTION = 1e3
 # Corrections by the residual on the matrix; each takes most of what rounding has left.
 MOST_CORRECTIONS = 5
@@ -76,7 +78,7 @@ def solved(
     Where one solve has lost digits, corrections by the residual take them back.
     """
     x = P.solve(right)
-    if P.inverse_norm < NO_CORRECTION:
+    if x.shape[1] > MANY_TARGETS and P.inverse_norm < NO_CORRECTION:
         return x, np.zeros((1, 1))
     residual = right - gram @ x - alpha * x
     step = P.solve(residual)

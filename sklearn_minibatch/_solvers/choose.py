@@ -7,7 +7,7 @@ from .._rows.chunk import Chunk
 from .._statistics.moments import Moments
 from .._statistics.scaling import Scaling, scaling_of, textbook_scaling
 from .._statistics.second_moments import EXACT_FEATURES, ColumnMoments
-from . import cholesky, dual, sgd, stream, svrg
+from . import cholesky, dual, sgd, sgd_stream, stream, svrg
 from .problem import Monitor, Parameters, Problem, Settings, Solution
 from .state import ModelState
 
@@ -18,7 +18,7 @@ UNSET = {
     "lr_schedule": "constant",
     "lr_decay": 0.0,
     "preconditioner": "auto",
-    "average": False,
+    "average": "auto",
 }
 # Parameters that have no meaning without mini-batches.
 MINI_BATCHES = ("batch_size", "lr", "preconditioner")
@@ -58,7 +58,7 @@ SOLVERS = {
     "cholesky": Solver(cholesky.solve, scaling_of, frozenset(), None),
     "svrg": Solver(svrg.solve, scaling_of, frozenset(MINI_BATCHES), stream.learn),
     "sgd": Solver(
-        sgd.solve, textbook_scaling, frozenset(UNSET) - {"preconditioner"}, sgd.learn, True
+        sgd.solve, textbook_scaling, frozenset(UNSET) - {"preconditioner"}, sgd_stream.learn, True
     ),
 }
 
@@ -146,7 +146,8 @@ def unused_settings(settings: Settings, solver: str) -> str | None:
     unused = [
         name
         for name in UNSET
-        if name not in SOLVERS[solver].uses and getattr(settings, name) not in (UNSET[name], None)
+        if name not in SOLVERS[solver].uses
+        and getattr(settings, name) not in (UNSET[name], None, False)
     ]
     if unused:
         users = [repr(name) for name, each in SOLVERS.items() if set(unused) <= each.uses]

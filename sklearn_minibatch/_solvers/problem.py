@@ -26,7 +26,7 @@ class Settings:
     lr_schedule: str
     lr_decay: float
     preconditioner: int | Literal["auto"] | None
-    average: bool
+    average: bool | Literal["auto"]
     max_iter: int
     tol: float | None
     n_iter_no_change: int
@@ -67,7 +67,7 @@ class Solution:
     batch_size: int
     converged: bool = False
     lr_factor: float = 1.0  # what a schedule has made of lr
-    stable_lr: float = np.inf  # the largest stable rate, where it was looked for
+    n_averaged: int = 0  # iterates that what predicts is an average of
     warning: str | None = None
 
 

@@ -103,7 +103,7 @@ class ModelState(FittedState):
     lr: float = 1.0
     batch_size: int = 1
     lr_factor: float = 1.0
-    stable_lr: float = np.inf
+    n_averaged: int = 0  # iterates that what predicts is an average of
     losses: np.ndarray = field(default_factory=lambda: np.empty(0))
     distances: np.ndarray = field(default_factory=lambda: np.empty(0))
     scores: list[float] | None = None
@@ -158,9 +158,15 @@ class ModelState(FittedState):
         rng = np.random.default_rng((self.seed, self.n_chunks))
         return rng, rng.permutation(n_rows) if shuffle and n_rows > 1 else np.arange(n_rows)
 
-    def stepped(self, last: Parameters, predicting: Parameters, **changes: Any) -> "ModelState":
+    def stepped(
+        self,
+        last: Parameters,
+        predicting: Parameters,
+        warning: str | None = None,
+        **changes: Any,
+    ) -> "ModelState":
         """Return the state after the steps of one more chunk, with other fields changed."""
-        answer = Answer(last, predicting, False)
+        answer = Answer(last, predicting, False, warning)
         n_chunks = self.n_chunks + 1
         return replace(self, given=answer, waiting=(), n_chunks=n_chunks, **changes)
 

@@ -294,7 +294,6 @@ class TestConvergence:
             {"lr": 1e-12, "average": True},
             {"lr": 1e-12, "standardize": False, "fit_intercept": False},
             {"lr": 1e-7, "tol": 1e-3},
-            {"alpha": 1e12},
             {"lr_schedule": "compound", "lr_decay": 1.0},
         ],
         ids=str,
@@ -350,11 +349,13 @@ class TestConvergence:
         assert model.converged_
         assert model.score(scale * X, y - 3) > 0.9
 
-    def test_a_penalty_without_an_intercept_is_a_step_away(self):
+    @pytest.mark.parametrize("fit_intercept", [True, False])
+    def test_a_large_penalty_is_a_step_away(self, fit_intercept):
         X, y = regression(500, 5)
-        model = MiniBatchRidgeSGD(1e12, solver="sgd", fit_intercept=False, random_state=0).fit(X, y)
+        model = MiniBatchRidgeSGD(1e12, solver="sgd", fit_intercept=fit_intercept, random_state=0)
+        model.fit(X, y)
         assert model.converged_
-        assert np.abs(model.coef_).max() < 1e-9
+        assert distance_to_ridge(model, X, y) < 1e-9
 
     def test_epochs_without_a_gain(self):
         """The fit ends after `n_iter_no_change` epochs without a gain.
@@ -484,6 +485,17 @@ class TestDivergence:
         assert 1 < best < model.n_iter_
         kept = sgd(200, lr, epochs=best, alpha=1e-4).fit(X, y)
         np.testing.assert_allclose(model.coef_, kept.coef_, rtol=1e-9)
+
+    def test_a_slow_divergence_keeps_the_best_iterate(self):
+        """F has risen above its start by little when the epochs end."""
+        X, y = regression(200, 5, condition=10)
+        lr = 2.05 / (np.linalg.eigvalsh(np.corrcoef(X.T))[-1] + 1e-4)
+        losses = textbook(X, y, 200, lr, "constant", 0, 200, 1e-4)[0].losses
+        epochs = 1 + int(np.argmax(losses > 1.5 * (y @ y) / 400))
+        assert losses[epochs - 1] < 5 * (y @ y) / 400
+        model, _ = self.diverging(X, y, lr=lr, batch_size=200, tol=None, max_iter=epochs)
+        kept, _ = textbook(X, y, 200, lr, "constant", 0, 1 + np.argmin(losses), 1e-4)
+        np.testing.assert_allclose(model.coef_, kept.coef, rtol=1e-9)
 
     def test_warm_start_survives_divergence(self):
         X, y = unscaled()
