@@ -80,7 +80,7 @@ def is_stable(batch_size, lr):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         model.fit(X, y)
-    return not caught
+    return not any("diverged" in str(warning.message) for warning in caught)
 
 
 def largest_stable(batch_size, lr):
@@ -121,7 +121,8 @@ plt.show()
 # What that means for the epochs
 # ------------------------------
 # Epochs of the textbook algorithm, at the rate "auto" takes, until its loss is within 2 % of the
-# way from predicting the mean to the optimum.
+# way from predicting the mean to the optimum. The model predicts with the last iterate, or with the
+# average of the iterates if its loss is lower.
 
 optimum = MiniBatchRidgeSGD(tol=1e-10).fit(X, y).loss_history_[-1]
 goal = optimum + 0.02 * (y.var() / 2 - optimum)
