@@ -48,15 +48,23 @@ def wide_closed_form(rotated: Rotated, alpha: float, start: np.ndarray | None) -
     """Return the same for fewer rows than columns: a combination of the rows, and the start."""
     R, Q, rest = rotated
     basis, T = np.linalg.qr(R.T)
-    inside = closed_form(Rotated(T.T, Q, rest), alpha, None if start is None else basis.T @ start)
-    beta = basis @ inside.beta
-    if start is not None and not alpha:
-        beta += start - basis @ (basis.T @ start)
-    return inside._replace(beta=beta)
+    n = len(T)
+    A = np.vstack([T.T, np.sqrt(alpha) * np.eye(n)]) if alpha else T.T
+    b = np.vstack([Q, np.zeros((n, Q.shape[1]))]) if alpha else Q
+    size = float(np.linalg.norm(A, 2)) or 1.0
+    x, least, V = least_squares(A / size, b)
+    beta = basis @ (x / size)
+    if start is not None and V is not None:
+        kept = basis @ V
+        beta += start - kept @ (kept.T @ start)
+    residual = A @ (x / size) - b
+    loss = (dot(residual, residual) + rest) / 2
+    rounding = ROUNDING * (1 + np.sqrt(dot(x, x)) + np.sqrt(2 * loss) / least)
+    return ClosedForm(beta, loss, rounding, 1 / least**2, MOST_NOISE, True)
 
 
 def least_squares(A: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float, np.ndarray | None]:
-    """Return the x (d, t) that minimises ||A x - b||, for A (k, d) with columns of unit length.
+    """Return the x (d, t) that minimises ||A x - b||, for A (k, d) with columns of like lengths.
 
     Return with it about the least singular value of A that is no rounding error and, if others
     are, the right singular vectors (d, r) of those that are not.
