@@ -30,6 +30,7 @@ from ._rows.chunk import Chunk
 from ._run.callbacks import CallbackSupportMixin, Task
 from ._run.monitor import Checkpoint, Monitor
 from ._run.rollback import AllOrNothing
+from ._run.warn_once import warn_once
 from ._solvers.choose import SOLVERS, choose_for_stream, unused_settings
 from ._solvers.problem import Parameters, Problem, Settings, without_intercept
 from ._solvers.state import Answer, ModelState, learn_exactly, with_products
@@ -377,7 +378,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             monitor.checkpoint(solution)
             self._publish_epoch(monitor)
             if unused := unused_settings(settings, data.choice.solver):
-                warnings.warn(unused, UserWarning, stacklevel=3)
+                warn_once(unused)
             if solution.warning is not None:
                 warnings.warn(solution.warning, ConvergenceWarning, stacklevel=3)
         return self
@@ -488,7 +489,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
                 state = replace(self._steps(chunk, before, solver, settings, X, y), **shown)
             self._state = state
             if are_new and (warning := unused_settings(settings, solver)):
-                warnings.warn(warning, UserWarning, stacklevel=3)
+                warn_once(warning)
             if state.given is not None and state.given.warning is not None:
                 warnings.warn(state.given.warning, ConvergenceWarning, stacklevel=3)
         return self

@@ -36,7 +36,7 @@ from .._statistics.triangular_factor import TriangularFactor, triangular_factor
 from .held_out import held_out
 from .mapped import mapped
 from .same_rows import SameRows
-from .source import CheckedChunks, check_alone, is_dask, is_source
+from .source import CheckedChunks, check_alone, is_dask, source_of
 from .validation import CheckedRows, checked_chunk, look_if_not_finite, validated
 
 
@@ -71,13 +71,7 @@ def load_data(
     if is_dask(X):
         return in_chunks(estimator, partitions(estimator, X, y, sample_weight), settings)
     check_alone(X, y, "fit")
-    source = mapped(X, y, sample_weight)
-    if source is None and y is None and is_source(X):
-        if sample_weight is not None:
-            raise ValueError(
-                "With a source of chunks, put the weights into the chunks: (X, y, sample_weight)."
-            )
-        source = X
+    source = mapped(X, y, sample_weight) or source_of(X, y, sample_weight)
     if source is not None:
         chunks = CheckedChunks(source, partial(checked_chunk, estimator))
         return in_chunks(estimator, chunks, settings)

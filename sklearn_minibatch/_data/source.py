@@ -1,6 +1,5 @@
 """Sources of chunks of rows, and passes over them."""
 
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from sklearn.utils.validation import _num_samples
 
 from .._rows.chunk import Chunk
 from .._statistics.arrays import Place, place_of
-from .refusals import WEIGHTLESS
+from .refusals import WEIGHTLESS, check_has_rows, is_instance
 from .same_rows import SameRows, Sums
 
 DASK_CLASSES = (
@@ -77,7 +76,14 @@ class ChunkSource:
         self.prefetch = prefetch
 
     def __iter__(self) -> Iterator[tuple]:
-        chunks = iter(self.function())
+        chunks = self.function()
+        if not hasattr(chunks, "__iter__"):
+            name = getattr(self.function, "__qualname__", type(self.function).__name__)
+            raise TypeError(
+                f"ChunkSource calls {name}(), which returned {type(chunks).__name__}. It must "
+                "return an iterator of chunks (X, y), as a function with yield does."
+            )
+        chunks = iter(chunks)
         return prefetched(chunks) if self.prefetch else chunks
 
     def __array__(self, *args: Any, **options: Any) -> None:
@@ -111,6 +117,17 @@ def is_source(X: Any) -> bool:
     return hasattr(X, "__iter__") and not table and not isinstance(X, (str, bytes, dict))
 
 
+def source_of(X: Any, y: Any, sample_weight: Any) -> Any:
+    """Return X if it is a source of chunks, which have their own y and weights; else None."""
+    if y is not None or not is_source(X):
+        return None
+    if sample_weight is not None:
+        raise ValueError(
+            "With a source of chunks, put the weights into the chunks: (X, y, sample_weight)."
+        )
+    return X
+
+
 def holds_chunks(X: Any) -> bool:
     """Return whether X can only be a source of chunks.
 
@@ -127,7 +144,8 @@ def holds_chunks(X: Any) -> bool:
 
 
 def check_alone(X: Any, y: Any, method: str) -> None:
-    """Raise ValueError if y is given in addition to a source of chunks."""
+    """Raise ValueError if X has no rows to read, or if y is given beside a source of chunks."""
+    check_has_rows("X", X)
     if y is not None and holds_chunks(X):
         raise ValueError(
             f"A source of chunks (X, y) carries its own y. Leave y out: {method}(source)."
@@ -139,9 +157,7 @@ def is_dask(X: Any) -> bool:
 
     Labelled arrays of other libraries follow Dask's protocol too, wherever their data are.
     """
-    # Dask is not imported here: if its modules are not there, X is none of its collections.
-    classes = (getattr(sys.modules.get(module), name, None) for module, name in DASK_CLASSES)
-    return isinstance(X, tuple(each for each in classes if each is not None))
+    return any(is_instance(X, module, name) for module, name in DASK_CLASSES)
 
 
 def in_memory(*arrays: Any) -> tuple[Any, ...]:
@@ -242,6 +258,7 @@ class CheckedChunks:
                 f"expected a tuple (X, y) or (X, y, sample_weight), got {type(raw).__name__}."
             )
         X, y, w = in_memory(*(*raw, None)[:3])
+        check_has_rows("X", X)
         n_read = _num_samples(X)
         if n_read == 0:
             given = {"y": y} if w is None or np.ndim(w) == 0 else {"y": y, "sample_weight": w}

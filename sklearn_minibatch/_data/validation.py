@@ -97,7 +97,7 @@ def as_floats(
     y, sample_weight = follow(X, y, sample_weight)
     xp = namespace(X) if is_elsewhere(X) else np
     # scikit-learn first checks the sum, which may overflow although all numbers are finite.
-    with np.errstate(over="ignore", invalid="ignore"), naming_text(X):
+    with np.errstate(over="ignore", invalid="ignore"), naming_text(X, y):
         X, y = validate_data(
             estimator,
             X,
@@ -114,6 +114,7 @@ def as_floats(
         if finite:
             # Scikit-learn checks objects before it converts them, and takes None for a number.
             assert_all_finite(y, input_name="y")
+        y = widest_float(y)
     if sparse.issparse(X):
         X = sparse.csr_array(X)
         if not X.has_canonical_format:
@@ -121,7 +122,7 @@ def as_floats(
             X = X.tocsc().tocsr()
             X.sum_duplicates()
     single_target = y.ndim == 1
-    y = xp.reshape(widest_float(y), (y.shape[0], -1))
+    y = xp.reshape(y, (y.shape[0], -1))
     if sample_weight is None:
         return CheckedRows(X, y, None, single_target)
     w = checked_weights(sample_weight, X)
