@@ -152,7 +152,8 @@ def naming_text(X: Any, y: Any = None) -> Iterator[None]:
         yield
     except (TypeError, ValueError) as error:
         found = text_columns(X)
-        if not found and (text := first_text(np.ravel(np.asarray(y, dtype=object)))) is not None:
+        text = None if found else text_of_targets(y)
+        if text is not None:
             raise ValueError(
                 f"y: text, such as {text!r}, which is no number. Targets are numbers; "
                 "for classes, use a classifier such as RidgeClassifier."
@@ -164,6 +165,14 @@ def naming_text(X: Any, y: Any = None) -> Iterator[None]:
         raise ValueError(
             ENCODED.format(where=listed(names), value=example, columns=names)
         ) from error
+
+
+def text_of_targets(y: Any) -> str | None:
+    """Return the first text in y, or None."""
+    # Arrays of other libraries than NumPy have no text, and may be on another device.
+    if hasattr(y, "__dlpack__") and not isinstance(y, np.ndarray):
+        return None
+    return first_text(np.ravel(np.asarray(y, dtype=object)))
 
 
 def text_columns(X: Any) -> dict[Any, str]:
