@@ -117,7 +117,8 @@ def from_memory(
         if choice.gather != "row products":
             return moments
         if rows.X.shape[1] > EXACT_FEATURES:
-            return problem.rows.column_moments(moments.x, moments.y)
+            wide: Any = problem.rows
+            return wide.column_moments(moments.x, moments.y)
         copy = Chunk(1, rows.X, rows.y, rows.w).taken(np.arange(rows.y.shape[0]))
         return KeptRows(moments.x, moments.y, copy)
 

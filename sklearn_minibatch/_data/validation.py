@@ -12,8 +12,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from .._rows.chunk import Chunk
 from .._statistics.arrays import namespace, take, to_numpy, widest_float
-from .._statistics.moments import LARGEST, TINY_WEIGHT, Moments
-from .._statistics.second_moments import ColumnMoments, SecondMoments
+from .._statistics.moments import LARGEST, TINY_WEIGHT, Moments, Statistics
 from .array_api import follow, is_elsewhere
 from .refusals import WEIGHTLESS, check_kinds, naming_text
 from .source import in_memory
@@ -171,9 +170,7 @@ def are_plain(estimator: Any, X: Any, y: Any) -> bool:
     )
 
 
-def look_if_not_finite(
-    estimator: Any, moments: ColumnMoments | SecondMoments, X: Any, y: Any
-) -> None:
+def look_if_not_finite(estimator: Any, moments: Statistics, X: Any, y: Any) -> None:
     """Raise scikit-learn's ValueError if X or y hold NaN or infinity.
 
     They are checked only if their moments are not finite.
@@ -182,7 +179,7 @@ def look_if_not_finite(
         as_floats(estimator, X, y, None, reset=False, finite=True)
 
 
-def check_moments(moments: ColumnMoments | SecondMoments) -> None:
+def check_moments(moments: Statistics) -> None:
     """Raise ValueError if the moments are out of the range of float64.
 
     Warn if a column is treated as constant because its variance underflows.
@@ -214,7 +211,7 @@ def check_columns(name: str, columns: Moments, square: np.ndarray) -> None:
         )
 
 
-def may_overflow(moments: ColumnMoments | SecondMoments) -> bool:
+def may_overflow(moments: Statistics) -> bool:
     """Whether coefficients could overflow.
 
     Directions that rounding errors hide are left out, so that coefficients are at most about 1e16

@@ -24,6 +24,11 @@ class KeptRows(NamedTuple):
     chunk: Chunk
 
     @property
+    def is_finite(self) -> bool:
+        """Whether all means and variances are finite."""
+        return self.x.is_finite and self.y.is_finite
+
+    @property
     def products(self) -> SecondMoments:
         """The second moments of the rows."""
         return second_moments(self.chunk.X, self.chunk.y, self.chunk.w)

@@ -8,8 +8,8 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 
 from .._rows.protocol import Rows
+from .._statistics.moments import Statistics
 from .._statistics.scaling import Scaling
-from .._statistics.second_moments import ColumnMoments, SecondMoments
 from .._statistics.triangular_factor import Rotated, TriangularFactor, rotated_rows
 
 Parameters: TypeAlias = tuple[np.ndarray, np.ndarray]  # coefficients (d, t) and intercept (t,)
@@ -40,7 +40,7 @@ class Settings:
 class Problem:
     """Samples to fit in scaled units: their moments, and the samples if a solver asks."""
 
-    moments: ColumnMoments | SecondMoments
+    moments: Statistics
     scaling: Scaling
     make_rows: Callable[[Scaling], Rows]
     read_factor: Callable[[], TriangularFactor]

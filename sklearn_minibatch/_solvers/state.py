@@ -10,9 +10,9 @@ import numpy as np
 from .._rows.chunk import Chunk, joined
 from .._rows.wide import KeptRows
 from .._statistics.arrays import place_of
+from .._statistics.moments import Statistics
 from .._statistics.scaling import scaling_of, to_original
 from .._statistics.second_moments import (
-    ColumnMoments,
     SecondMoments,
     merge,
     second_moments,
@@ -92,7 +92,7 @@ class ModelState(FittedState):
     first asked for.
     """
 
-    moments: ColumnMoments | SecondMoments | KeptRows
+    moments: Statistics
     solver: str
     settings: Settings
     given: Answer | None = None
@@ -111,7 +111,7 @@ class ModelState(FittedState):
     solving: Any = field(default_factory=threading.RLock, repr=False, compare=False)
 
     @cached_property
-    def statistics(self) -> ColumnMoments | SecondMoments | KeptRows:
+    def statistics(self) -> Statistics:
         """The moments of all rows, those that wait included."""
         with self.solving:
             return with_rows(self.moments, self.waiting)
@@ -187,7 +187,7 @@ def with_rows(moments: Any, chunks: tuple[Chunk, ...]) -> Any:
     return merge(with_products(moments), second_moments(rows.X, rows.y, rows.w))
 
 
-def with_products(moments: SecondMoments | KeptRows) -> SecondMoments:
+def with_products(moments: Any) -> SecondMoments:
     """Return the second moments, of the rows if those were kept."""
     return moments.products if isinstance(moments, KeptRows) else moments
 

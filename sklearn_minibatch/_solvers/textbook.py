@@ -15,10 +15,9 @@ import numpy as np
 from .._rows.kernels import stacked_parameters
 from .._rows.protocol import Rows
 from .._statistics.linalg import EPS, dot
-from .._statistics.moments import Moments
+from .._statistics.moments import Moments, Statistics
 from .._statistics.scaling import Scaling
 from .._statistics.second_moments import (
-    ColumnMoments,
     SecondMoments,
     Standardized,
     standardized,
@@ -108,7 +107,7 @@ class Products(NamedTuple):
         return square if np.all(square >= LEAST_PART * whole) else None
 
 
-def products_of(moments: ColumnMoments | SecondMoments, scaling: Scaling) -> Products | None:
+def products_of(moments: Statistics, scaling: Scaling) -> Products | None:
     """Return the `Products` of the rows with these moments, if they have any."""
     if not isinstance(moments, SecondMoments):
         return None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from scipy import sparse
@@ -79,6 +79,22 @@ class Moments:
     def is_underflowed(self) -> np.ndarray:
         """Mask (d,) of the columns that are not constant but whose variance underflows."""
         return (self.var > 0) & (self.var < LEAST_VAR)
+
+
+class Statistics(Protocol):
+    """What all statistics of samples have."""
+
+    @property
+    def x(self) -> Moments:
+        """The moments of the columns of X."""
+
+    @property
+    def y(self) -> Moments:
+        """The moments of the targets."""
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all means and variances are finite."""
 
 
 def no_moments(n_columns: int) -> Moments:
