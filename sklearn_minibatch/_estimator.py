@@ -1,9 +1,8 @@
 """The scikit-learn estimator: its parameters, and the way of the data through the other modules."""
 
 import warnings
-from collections.abc import Iterable
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Iterable
+from functools import partial, wraps
 from numbers import Integral, Real
 from typing import Any, Literal, Self
 
@@ -12,9 +11,10 @@ from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
-from ._data.load import TrainingData, load_data
+from ._data.open import InChunks, InMemory, open_rows
 from ._data.validation import (
     Number,
     are_moderate,
@@ -31,17 +31,29 @@ from ._run.callbacks import CallbackSupportMixin, Task
 from ._run.monitor import Checkpoint, Monitor
 from ._run.rollback import AllOrNothing
 from ._run.warn_once import warn_once
-from ._solvers.choose import SOLVERS, choose_for_stream, unused_settings
+from ._solvers.choose import SOLVERS, Choice, choose, choose_for_stream, unused_settings
 from ._solvers.problem import Parameters, Problem, Settings, without_intercept
-from ._solvers.state import Answer, ModelState, learn_exactly, with_products
+from ._solvers.state import NOTHING, Answer, ModelState, learn_exactly, of_kind
 from ._statistics.arrays import place_of
 from ._statistics.scaling import to_original, to_scaled
 from ._statistics.second_moments import (
     merge,
     moments_of_columns,
-    no_column_moments,
-    no_second_moments,
 )
+
+
+def unless_unchecked(method: Callable[..., Any]) -> Any:
+    """`partial_fit`, unless its input is to be taken as it is and can be."""
+
+    @wraps(method)
+    def partial_fit(
+        self: Any, X: Any, y: Any, sample_weight: Any = None, check_input: bool = True
+    ) -> Any:
+        if check_input or not self._add_unchecked(X, y, sample_weight):
+            method(self, X, y, sample_weight)
+        return self
+
+    return partial_fit
 
 
 class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
@@ -62,7 +74,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         Strength of the penalty on the standardised coefficients, as in
         :class:`~sklearn.linear_model.SGDRegressor`. :class:`~sklearn.linear_model.Ridge` calls
         ``alpha * W`` alpha.
-    solver : {"auto", "cholesky", "svrg", "sgd"}, default="auto"
+    solver : {"auto", "cholesky", "qr", "svrg", "sgd"}, default="auto"
         "auto" takes "cholesky" for up to 1,000 columns, and up to 3,000 if the rows are dense and
         in memory; otherwise "svrg". It takes "svrg" too if `batch_size`, `lr`, `preconditioner` or
         `early_stopping` is set, and for sparse rows in memory with so few entries that passes over
@@ -126,6 +138,11 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         Whether to shuffle the rows, once; and in every epoch "svrg" the mini-batches, "sgd" the
         rows, from 8,000 rows on in groups of 8 where the batch size allows. For "cholesky" the
         order of the rows is of no account.
+    half_life : float or None, default=None
+        Number of samples after which a sample counts half: the weight of a sample is multiplied by
+        ``2 ** (-age / half_life)``, where its age is the number of samples of positive weight after
+        it. It holds for `fit`, for chunks and for `partial_fit`, however the samples are cut. Steps
+        of mini-batches in a stream, "sgd" and Dask collections do not take it.
     early_stopping : bool, default=False
         Whether `fit` holds rows out, scores them (R^2) after every epoch, and returns the best
         epoch. "auto" takes "svrg" then; "cholesky" has one epoch to score.
@@ -238,12 +255,15 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     0.5177 by svrg
     """
 
+    # These are for callers in code, not for meta-estimators.
+    __metadata_request__partial_fit = {"check_input": UNUSED}
+
     _checked: list[Any] | None
     _state: ModelState
 
     _parameter_constraints = {
         "alpha": [Number(Real, 0, None, closed="left")],
-        "solver": [StrOptions({"auto", "cholesky", "svrg", "sgd"})],
+        "solver": [StrOptions({"auto", "cholesky", "qr", "svrg", "sgd"})],
         "batch_size": [StrOptions({"auto"}), Number(Integral, 1, None, closed="left")],
         "lr": [StrOptions({"auto"}), Number(Real, 0, None, closed="neither")],
         "lr_schedule": [StrOptions({"constant", "inverse_time", "compound"})],
@@ -255,6 +275,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         "fit_intercept": ["boolean"],
         "standardize": ["boolean"],
         "shuffle": ["boolean"],
+        "half_life": [None, Number(Real, 0, None, closed="neither")],
         "early_stopping": ["boolean"],
         "validation_fraction": [Number(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Number(Integral, 1, None, closed="left")],
@@ -268,7 +289,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         self,
         alpha: float = 1e-4,
         *,
-        solver: Literal["auto", "cholesky", "svrg", "sgd"] = "auto",
+        solver: Literal["auto", "cholesky", "qr", "svrg", "sgd"] = "auto",
         batch_size: int | Literal["auto"] = "auto",
         lr: float | Literal["auto"] = "auto",
         lr_schedule: Literal["constant", "inverse_time", "compound"] = "constant",
@@ -280,6 +301,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         fit_intercept: bool = True,
         standardize: bool = True,
         shuffle: bool = True,
+        half_life: float | None = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 5,
@@ -301,6 +323,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         self.fit_intercept = fit_intercept
         self.standardize = standardize
         self.shuffle = shuffle
+        self.half_life = half_life
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -357,27 +380,30 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             self._checked = None
             rng = check_random_state(self.random_state)
             settings = self._settings()
-            data = load_data(self, X, y, sample_weight, settings, rng)
-            check_moments(data.moments)
-            x, y_moments = data.moments.x, data.moments.y
-            solver = SOLVERS[data.choice.solver]
-            scaling = solver.scaling(x, y_moments, self.fit_intercept, self.standardize)
-            problem = Problem(data.moments, scaling, data.make_rows, data.read_factor)
+            samples = open_rows(self, X, y, sample_weight, settings, rng)
+            choice = choose(samples.shape, settings)
+            statistics = samples.gather(choice.gather)
+            check_moments(statistics)
+            x, y_moments = statistics.x, statistics.y
+            scaling = SOLVERS[choice.solver].scaling(
+                x, y_moments, self.fit_intercept, self.standardize
+            )
+            problem = Problem(statistics, scaling, samples)
             start = to_scaled(*self._start(len(x.mean), len(y_moments.mean)), scaling)
             monitor = Monitor(
                 scaling,
-                data.validation,
+                samples.validation,
                 self.tol,
                 self.n_iter_no_change,
                 self.verbose,
                 task,
-                partial(self._fitted_state, data, problem, settings),
+                partial(self._fitted_state, samples, choice, problem, settings),
             )
             attempt.if_interrupted(partial(self._publish_epoch, monitor))
-            solution = data.choice.solve(problem, start, settings, rng, monitor)
+            solution = choice.solve(problem, start, settings, rng, monitor)
             monitor.checkpoint(solution)
             self._publish_epoch(monitor)
-            if unused := unused_settings(settings, data.choice.solver):
+            if unused := unused_settings(settings, choice.solver):
                 warn_once(unused)
             if solution.warning is not None:
                 warnings.warn(solution.warning, ConvergenceWarning, stacklevel=3)
@@ -387,7 +413,12 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         return Settings(**{name: getattr(self, name) for name in Settings.__dataclass_fields__})
 
     def _fitted_state(
-        self, data: TrainingData, problem: Problem, settings: Settings, epoch: Checkpoint
+        self,
+        samples: InMemory | InChunks,
+        choice: Choice,
+        problem: Problem,
+        settings: Settings,
+        epoch: Checkpoint,
     ) -> ModelState:
         """Return the state as if the fit had ended with this epoch."""
         solution = epoch.solution
@@ -396,9 +427,10 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         is_last = epoch.best is None or int(np.argmax(epoch.scores)) == len(epoch.scores) - 1
         return ModelState(
             self._single_target,
-            data.place(np.empty(0)),
-            data.keep(problem),
-            data.choice.solver,
+            samples.place(np.empty(0)),
+            samples.kept(problem.statistics, problem.scaling),
+            choice.kind,
+            solution.solver or choice.solver,
             settings,
             Answer(last, predicting, solution.converged and is_last, solution.warning),
             n_chunks=len(epoch.losses),
@@ -410,7 +442,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             losses=epoch.losses,
             distances=epoch.distances,
             scores=epoch.scores if self.early_stopping else None,
-            n_passes=None if data.chunks is None else data.chunks.n_passes,
+            n_passes=samples.n_passes,
         )
 
     def _publish_epoch(self, monitor: Monitor) -> bool:
@@ -425,8 +457,15 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         self._state = state
         return True
 
+    @unless_unchecked
     @checking_parameters
-    def partial_fit(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def partial_fit(
+        self,
+        X: Rows,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        check_input: bool = True,
+    ) -> Self:
         """Learn from a chunk of rows, which may then be forgotten.
 
         With solver "auto" or "cholesky", the model is after every call what `fit` gives on all rows
@@ -452,6 +491,10 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights, at least 0 and not all 0.
+        check_input : bool, default=True
+            If False, and it is not the first call, X, y and the weights are taken as they are:
+            C-ordered arrays of float64 with the right shapes, without NaN and infinity, and weights
+            above 0.
 
         Returns
         -------
@@ -476,23 +519,37 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             rows = validated(self, X, y, sample_weight, reset=first, finite=False)
             settings = self._settings()
             d, t = rows.X.shape[1], rows.y.shape[1]
-            has_products = first or self._state.has_products
-            solver, is_exact = choose_for_stream(d, has_products, settings)
+            known = frozenset(("products", "factor")) if first else self._state.known
+            kept = "products" if first else self._state.kind
+            solver, kind = choose_for_stream(d, known, kept, settings)
             example = place_of(rows.X)(np.empty(0))
-            before = self._nothing_learnt(d, t, example, is_exact) if first else self._state
+            before = self._nothing_learnt(d, t, example, kind) if first else self._state
             chunk = Chunk(before.n_chunks + 1, rows.X, rows.y, rows.w)
-            shown = {"solver": solver, "settings": settings, "example": example}
-            if is_exact:
-                state = learn_exactly(chunk, before, **shown)
+            shown = {"solver": solver, "example": example}
+            if kind != "columns":
+                state = learn_exactly(chunk, before, kind, settings, **shown)
                 self._check_learnt(chunk, state, X, y)
             else:
-                state = replace(self._steps(chunk, before, solver, settings, X, y), **shown)
+                state = self._steps(chunk, before, solver, settings, X, y).changed(**shown)
             self._state = state
             if are_new and (warning := unused_settings(settings, solver)):
                 warn_once(warning)
             if state.given is not None and state.given.warning is not None:
                 warnings.warn(state.given.warning, ConvergenceWarning, stacklevel=3)
         return self
+
+    def _add_unchecked(self, X: Any, y: Any, sample_weight: Any) -> bool:
+        """Add samples to a stream that is solved from statistics; return False for any other."""
+        state = vars(self).get("_state")
+        if not isinstance(state, ModelState) or self._check_parameters():
+            return False
+        known, kept, settings = state.known, state.kind, state.settings
+        solver, kind = choose_for_stream(X.shape[1], known, kept, settings)
+        if kind == "columns":
+            return False
+        chunk = Chunk(state.n_chunks + 1, X, y[:, None] if y.ndim == 1 else y, sample_weight)
+        self._state = learn_exactly(chunk, state, kind, settings, solver=solver)
+        return True
 
     def _check_learnt(self, chunk: Chunk, state: ModelState, X: Any, y: Any) -> None:
         """Raise ValueError now for what would go wrong when the state is solved."""
@@ -511,14 +568,14 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         assert learn is not None
         moments = moments_of_columns(chunk.X, chunk.y, chunk.w)
         look_if_not_finite(self, moments, X, y)
-        known = before.statistics
-        if before.has_products:
-            known = with_products(known).of_columns
+        known: Any = before.statistics
+        if before.known:
+            known = of_kind(known, "products").of_columns
         moments = merge(known, moments)
         check_moments(moments)
         if before.seed is None:
             seed = check_random_state(self.random_state).randint(2**31)
-            before = replace(before, seed=seed, given=before.answer)
+            before = before.changed(seed=seed, given=before.answer)
         state = learn(chunk, before, moments, settings)
         check_parameters(state.predicting)
         return state
@@ -563,14 +620,15 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         check_is_fitted(other)
         with np.errstate(all="ignore"), AllOrNothing(self):
             check_mergeable(self, other)
-            moments = merge(*(with_products(each._state.statistics) for each in (self, other)))
+            kind = self._state.kind
+            moments = merge(*(of_kind(each._state.statistics, kind) for each in (self, other)))
             check_moments(moments)
-            self._state = replace(
-                self._state,
+            self._state = self._state.changed(
                 moments=moments,
                 settings=self._settings(),
                 given=None,
                 waiting=(),
+                n_waiting=0,
                 n_chunks=self._state.n_chunks + other._state.n_chunks,
                 n_steps=self._state.n_steps + other._state.n_steps + 1,
                 lr=1.0,
@@ -597,13 +655,13 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             self._checked = parameters
         return are_new
 
-    def _nothing_learnt(self, d: int, t: int, example: Any, is_exact: bool) -> ModelState:
+    def _nothing_learnt(self, d: int, t: int, example: Any, kind: str) -> ModelState:
         """The state before any row."""
-        moments = no_second_moments(d, t) if is_exact else no_column_moments(d, t)
+        moments: Any = NOTHING[kind](d, t)
         zero = (np.zeros((d, t)), np.zeros(t))
         given = Answer(zero, zero, False)
         single = self._single_target
-        return ModelState(single, example, moments, self.solver, self._settings(), given)
+        return ModelState(single, example, moments, kind, self.solver, self._settings(), given)
 
     def _start(self, *shape: int) -> Parameters:
         """Coefficients (d, t) and intercept (t,) to start from."""

@@ -15,11 +15,12 @@ from ._data.folds import FoldData, check_few_features, load_folds, number_of_fol
 from ._data.validation import check_can_learn, check_moments, look_if_not_finite, validated
 from ._estimator import MiniBatchRidgeSGD
 from ._linear_model import Floats, Rows, ScaledLinearModel, check_parameters, checking_parameters
+from ._rows.chunk import Chunk
 from ._run.rollback import AllOrNothing
 from ._solvers.closed_form import out_of_digits
+from ._solvers.exact import closed_form_of
 from ._solvers.ridge_path import (
     Fold,
-    closed_form_of,
     coefficient_path,
     default_alphas,
     error_path,
@@ -107,6 +108,8 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
     standardize : bool, default=True
         Whether to divide columns by their standard deviation. If not, the penalty is on the
         original coefficients.
+    half_life : float or None, default=None
+        Number of samples after which a sample counts half, as in :class:`MiniBatchRidgeSGD`.
     random_state : int, RandomState instance or None, default=None
         For dealing rows to folds where they come in chunks.
     n_jobs : int or None, default=None
@@ -187,6 +190,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         "one_standard_error": ["boolean"],
         "fit_intercept": ["boolean"],
         "standardize": ["boolean"],
+        "half_life": MiniBatchRidgeSGD._parameter_constraints["half_life"],
         "random_state": ["random_state"],
         "n_jobs": MiniBatchRidgeSGD._parameter_constraints["n_jobs"],
         "verbose": ["verbose"],
@@ -202,6 +206,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         one_standard_error: bool = False,
         fit_intercept: bool = True,
         standardize: bool = True,
+        half_life: float | None = None,
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = None,
         verbose: int = 0,
@@ -213,6 +218,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         self.one_standard_error = one_standard_error
         self.fit_intercept = fit_intercept
         self.standardize = standardize
+        self.half_life = half_life
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
@@ -312,11 +318,16 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
                 )
             check_few_features(rows.X.shape[1])
             folds = dealt(n_dealt, rows.y.shape[0], n_folds, seed)
-            of_chunk = fold_statistics(second_moments, no_second_moments, rows[:3], folds, n_folds)
+            chunk = Chunk(1, *rows[:3]).aged(self.half_life)
+            folds = folds[len(folds) - chunk.n_rows :]
+            of_chunk = fold_statistics(second_moments, no_second_moments, chunk[1:], folds, n_folds)
             look_if_not_finite(self, FoldData(of_chunk.parts).total, X, y)
             cells = of_chunk.parts
             if before is not None:
-                cells = FoldStatistics(before.cells).merged(of_chunk).parts
+                earlier = FoldStatistics(before.cells)
+                if self.half_life is not None:
+                    earlier = earlier.faded(0.5 ** (rows.y.shape[0] / self.half_life))
+                cells = earlier.merged(of_chunk).parts
             data = FoldData(cells, place=place_of(rows.X))
             check_moments(data.total)
             self._publish(replace(self._chosen(data), seed=seed))

@@ -13,13 +13,14 @@ from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._data.array_api import SUPPORTED, check_place, follow
 from ._data.evaluation import chunks_to_score, predicted_chunks, r2_of_chunks
-from ._data.load import worker_copy
+from ._data.open import worker_copy
 from ._data.refusals import check_kinds, naming_text
-from ._data.source import ChunkSource, check_alone, holds_chunks, in_memory, is_dask
+from ._data.source import ChunkSource, holds_chunks, in_memory, is_dask
 from ._data.validation import check_moments
 from ._solvers.state import Answer, FittedState, PredictingState
 from ._statistics.arrays import as_dtype, is_numpy, namespace
@@ -48,6 +49,8 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
     standardize: bool
     _single_target: bool
     _state: FittedState
+
+    __metadata_request__predict = {"check_input": UNUSED}
 
     _doc_link_module = "sklearn_minibatch"
     _doc_link_template = "https://sklearn-minibatch.readthedocs.io/en/stable/api.html#{estimator_module}.{estimator_name}"
@@ -86,12 +89,14 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         return tags
 
     @overload
-    def predict(self, X: ChunkSource | Iterator[Any]) -> Iterator[Floats]: ...
+    def predict(
+        self, X: ChunkSource | Iterator[Any], check_input: bool = True
+    ) -> Iterator[Floats]: ...
 
     @overload
-    def predict(self, X: Rows) -> Floats: ...
+    def predict(self, X: Rows, check_input: bool = True) -> Floats: ...
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: Any, check_input: bool = True) -> Any:
         """Predict targets.
 
         Parameters
@@ -100,6 +105,9 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
             Rows, in the library and on the device of those of `fit`. A source, as in `fit`, may
             also be an iterator that is read once; its chunks are tuples that begin with X, or are X
             alone.
+        check_input : bool, default=True
+            If False, X is taken as it is: an array of float64, or a CSR matrix, with the right
+            number of columns and without NaN and infinity.
 
         Returns
         -------
@@ -116,6 +124,8 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
             If X has other columns, NaN or infinity, or is elsewhere than the rows of `fit`; of a
             source, when that chunk is reached.
         """
+        if not check_input:
+            return X @ self.coef_.T + self.intercept_
         check_is_fitted(self)
         n_targets = None if self.coef_.ndim == 1 else self.coef_.shape[0]
         if is_dask(X):
@@ -174,7 +184,6 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
             If X, y or the weights are not as above.
         """
         check_is_fitted(self)
-        check_alone(X, y, "score")
         chunks = chunks_to_score(self, X, y, sample_weight)
         if chunks is not None:
             return r2_of_chunks(chunks, self)

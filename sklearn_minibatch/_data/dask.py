@@ -52,6 +52,7 @@ class Partitions:
         self.collections = tuple(whole_rows(a) for a in (X, y, w))
         self.parts = matched_parts(*self.collections)
         self.check = check
+        self.n_features: int = X.shape[1]
         self.n_passes = 0
         self.n_rows: int | None = None
         # What later rounds are held against, where there are some.

@@ -16,24 +16,14 @@ from .._statistics.arrays import as_float64, like, times
 from .._statistics.moments import Moments, column_moments, merge_columns
 from .._statistics.second_moments import merge
 from .array_api import on_host
-from .load import worker_copy
-from .mapped import mapped
-from .source import CheckedChunks, is_dask, source_of
+from .open import open_chunks, worker_copy
 from .validation import checked_chunk
 
 
 def chunks_to_score(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
     """Return the chunks of rows that come in chunks, else None."""
-    if is_dask(X):
-        from .dask import Partitions
-
-        return Partitions(X, y, sample_weight, partial(checked_like_model, worker_copy(estimator)))
-    source = mapped(X, y, sample_weight) or source_of(X, y, sample_weight)
-    if source is None:
-        return None
-    return CheckedChunks(
-        source, partial(checked_like_model, worker_copy(estimator)), read_again=False
-    )
+    check = partial(checked_like_model, worker_copy(estimator))
+    return open_chunks(estimator, X, y, sample_weight, check, "score", read_again=False)
 
 
 def checked_like_model(

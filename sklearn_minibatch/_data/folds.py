@@ -10,9 +10,9 @@ from joblib import effective_n_jobs
 from sklearn.model_selection import check_cv
 from sklearn.utils import assert_all_finite
 
-from .._rows.chunk import Chunk
+from .._rows.chunk import NEGLIGIBLE, Chunk
 from .._solvers.ridge_path import Fold, all_but_one
-from .._statistics.arrays import Place, is_numpy, place_of, take, to_numpy
+from .._statistics.arrays import Place, as_float64, is_numpy, like, place_of, take, to_numpy
 from .._statistics.blocks import in_threads
 from .._statistics.fold_moments import FoldStatistics, dealt, fold_statistics
 from .._statistics.second_moments import (
@@ -27,18 +27,14 @@ from .._statistics.triangular_factor import (
     triangular_factor,
 )
 from .array_api import follow
-from .load import partitions
-from .mapped import mapped
+from .open import open_chunks
 from .refusals import WEIGHTLESS, check_kinds
 from .same_rows import SameRows
 from .source import (
-    CheckedChunks,
-    check_alone,
     in_memory,
     is_dask,
-    source_of,
 )
-from .validation import as_floats, checked_chunk, checked_weights, look_if_not_finite
+from .validation import as_floats, checked_weights, look_if_not_finite
 
 Gather: TypeAlias = Callable[[Any, Any, Any], Any]  # the statistics of X, y and weights
 Nothing: TypeAlias = Callable[[int, int], Any]  # those of no rows
@@ -86,17 +82,12 @@ def load_folds(
     estimator: Any, X: Any, y: Any, sample_weight: Any, draw_seed: Callable[[], int]
 ) -> FoldData:
     """Return the moments of the folds of the input of `fit`, computed in one read."""
-    if is_dask(X):
+    chunks = open_chunks(estimator, X, y, sample_weight, read_again=False)
+    if chunks is not None:
         n_folds = number_of_folds(estimator.cv)
-        rows = partitions(estimator, X, y, sample_weight)
-        check_few_features(X.shape[1])
-        return in_one_pass(rows, lambda: of_partition, n_folds, draw_seed())
-    check_alone(X, y, "fit")
-    source = mapped(X, y, sample_weight) or source_of(X, y, sample_weight)
-    if source is not None:
-        n_folds = number_of_folds(estimator.cv)
-        chunks = CheckedChunks(source, partial(checked_chunk, estimator), read_again=False)
-        return in_one_pass(chunks, Dealer, n_folds, draw_seed())
+        check_few_features(chunks.n_features)
+        dealer = (lambda: of_partition) if is_dask(X) else Dealer
+        return in_one_pass(chunks, dealer, n_folds, draw_seed())
     return from_memory(estimator, X, y, sample_weight)
 
 
@@ -150,7 +141,6 @@ class Dealer:
     def __call__(
         self, chunk: Chunk, gather: Gather, nothing: Nothing, n_folds: int, seed: int
     ) -> FoldStatistics:
-        check_few_features(chunk.X.shape[1])
         folds = dealt(self.n_dealt, chunk.n_rows, n_folds, seed)
         self.n_dealt += chunk.n_rows
         return fold_statistics(gather, nothing, chunk[1:], folds, n_folds)
@@ -189,6 +179,8 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
             dropped = np.flatnonzero(weights == 0)
             assert_all_finite(take(X_all, dropped), input_name="X")
             assert_all_finite(take(y_all, dropped), input_name="y")
+    if estimator.half_life is not None:
+        w_all, weights = aged_weights(y_all, weights, estimator.half_life)
     if estimator.cv is None or isinstance(estimator.cv, Integral):
         groups = in_turn(n_rows, number_of_folds(estimator.cv))
         training = test = None
@@ -211,6 +203,16 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
     data = FoldData(moments, training, test, read_factors, place=place_of(X_all))
     look_if_not_finite(estimator, data.total, X, y)
     return data
+
+
+def aged_weights(y: Any, weights: np.ndarray | None, half_life: float) -> tuple[Any, np.ndarray]:
+    """Return the weights as they are at the last row, where y is and in NumPy."""
+    weights = np.ones(y.shape[0]) if weights is None else weights
+    counts = weights > 0
+    age = np.cumsum(counts[::-1])[::-1] - 1
+    weights = np.where(counts, weights * 0.5 ** (age / half_life), 0.0)
+    weights[weights < NEGLIGIBLE * weights.max()] = 0.0
+    return like(weights, as_float64(y)), weights
 
 
 def in_turn(n_rows: int, n_folds: int) -> list[np.ndarray]:

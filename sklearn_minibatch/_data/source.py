@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -181,9 +182,17 @@ class CheckedChunks:
         of weight 0, or raises ValueError; it checks for NaN and infinity if `finite`.
     read_again : bool
         Whether there may be a second pass.
+    half_life : float or None
+        The number of rows after which a row counts half.
     """
 
-    def __init__(self, source: Any, check: Callable[..., tuple], read_again: bool = True) -> None:
+    def __init__(
+        self,
+        source: Any,
+        check: Callable[..., tuple],
+        read_again: bool = True,
+        half_life: float | None = None,
+    ) -> None:
         if read_again and isinstance(source, Iterator):
             raise ValueError(
                 f"fit reads its chunks several times, and this {type(source).__name__} can be "
@@ -191,9 +200,14 @@ class CheckedChunks:
             )
         self.source = source
         self.check = check
+        self.half_life = half_life
+        # Rows of positive weight, which alone make others older.
+        self.n_counted: int | None = None
         self.n_passes = 0
         self.n_rows: int | None = None
         self.n_targets: int | None = None
+        # A pass that has begun, so as to see the first chunk.
+        self._begun: Iterator[Chunk] | None = None
         # What later passes are held against, where there are some.
         self.same_rows: SameRows | None = None
         # Where the rows of the first chunk are.
@@ -207,20 +221,38 @@ class CheckedChunks:
         Raises ValueError if no row has positive weight.
         """
         total = None
+        fades = self.n_counted is None
         for chunk in self:
             with np.errstate(over="ignore", invalid="ignore"):
                 value = function(chunk, *args)
                 # Every number is checked only if the result is not finite.
                 if not is_finite(value):
                     self._named(chunk.number, self.check, chunk.X, chunk.y, chunk.w, False, True)
+                if self.half_life is not None and fades and total is not None:
+                    # How many rows follow is not known when a row is first read.
+                    total = total.faded(0.5 ** (chunk.n_rows / self.half_life))
                 total = value if total is None else add(total, value)
         if total is None:
             raise ValueError(WEIGHTLESS)
         return total
 
+    @property
+    def n_features(self) -> int:
+        """The number of columns, which the first chunk tells."""
+        begun = iter(self)
+        first = next(begun, None)
+        if first is None:
+            raise ValueError(WEIGHTLESS)
+        self._begun = chain([first], begun)
+        return first.X.shape[1]
+
     def __iter__(self) -> Iterator[Chunk]:
+        begun, self._begun = self._begun, None
+        return self._pass() if begun is None else begun
+
+    def _pass(self) -> Iterator[Chunk]:
         self.n_passes += 1
-        read = number = 0
+        read = number = counted = 0
         sums: Sums | None = None
         for number, raw in enumerate(self.source, 1):
             chunk, n_read = self._named(number, self._chunk, number, raw, read)
@@ -228,6 +260,8 @@ class CheckedChunks:
             if self.n_rows is not None and read > self.n_rows:
                 raise self._other_number(f"had {read} rows after chunk {number}")
             if chunk.n_rows:
+                counted += chunk.n_rows
+                chunk = self._aged(chunk, counted)
                 if self.same_rows is not None:
                     sums = self.same_rows.sums(chunk, self.n_passes).plus(sums)
                 yield chunk
@@ -242,6 +276,13 @@ class CheckedChunks:
         if other:
             raise self._changed(f"had {other}")
         self.n_rows = read
+        self.n_counted = counted
+
+    def _aged(self, chunk: Chunk, counted: int) -> Chunk:
+        """Return the chunk with the weights that its rows have at the end of the source."""
+        if self.half_life is None or self.n_counted is None:
+            return chunk.aged(self.half_life)
+        return chunk.aged(self.half_life, 0.5 ** ((self.n_counted - counted) / self.half_life))
 
     def _named(self, number: int, function: Callable[..., Any], *args: Any) -> Any:
         """Call the function, and add the chunk and the pass to the message of an error."""

@@ -250,10 +250,11 @@ def check_mergeable(a: Any, b: Any) -> None:
         )
     for model in (a, b):
         check_can_learn(model)
-        if not model._state.has_products:
+        if a._state.kind not in model._state.known:
             raise ValueError(
-                f"merge needs the second moments of all rows, which solver={model.solver_!r} does "
-                "not keep. Fit both models with solver='cholesky', or with 'auto' and few columns."
+                f"merge needs the same statistics of all rows in both models, and solver="
+                f"{model.solver_!r} did not keep them. Fit both with solver='cholesky', or with "
+                "'auto' and few columns, or with 'qr'."
             )
     theirs = b.get_params()
     for name, value in a.get_params().items():

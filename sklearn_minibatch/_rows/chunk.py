@@ -8,7 +8,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from .._statistics.arrays import as_float64, concatenated, is_numpy, ones, take, to_numpy
+from .._statistics.arrays import (
+    as_float64,
+    concatenated,
+    copied,
+    is_numpy,
+    like,
+    ones,
+    take,
+    to_numpy,
+)
+
+# Rows whose weight is a smaller part of the largest change no digit.
+NEGLIGIBLE = 1e-200
 
 
 class Chunk(NamedTuple):
@@ -37,6 +49,26 @@ class Chunk(NamedTuple):
         """Return a copy of the rows with these numbers as a chunk."""
         w = None if self.w is None else take(self.w, rows)
         return Chunk(self.number, take(self.X, rows), take(self.y, rows), w)
+
+    def copied(self) -> Chunk:
+        """Return a copy of the rows as a chunk."""
+        w = None if self.w is None else copied(self.w)
+        return Chunk(self.number, copied(self.X), copied(self.y), w)
+
+    def aged(self, half_life: float | None, share: float = 1.0) -> Chunk:
+        """Return the chunk with weights that halve with every `half_life` rows before its last.
+
+        `share` multiplies all weights. Rows that count no more are left out.
+        """
+        if half_life is None:
+            return self
+        age = np.arange(self.n_rows)[::-1]
+        weights = share * 0.5 ** (age / half_life)
+        if self.w is not None:
+            weights = weights * to_numpy(as_float64(self.w))
+        kept = np.flatnonzero(weights >= NEGLIGIBLE * weights.max())
+        chunk = self if len(kept) == self.n_rows else self.part(slice(int(kept[0]), None))
+        return chunk._replace(w=like(weights[-chunk.n_rows :], as_float64(chunk.y)))
 
     def in_numpy(self) -> Chunk:
         """Return the chunk in NumPy arrays."""

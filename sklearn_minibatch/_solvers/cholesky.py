@@ -33,15 +33,15 @@ def solve(
     problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Monitor
 ) -> Solution:
     """Minimise F: from the moments alone, where they carry enough digits."""
-    assert isinstance(problem.moments, SecondMoments)
-    products = standardized(problem.moments, problem.scaling)
+    assert isinstance(problem.statistics, SecondMoments)
+    products = standardized(problem.statistics, problem.scaling)
     P = of_gram(products.zz, settings.alpha)
     closed = closed_form(products, settings.alpha, P)
     if not closed.is_unique:
         # The rows have twice the digits of their products.
         closed = qr.closed_form(problem.rotated, settings.alpha, start[0])
     monitor.begin_epoch()
-    solution = closed.solution(problem.moments.x.n_rows, settings.tol)
+    solution = closed.solution(problem.statistics.x.n_rows, settings.tol)
     stop = monitor(solution, *solution.last, closed.loss, closed.rounding)
     if stop or closed.is_exact_enough(settings.alpha, settings.tol):
         return solution

@@ -1,13 +1,14 @@
 """The solvers, what each of them needs, and the choice that "auto" makes."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from .._rows.chunk import Chunk
 from .._statistics.moments import Moments
 from .._statistics.scaling import Scaling, scaling_of, textbook_scaling
 from .._statistics.second_moments import EXACT_FEATURES, ColumnMoments
-from . import cholesky, dual, sgd, sgd_stream, stream, svrg
+from . import cholesky, dual, qr, sgd, sgd_stream, stream, svrg
 from .problem import Monitor, Parameters, Problem, Settings, Solution
 from .state import ModelState
 
@@ -26,8 +27,10 @@ MINI_BATCHES = ("batch_size", "lr", "preconditioner")
 COLUMNS_PER_EPOCH = 25
 # An "sgd" fit with a tolerance takes at least about so many epochs.
 LIKELY_EPOCHS = 10
-# A sparse fit by "svrg" takes at most about so many passes over the entries.
-LIKELY_PASSES = 1000
+# A fit by "svrg" of sparse samples takes, for each entry, the time of about so many operations in a
+# factorization; and a product of two entries that of so many.
+OPERATIONS_PER_ENTRY = 3e4
+OPERATIONS_PER_PRODUCT = 200
 
 
 class Shape(NamedTuple):
@@ -45,20 +48,29 @@ class Shape(NamedTuple):
 
 
 class Solver(NamedTuple):
-    """A solver for `fit`, its units, the parameters it uses, and its steps over a stream."""
+    """A solver for `fit`, its units, the parameters it uses, and its steps over a stream.
+
+    One without steps over a stream needs statistics of all samples, of which it names the kind.
+    """
 
     solve: Callable[[Problem, Parameters, Settings, Any, Monitor], Solution]
     scaling: Callable[[Moments, Moments, bool, bool], Scaling]
     uses: frozenset[str]  # of the parameters in UNSET
-    learn: Callable[[Chunk, ModelState, ColumnMoments, Settings], ModelState] | None
+    learn: Callable[[Chunk, ModelState, ColumnMoments, Settings], ModelState] | None = None
+    kind: Literal["products", "factor"] | None = None
     needs_order: bool = False  # whether its steps follow one another over all samples
 
 
 SOLVERS = {
-    "cholesky": Solver(cholesky.solve, scaling_of, frozenset(), None),
+    "cholesky": Solver(cholesky.solve, scaling_of, frozenset(), kind="products"),
+    "qr": Solver(qr.solve, scaling_of, frozenset(), kind="factor"),
     "svrg": Solver(svrg.solve, scaling_of, frozenset(MINI_BATCHES), stream.learn),
     "sgd": Solver(
-        sgd.solve, textbook_scaling, frozenset(UNSET) - {"preconditioner"}, sgd_stream.learn, True
+        sgd.solve,
+        textbook_scaling,
+        frozenset(UNSET) - {"preconditioner"},
+        sgd_stream.learn,
+        needs_order=True,
     ),
 }
 
@@ -67,11 +79,19 @@ class Choice(NamedTuple):
     """The solver of a fit, and the statistics that it is given."""
 
     solver: str
-    gather: Literal["columns", "products", "row products"]
+    gather: Literal["columns", "products", "factor", "row products"]
+    can_be_exact: bool = False  # by another solver, where this one stops short
+
+    @property
+    def kind(self) -> str:
+        """The kind of statistics that a stream goes on with."""
+        return "products" if self.gather == "row products" else self.gather
 
     @property
     def solve(self) -> Callable[[Problem, Parameters, Settings, Any, Monitor], Solution]:
         """The function that solves a problem with these statistics."""
+        if self.can_be_exact:
+            return svrg_or_closed_form
         return dual.solve if self.gather == "row products" else SOLVERS[self.solver].solve
 
 
@@ -84,10 +104,15 @@ def choose(shape: Shape, settings: Settings) -> Choice:
     solver = settings.solver
     if solver == "auto":
         few = min(shape.n_features, shape.n_rows or shape.n_features) <= EXACT_FEATURES
-        exact = few and products_pay(shape) and not asks_for_mini_batches(settings)
+        exact = few and not asks_for_mini_batches(settings)
+        if exact and not products_pay(shape):
+            return Choice("svrg", "columns", can_be_exact=True)
         solver = "cholesky" if exact else "svrg"
-    if SOLVERS[solver].learn is None:
-        return Choice(solver, "row products" if shape.is_wide else "products")
+    check_half_life(solver, settings)
+    kind = SOLVERS[solver].kind
+    if kind is not None:
+        wide = shape.is_wide and kind == "products"
+        return Choice(solver, "row products" if wide else kind)
     # Of chunks, whose passes are dear, the first pass leaves second moments.
     worth = EXACT_FEATURES
     if shape.n_rows is not None:
@@ -96,24 +121,52 @@ def choose(shape: Shape, settings: Settings) -> Choice:
     return Choice(solver, "products" if few else "columns")
 
 
-def choose_for_stream(n_features: int, has_products: bool, settings: Settings) -> tuple[str, bool]:
-    """Return the solver of `partial_fit`, and whether second moments are kept on.
+def svrg_or_closed_form(
+    problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Monitor
+) -> Solution:
+    """Minimise F by "svrg", and by "cholesky" where that has not arrived in all epochs but one."""
+    if settings.max_iter > 1:
+        fewer = replace(settings, max_iter=settings.max_iter - 1)
+        solution = svrg.solve(problem, start, fewer, rng, monitor)
+        if solution.warning is None:
+            return solution
+    exact = replace(problem, statistics=problem.samples.gather("products"))
+    return replace(cholesky.solve(exact, start, settings, rng, monitor), solver="cholesky")
 
-    `has_products` says whether they were kept of all samples so far.
+
+def choose_for_stream(
+    n_features: int, known: frozenset[str], kept: str, settings: Settings
+) -> tuple[str, str]:
+    """Return the solver of `partial_fit`, and the kind of statistics to go on with.
+
+    `known` are the kinds that are known of all samples so far, and `kept` the one that is kept.
     """
     few = n_features <= EXACT_FEATURES
     solver = settings.solver
     if solver == "auto":
-        solver = "cholesky" if has_products and few else "svrg"
-        if asks_for_mini_batches(settings):
-            solver = "svrg"
-    if SOLVERS[solver].learn is None and not has_products:
+        exact = few and known and not asks_for_mini_batches(settings)
+        solver = "cholesky" if exact else "svrg"
+    needed = SOLVERS[solver].kind
+    if needed is not None and needed not in known:
         raise ValueError(
-            f"solver={solver!r} needs the second moments of all rows so far, which steps of "
-            "mini-batches did not keep. Fit anew, or go on with solver='auto' or 'svrg'."
+            f"solver={solver!r} needs statistics of all rows so far that were not kept. Fit anew, "
+            f"or go on with solver={'auto' if known else 'svrg'!r}."
         )
-    is_exact = SOLVERS[solver].learn is None or (few and not SOLVERS[solver].needs_order)
-    return solver, is_exact and has_products
+    if needed is None and (not few or not known or SOLVERS[solver].needs_order):
+        check_half_life(solver, settings, in_stream=True)
+        return solver, "columns"
+    if needed is None or settings.solver == "auto":
+        return solver, kept if kept in known else "products"
+    return solver, needed
+
+
+def check_half_life(solver: str, settings: Settings, in_stream: bool = False) -> None:
+    """Raise ValueError for a half-life that the steps of a solver cannot take into account."""
+    if settings.half_life is not None and (in_stream or SOLVERS[solver].needs_order):
+        raise ValueError(
+            f"half_life={settings.half_life:g} needs statistics of all samples, which the steps of "
+            f"solver={solver!r} do not use. Set solver='cholesky' or 'qr', or half_life=None."
+        )
 
 
 def asks_for_mini_batches(settings: Settings) -> bool:
@@ -128,7 +181,8 @@ def products_pay(shape: Shape) -> bool:
         return True
     if shape.is_wide:
         return True
-    return shape.n_features**3 + shape.n_products <= LIKELY_PASSES * shape.n_entries
+    work = shape.n_features**3 + OPERATIONS_PER_PRODUCT * shape.n_products
+    return work <= OPERATIONS_PER_ENTRY * shape.n_entries
 
 
 def products_worth_epochs(settings: Settings) -> int:

@@ -54,8 +54,9 @@ class ClosedForm(NamedTuple):
 
 def out_of_digits(closed: ClosedForm, tol: float) -> str:
     """What to warn of where rounding errors may have cost more than `tol`."""
+    cure = "a larger alpha" if closed.noise == MOST_NOISE else "a larger alpha, or solver='qr'"
     return (
         "Columns nearly follow from others, and rounding errors may have taken the predictions "
         f"{np.max(closed.rounding):.1e} std(y) from those of the closed form, tol={tol}. "
-        "Take a larger alpha."
+        f"Take {cure}."
     )

@@ -34,7 +34,7 @@ def solve(
 ) -> Solution:
     """Minimise F: from the products of the rows, where they carry enough digits."""
     alpha, tol = settings.alpha, settings.tol
-    products: Any = problem.moments
+    products: Any = problem.statistics
     rows: Any = problem.rows
     K = positive_definite(products, settings.fit_intercept)
     P = of_gram(K, alpha)

@@ -226,8 +226,8 @@ def preconditioner(problem: Problem, settings: Settings, rng: Any) -> Preconditi
         return Identity(alpha)
     if choice != "auto" and choice < d:
         return nystrom(rows, choice, alpha, rng)
-    if isinstance(problem.moments, SecondMoments):
-        P = of_gram(standardized(problem.moments, problem.scaling).zz, alpha)
+    if isinstance(problem.statistics, SecondMoments):
+        P = of_gram(standardized(problem.statistics, problem.scaling).zz, alpha)
         if isinstance(P, Factored):
             return Full(P, LEAST_EIGENVALUE)
         return of_rows(problem.rotated.R, alpha, 1, np.dtype(float))

@@ -1,16 +1,13 @@
 """What a solver is given, and what it returns."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
-from .._rows.protocol import Rows
-from .._statistics.moments import Statistics
 from .._statistics.scaling import Scaling
-from .._statistics.triangular_factor import Rotated, TriangularFactor, rotated_rows
+from .._statistics.triangular_factor import Rotated, rotated_rows
 
 Parameters: TypeAlias = tuple[np.ndarray, np.ndarray]  # coefficients (d, t) and intercept (t,)
 
@@ -34,26 +31,36 @@ class Settings:
     standardize: bool
     shuffle: bool
     early_stopping: bool
+    half_life: float | None
+
+
+class Samples(Protocol):
+    """Samples that can be read again."""
+
+    def gather(self, kind: str) -> Any:
+        """Return statistics of the samples, in one read."""
+
+    def scaled(self, statistics: Any, scaling: Scaling) -> Any:
+        """Return the samples in scaled units."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Samples to fit in scaled units: their moments, and the samples if a solver asks."""
+    """Samples to fit in scaled units: their statistics, and the samples if a solver asks."""
 
-    moments: Statistics
+    statistics: Any  # of a kind that the solver knows
     scaling: Scaling
-    make_rows: Callable[[Scaling], Rows]
-    read_factor: Callable[[], TriangularFactor]
+    samples: Samples
 
     @cached_property
-    def rows(self) -> Rows:
+    def rows(self) -> Any:
         """The samples, put into scaled units when they are first asked for."""
-        return self.make_rows(self.scaling)
+        return self.samples.scaled(self.statistics, self.scaling)
 
     @cached_property
     def rotated(self) -> Rotated:
         """The triangular factor of the scaled samples, from one more read of them."""
-        return rotated_rows(self.read_factor(), self.scaling)
+        return rotated_rows(self.samples.gather("factor"), self.scaling)
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,7 @@ class Solution:
     lr: float  # to publish, and to go on with
     batch_size: int
     converged: bool = False
+    solver: str | None = None  # that finished, if it is not the one that began
     lr_factor: float = 1.0  # what a schedule has made of lr
     n_averaged: int = 0  # iterates that what predicts is an average of
     warning: str | None = None

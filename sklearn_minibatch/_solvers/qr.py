@@ -1,16 +1,34 @@
 """The closed form from the triangular factor of the rows: twice the digits of their products."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 from scipy.linalg import lapack
 
 from .._statistics.linalg import EPS, dot
-from .._statistics.triangular_factor import Rotated
-from .closed_form import MOST_NOISE, ROUNDING, ClosedForm
+from .._statistics.triangular_factor import Rotated, rotated_rows
+from .closed_form import MOST_NOISE, ROUNDING, ClosedForm, out_of_digits
+from .problem import Monitor, Parameters, Problem, Settings, Solution
 
 # With a smaller reciprocal condition number, for columns of unit length, the singular values tell
 # which directions the rows have at all.
 LEAST_RCOND = 1e-12
 WELL_CONDITIONED = 1e-8
+
+
+def solve(
+    problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Monitor
+) -> Solution:
+    """Minimise F from the triangular factor of the samples."""
+    rotated = rotated_rows(problem.statistics, problem.scaling)
+    closed = closed_form(rotated, settings.alpha, start[0])
+    monitor.begin_epoch()
+    solution = closed.solution(problem.statistics.x.n_rows, settings.tol)
+    monitor(solution, *solution.last, closed.loss, closed.rounding)
+    if settings.tol is None or solution.converged:
+        return solution
+    return replace(solution, warning=out_of_digits(closed, settings.tol))
 
 
 def closed_form(rotated: Rotated, alpha: float, start: np.ndarray | None = None) -> ClosedForm:

@@ -21,8 +21,8 @@ from .._statistics.moments import LEAST_VAR, offset_of_means
 from .._statistics.scaling import Scaling
 from .._statistics.second_moments import merge, standardized
 from .._statistics.triangular_factor import TriangularFactor, rotated_rows
-from . import cholesky, qr
 from .closed_form import ROUNDING
+from .exact import closed_form_of
 from .preconditioner import LARGEST_INVERSE
 
 # Where the terms of a mean squared error cancel to less than this fraction, products leave it fewer
@@ -168,13 +168,6 @@ def held_out_in(held_out: Any, training: Any, scaling: Scaling, V: np.ndarray | 
     if V is not None:
         zz, zv, z_mean = V.T @ zz @ V, V.T @ zv, V.T @ z_mean
     return HeldOutProducts(zz, zv, vv, z_mean, v_mean)
-
-
-def closed_form_of(statistics: Any, scaling: Scaling, alpha: float) -> cholesky.ClosedForm:
-    """Return the closed form of products or of a triangular factor."""
-    if isinstance(statistics, TriangularFactor):
-        return qr.closed_form(rotated_rows(statistics, scaling), alpha)
-    return cholesky.closed_form(standardized(statistics, scaling), alpha)
 
 
 def error_path(

@@ -70,7 +70,7 @@ def solve(
     problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Monitor
 ) -> Solution:
     """Minimise F from `start`, in mini-batches that come in random order if the settings say so."""
-    rows, scaling, moments = problem.rows, problem.scaling, problem.moments
+    rows, scaling, moments = problem.rows, problem.scaling, problem.statistics
     batch_size = resolved_batch_size(settings, rows.n_rows)
     constant = best_constant(moments.y, scaling, settings.fit_intercept)
     at = Iterate(stacked_parameters(*start), stacked_parameters(*start), 0)

@@ -21,6 +21,10 @@ class FoldStatistics(NamedTuple):
         """Whether the statistics of all folds are finite."""
         return all(part.is_finite for part in self.parts)
 
+    def faded(self, share: float) -> FoldStatistics:
+        """Return the same with all weights multiplied by `share`."""
+        return FoldStatistics(tuple(part.faded(share) for part in self.parts))
+
     def merged(self, other: FoldStatistics) -> FoldStatistics:
         """Return, for each fold, the statistics of its rows in both."""
         return FoldStatistics(tuple(map(merge, self.parts, other.parts)))

@@ -1,6 +1,8 @@
 """Weighted means and variances of columns, computed block by block and merged."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from typing import Any, Protocol
 
@@ -35,6 +37,10 @@ class Moments:
     # The rounding error of the mean. It keeps differences of means accurate if columns lie far
     # from 0.
     rest: np.ndarray | float = 0.0
+
+    def faded(self, share: float) -> Moments:
+        """Return the moments with all weights multiplied by `share`."""
+        return replace(self, weight=self.weight * share)
 
     def __getstate__(self) -> dict[str, Any]:
         # What is derived from the fields is not saved.

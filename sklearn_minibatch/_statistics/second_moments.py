@@ -66,6 +66,10 @@ class ColumnMoments(NamedTuple):
         """Whether all means and variances are finite."""
         return self.x.is_finite and self.y.is_finite
 
+    def faded(self, share: float) -> ColumnMoments:
+        """Return the same with all weights multiplied by `share`."""
+        return self._replace(x=self.x.faded(share), y=self.y.faded(share))
+
     def merged(self, other: ColumnMoments) -> ColumnMoments:
         """Return the moments of the rows of both."""
         a, b = heavier_first(self, other)
@@ -92,6 +96,10 @@ class SecondMoments(NamedTuple):
     def of_columns(self) -> ColumnMoments:
         """The moments without the products of x with itself."""
         return ColumnMoments(self.x, self.y, self.xy)
+
+    def faded(self, share: float) -> SecondMoments:
+        """Return the same with all weights multiplied by `share`."""
+        return self._replace(x=self.x.faded(share), y=self.y.faded(share))
 
     def merged(self, other: SecondMoments) -> SecondMoments:
         """Return the moments of the rows of both."""

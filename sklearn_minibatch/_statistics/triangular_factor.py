@@ -26,7 +26,7 @@ from .moments import (
     rescaled_weights,
 )
 from .scaling import Scaling
-from .second_moments import heavier_first, merge, merged_columns
+from .second_moments import SecondMoments, heavier_first, merge, merged_columns
 
 # A block has so many times more rows than columns, so that merging costs little beside it.
 ROWS_PER_COLUMN = 4
@@ -49,6 +49,15 @@ class TriangularFactor(NamedTuple):
     def is_finite(self) -> bool:
         """Whether all means and variances are finite."""
         return self.x.is_finite and self.y.is_finite
+
+    @property
+    def products(self) -> SecondMoments:
+        """The second moments of the rows."""
+        return SecondMoments(self.x, self.y, self.R.T @ self.Q, self.R.T @ self.R)
+
+    def faded(self, share: float) -> TriangularFactor:
+        """Return the same with all weights multiplied by `share`."""
+        return self._replace(x=self.x.faded(share), y=self.y.faded(share))
 
     def merged(self, other: TriangularFactor) -> TriangularFactor:
         """Return the factor of the rows of both."""
@@ -78,7 +87,7 @@ def no_triangular_factor(n_features: int, n_targets: int) -> TriangularFactor:
     return TriangularFactor(x, y, R, Q, np.zeros(n_targets))
 
 
-def triangular_factor(X: Any, y: Any, weight: Any) -> TriangularFactor:
+def triangular_factor(X: Any, y: Any, weight: Any, n_jobs: int = 1) -> TriangularFactor:
     """Return the factor of rows X (n, d), dense or CSR, y (n, t), with weights (n,) or None."""
     n_rows, d = X.shape
     blocks = row_blocks(n_rows, d + y.shape[1], least=ROWS_PER_COLUMN * d)

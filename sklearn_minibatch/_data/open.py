@@ -1,0 +1,253 @@
+"""One way in: what a method is given, wherever it is, as samples that can be read again.
+
+The functions read the parameters of the estimator, and set the attributes that scikit-learn
+derives from the input: the number and the names of the columns.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from joblib import effective_n_jobs
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.utils.validation import _check_feature_names
+
+from .._rows.chunk import Chunk
+from .._rows.chunked import ChunkedRows
+from .._rows.in_memory import in_memory
+from .._rows.protocol import Rows
+from .._rows.wide import KeptRows, WideRows
+from .._solvers.choose import SOLVERS, Shape
+from .._solvers.problem import Settings
+from .._statistics.arrays import as_float64, place_of, take, to_numpy
+from .._statistics.moments import Statistics
+from .._statistics.row_products import RowProducts, row_products
+from .._statistics.scaling import Scaling
+from .._statistics.second_moments import (
+    EXACT_FEATURES,
+    merge,
+    moments_of_columns,
+    second_moments,
+)
+from .._statistics.triangular_factor import triangular_factor
+from .held_out import held_out
+from .mapped import mapped
+from .same_rows import SameRows
+from .source import CheckedChunks, check_alone, is_dask, source_of
+from .validation import CheckedRows, checked_chunk, look_if_not_finite, validated
+
+# The statistics that can be merged, as functions of X, y and weights.
+GATHER: dict[str, Callable[..., Any]] = {
+    "columns": moments_of_columns,
+    "products": second_moments,
+    "factor": triangular_factor,
+}
+
+
+def open_rows(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, settings: Settings, rng: Any
+) -> "InMemory | InChunks":
+    """Return the samples of `fit`; `rng` shuffles them and holds some out."""
+    chunks = open_chunks(estimator, X, y, sample_weight)
+    if chunks is None:
+        return InMemory(estimator, X, y, sample_weight, settings, rng)
+    if settings.early_stopping:
+        raise ValueError(
+            "early_stopping=True needs all rows in memory. Set early_stopping=False: "
+            "the default solver stops at the closed form; "
+            "to choose alpha, use MiniBatchRidgeSGDCV."
+        )
+    return InChunks(chunks, settings)
+
+
+def open_chunks(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    check: Callable[..., Any] | None = None,
+    method: str = "fit",
+    read_again: bool = True,
+) -> Any:
+    """Return the chunks of samples on a cluster, in a file or in a source; None if in memory.
+
+    `check` is as for `CheckedChunks`; without it the columns of the estimator are those of X.
+    """
+    if is_dask(X):
+        return partitions(estimator, X, y, sample_weight, check)
+    check_alone(X, y, method)
+    source = mapped(X, y, sample_weight) or source_of(X, y, sample_weight)
+    if source is None:
+        return None
+    half_life = None if check else estimator.half_life
+    return CheckedChunks(source, check or partial(checked_chunk, estimator), read_again, half_life)
+
+
+def partitions(estimator: Any, X: Any, y: Any, sample_weight: Any, check: Any) -> Any:
+    """Return the partitions of Dask collections as chunks."""
+    from .dask import Partitions, check_table
+
+    check_table(X)
+    if check is not None:
+        return Partitions(X, y, sample_weight, check)
+    solver = getattr(estimator, "solver", "auto")
+    if solver != "auto" and SOLVERS[solver].needs_order:
+        raise ValueError(
+            f"solver={solver!r} takes its steps one after the other, which partitions on a cluster "
+            "cannot. Use solver='svrg', or dask_ml.wrappers.Incremental with this estimator, "
+            "which hands it from partition to partition."
+        )
+    if estimator.half_life is not None:
+        raise ValueError(
+            f"half_life={estimator.half_life:g} needs the order of the samples, and partitions on "
+            "a cluster have none. Give sample_weight, or half_life=None."
+        )
+    estimator._single_target = np.ndim(y) == 1
+    estimator.n_features_in_ = X.shape[1]
+    _check_feature_names(estimator, getattr(X, "_meta", X), reset=True)
+    return Partitions(X, y, sample_weight, partial(checked_chunk, worker_copy(estimator)))
+
+
+class InMemory:
+    """Checked samples in memory.
+
+    Single numbers are checked for NaN and infinity only if their statistics are not finite.
+    """
+
+    n_passes = None
+
+    def __init__(
+        self, estimator: Any, X: Any, y: Any, sample_weight: Any, settings: Settings, rng: Any
+    ) -> None:
+        finite = settings.early_stopping
+        checked = validated(estimator, X, y, sample_weight, reset=True, finite=finite)
+        self.rows, self.validation = hold_out(estimator, aged(checked, settings.half_life), rng)
+        self.place = place_of(self.rows.X)
+        self.settings = settings
+        self.rng = rng
+        self.n_jobs = effective_n_jobs(estimator.n_jobs)
+        self._look = partial(look_if_not_finite, estimator, X=X, y=y)
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the samples."""
+        n_rows, d = self.rows.X.shape
+        if not sparse.issparse(self.rows.X):
+            return Shape(d, n_rows)
+        per_row = np.diff(self.rows.X.indptr).astype(float)
+        return Shape(d, n_rows, self.rows.X.nnz, float(per_row @ per_row))
+
+    def gather(self, kind: str) -> Any:
+        """Return statistics of the samples: one of `GATHER`, or "row products"."""
+        X, y, w, _ = self.rows
+        if kind == "row products":
+            units = self.settings.fit_intercept, self.settings.standardize
+            statistics: Any = row_products(X, y, w, *units)
+        else:
+            statistics = GATHER[kind](X, y, w, self.n_jobs)
+        self._look(statistics)
+        return statistics
+
+    def scaled(self, statistics: Statistics, scaling: Scaling) -> Any:
+        """Return the samples in scaled units, in random order if the settings say so."""
+        X, y, w, _ = self.rows
+        if isinstance(statistics, RowProducts):
+            return WideRows(X, y, statistics.root, scaling)
+        order = self.rng.permutation(y.shape[0]) if self.settings.shuffle else None
+        mean_weight = statistics.x.weight / statistics.x.n_rows
+        intercept = self.settings.fit_intercept
+        return in_memory(X, y, w, scaling, intercept, mean_weight, order, self.n_jobs)
+
+    def kept(self, statistics: Any, scaling: Scaling) -> Statistics:
+        """Return the statistics that a model keeps, from which a stream can go on."""
+        if not isinstance(statistics, RowProducts):
+            return statistics
+        x, y = statistics.x, statistics.y
+        if len(x.mean) > EXACT_FEATURES:
+            return self.scaled(statistics, scaling).column_moments(x, y)
+        chunk = Chunk(1, *self.rows[:3])
+        return KeptRows(x, y, chunk.taken(np.arange(chunk.n_rows)))
+
+
+class InChunks:
+    """Samples that come in chunks, each of which is checked as it comes."""
+
+    validation = None
+
+    def __init__(self, chunks: Any, settings: Settings) -> None:
+        self.chunks = chunks
+        self.settings = settings
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the samples, whose number is not known before they are read."""
+        return Shape(self.chunks.n_features)
+
+    @property
+    def place(self) -> Any:
+        """Moves arrays to where the samples are."""
+        return self.chunks.place
+
+    @property
+    def n_passes(self) -> int:
+        """How often the chunks have been read."""
+        return self.chunks.n_passes
+
+    def gather(self, kind: str) -> Any:
+        """Return statistics of the samples, one of `GATHER`, in one pass."""
+        statistics = self.chunks.reduce(gathered, merge, kind)
+        if self.chunks.same_rows is None and kind != "factor":
+            self.chunks.same_rows = SameRows(statistics)
+        return statistics
+
+    def scaled(self, statistics: Any, scaling: Scaling) -> Rows:
+        """Return the samples in scaled units."""
+        return ChunkedRows(self.chunks, statistics, scaling, self.settings.fit_intercept)
+
+    def kept(self, statistics: Statistics, scaling: Scaling) -> Statistics:
+        """Return the statistics that a model keeps, from which a stream can go on."""
+        return statistics
+
+
+def aged(rows: CheckedRows, half_life: float | None) -> CheckedRows:
+    """Return the rows with weights that halve with every `half_life` rows before the last."""
+    return CheckedRows(*Chunk(1, *rows[:3]).aged(half_life)[1:], rows.single_target)
+
+
+def gathered(chunk: Chunk, kind: str) -> Any:
+    """Return statistics of a chunk, one of `GATHER`."""
+    return GATHER[kind](chunk.X, chunk.y, chunk.w)
+
+
+def worker_copy(estimator: Any) -> Any:
+    """Return a copy with what workers need to check rows and, if it is fitted, to predict."""
+    names = ("n_features_in_", "feature_names_in_")
+    copy = clone(estimator)
+    vars(copy).pop("_skl_callbacks", None)
+    vars(copy).update({name: value for name, value in vars(estimator).items() if name in names})
+    if hasattr(estimator, "_state"):
+        copy._state = estimator.without_statistics()._state
+    return copy
+
+
+def hold_out(
+    estimator: Any, rows: CheckedRows, rng: Any
+) -> tuple[CheckedRows, tuple[Any, ...] | None]:
+    """Split the rows into those to fit and those held out for early stopping.
+
+    The latter are None without early stopping, else X, and in NumPy y, weights and the mean of y
+    (t,) in the rows to fit.
+    """
+    if not estimator.early_stopping:
+        return rows, None
+    X, y, w, single_target = rows
+    targets = to_numpy(as_float64(y))
+    out = held_out(to_numpy(X), targets, estimator.validation_fraction, rng)
+    weights = np.ones(len(targets)) if w is None else to_numpy(as_float64(w))
+    baseline = np.average(targets[~out], axis=0, weights=weights[~out])
+    kept = np.flatnonzero(~out)
+    w = None if w is None else take(w, kept)
+    training = CheckedRows(take(X, kept), take(y, kept), w, single_target)
+    return training, (take(X, np.flatnonzero(out)), targets[out], weights[out], baseline)
