@@ -20,6 +20,7 @@ from .._statistics.second_moments import ColumnMoments, SecondMoments
 # them anew, by other threads. Float32 is summed as such, in blocks of so many numbers.
 TOLERANCES = {np.dtype(np.float64): 1e-9, np.dtype(np.float32): 1e-5}
 BLOCK_ELEMENTS = 2**16
+TINY = 1e-300
 # Rows of X are summed with their weights times 1 + LEAN (y - mean) / std.
 LEAN = 0.618
 
@@ -61,7 +62,8 @@ class SameRows:
         t = len(y.mean)
         # Targets in a fixed mixture, in which they do not cancel.
         mixture = np.random.RandomState(0).uniform(0.5, 1.5, t)
-        size = np.where(y.mean == 0, 1.0, np.abs(y.mean))
+        # The size of a constant target is its value, unless its inverse would overflow.
+        size = np.where(np.abs(y.mean) < TINY, 1.0, np.abs(y.mean))
         scale = np.where(y.is_constant, size, np.sqrt(y.var))
         self.mixture = LEAN * mixture / scale / np.sqrt(t)
         self.constant = float(1.0 - y.mean @ self.mixture)

@@ -401,7 +401,7 @@ def test_a_source_that_changes_between_passes(change, match, solver):
     kind=st.sampled_from(["array", "float32", "columns first", "csr"]),
     weights=st.sampled_from([None, "some", "tiny", "huge"]),
     targets=st.sampled_from([None, 1, 3]),
-    unit=st.sampled_from([1.0, 1e-200, 1e140]),
+    unit=st.sampled_from([1.0, 1e-320, 1e-200, 1e140]),
     offset=st.sampled_from([0.0, 1e8]),
     seed=st.integers(0, 2**16),
 )
@@ -421,6 +421,8 @@ def test_the_same_rows_in_another_order_and_other_chunks_are_the_same(
     order = rng.permutation(n)
     chunks.source = cut(X[order], y[order], w[order], sizes[::-1])
     assert chunks.reduce(count, add) == (np.count_nonzero(w),)
+    if unit < 1e-300:
+        return  # A single target of this size is no different from 0.
     other = y.copy()
     other[np.argmax(w)] += 0.01 * n * max(np.ptp(y), abs(y).max())
     chunks.source = cut(X, other, w, sizes)
