@@ -162,12 +162,13 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
 
     Rows of weight 0 are split as well.
     """
+    (sample_weight,) = in_memory(sample_weight)
     check_kinds(sample_weight=sample_weight)
     X_all, y_all, _, single_target = as_floats(estimator, X, y, None, True, False)
     check_few_features(X_all.shape[1])
     estimator._single_target = single_target
     n_rows = y_all.shape[0]
-    (w_all,) = follow(X_all, *in_memory(sample_weight))
+    (w_all,) = follow(X_all, sample_weight)
     weights = None
     if w_all is not None:
         w_all = checked_weights(w_all, X_all)
