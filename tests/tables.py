@@ -28,6 +28,7 @@ INVALID = {
     "fit_intercept": ["yes", None],
     "standardize": ["yes", None],
     "shuffle": ["yes", None],
+    "half_life": [0.0, -1.0, np.nan, np.inf, "auto", True, 10**400],
     "early_stopping": ["yes", None],
     "validation_fraction": [0.0, 1.0, -0.1, None, True],
     "n_iter_no_change": [0, 1.5, None, True, 10**400],

@@ -88,6 +88,10 @@ class FittedState:
         """Return a copy where the rows are."""
         return place_of(self.example)(values.copy())
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What is derived from the fields is not saved.
+        return {name: getattr(self, name) for name in self.__match_args__}
+
 
 @dataclass(frozen=True)
 class PredictingState(FittedState):

@@ -41,7 +41,7 @@ from ..tables import state
 
 VALID = {
     "alpha": [0, 0.0, 1e-300, 1e-12, 1e-4, 1, np.float64(0.1), 1e12, 1e300, 1.7e308],
-    "solver": ["auto", "cholesky", "svrg", "sgd"],
+    "solver": ["auto", "cholesky", "qr", "svrg", "sgd"],
     "batch_size": ["auto", "auto", 1, 2, 3, np.int64(5), 64, 10**9],
     "lr": ["auto", "auto", 1e-300, 1e-3, 0.1, 1, 1e3, 1e300],
     "lr_schedule": ["constant", "inverse_time", "compound"],
@@ -53,6 +53,7 @@ VALID = {
     "fit_intercept": [True, True, False],
     "standardize": [True, True, False],
     "shuffle": [True, True, False],
+    "half_life": [None, None, None, 0.1, 3, 1e300],
     "early_stopping": [False, False, False, True],
     "validation_fraction": [0.1, 1e-300, 0.5, 1 - 1e-16],
     "n_iter_no_change": [1, 5, 10**9],
@@ -75,6 +76,7 @@ INVALID = {
     "fit_intercept": [None, "yes"],
     "standardize": [None, 3],
     "shuffle": [None, "yes"],
+    "half_life": [0, -1, np.nan, np.inf, "auto"],
     "early_stopping": [None, "auto"],
     "validation_fraction": [0, 1, 2, np.nan, None],
     "n_iter_no_change": [0, None, 1.5],
@@ -700,7 +702,7 @@ class Fuzz:
 
         One by noisy steps is not much worse.
         """
-        if model.early_stopping or model.warm_start:
+        if model.early_stopping or model.warm_start or model.half_life:
             return
         X, y = as_floats(X), as_floats(y)
         w = weights(w, len(y))
@@ -737,7 +739,7 @@ class Fuzz:
             self.fault(
                 call, f"converged at a distance of {model.distance_history_[-1]}, tol={model.tol}"
             )
-        if model.early_stopping or model.warm_start:
+        if model.early_stopping or model.warm_start or model.half_life:
             return
         X, y, w = call.rows()
         X, y = as_floats(X), as_floats(y)
