@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable
+from copy import copy
 from functools import partial, wraps
 from numbers import Integral, Real
 from typing import Any, Literal, Self
@@ -18,10 +19,14 @@ from ._data.open import InChunks, InMemory, open_rows
 from ._data.validation import (
     Number,
     are_moderate,
+    check_alpha,
     check_can_learn,
     check_mergeable,
     check_moments,
+    factors_of_features,
+    is_same,
     look_if_not_finite,
+    mask_of_features,
     may_overflow,
     validated,
 )
@@ -70,10 +75,16 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
 
     Parameters
     ----------
-    alpha : float, default=1e-4
+    alpha : float or array-like of shape (n_targets,), default=1e-4
         Strength of the penalty on the standardised coefficients, as in
-        :class:`~sklearn.linear_model.SGDRegressor`. :class:`~sklearn.linear_model.Ridge` calls
-        ``alpha * W`` alpha.
+        :class:`~sklearn.linear_model.SGDRegressor`, for all targets or for each.
+        :class:`~sklearn.linear_model.Ridge` calls ``alpha * W`` alpha.
+    penalty_factor : array-like of shape (n_features,), dict or None, default=None
+        Factors by which `alpha` is multiplied for each feature; a dict has them by column name, and
+        1 for the others. 0 means no penalty, and infinity leaves the feature out.
+    positive : bool or array-like of shape (n_features,), default=False
+        Whether coefficients must not be negative: all, or those in a mask. The intercept is free.
+        For "cholesky" and "qr", and for up to 3,000 features.
     solver : {"auto", "cholesky", "qr", "svrg", "sgd"}, default="auto"
         "auto" takes "cholesky" for up to 1,000 columns, and up to 3,000 if the rows are dense and
         in memory; otherwise "svrg". It takes "svrg" too if `batch_size`, `lr`, `preconditioner` or
@@ -262,7 +273,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     _state: ModelState
 
     _parameter_constraints = {
-        "alpha": [Number(Real, 0, None, closed="left")],
+        "alpha": [Number(Real, 0, None, closed="left"), "array-like"],
+        "penalty_factor": [None, "array-like", dict],
+        "positive": ["boolean", "array-like"],
         "solver": [StrOptions({"auto", "cholesky", "qr", "svrg", "sgd"})],
         "batch_size": [StrOptions({"auto"}), Number(Integral, 1, None, closed="left")],
         "lr": [StrOptions({"auto"}), Number(Real, 0, None, closed="neither")],
@@ -287,8 +300,10 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
 
     def __init__(
         self,
-        alpha: float = 1e-4,
+        alpha: float | ArrayLike = 1e-4,
         *,
+        penalty_factor: ArrayLike | dict[str, float] | None = None,
+        positive: bool | ArrayLike = False,
         solver: Literal["auto", "cholesky", "qr", "svrg", "sgd"] = "auto",
         batch_size: int | Literal["auto"] = "auto",
         lr: float | Literal["auto"] = "auto",
@@ -311,6 +326,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         n_jobs: int | None = None,
     ) -> None:
         self.alpha = alpha
+        self.penalty_factor = penalty_factor
+        self.positive = positive
         self.solver = solver
         self.batch_size = batch_size
         self.lr = lr
@@ -379,15 +396,14 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         with np.errstate(all="ignore"), AllOrNothing(self) as attempt, task:
             self._checked = None
             rng = check_random_state(self.random_state)
-            settings = self._settings()
-            samples = open_rows(self, X, y, sample_weight, settings, rng)
+            samples = open_rows(self, X, y, sample_weight, rng)
+            settings = samples.settings
             choice = choose(samples.shape, settings)
             statistics = samples.gather(choice.gather)
             check_moments(statistics)
             x, y_moments = statistics.x, statistics.y
-            scaling = SOLVERS[choice.solver].scaling(
-                x, y_moments, self.fit_intercept, self.standardize
-            )
+            check_alpha(self.alpha, len(y_moments.mean))
+            scaling = choice.units(x, y_moments, settings)
             problem = Problem(statistics, scaling, samples)
             start = to_scaled(*self._start(len(x.mean), len(y_moments.mean)), scaling)
             monitor = Monitor(
@@ -410,7 +426,12 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         return self
 
     def _settings(self) -> Settings:
-        return Settings(**{name: getattr(self, name) for name in Settings.__dataclass_fields__})
+        """Return the parameters for the solvers, once the columns are known."""
+        values = {name: getattr(self, name) for name in Settings.__dataclass_fields__}
+        values["alpha"] = np.array(self.alpha, dtype=float) if np.ndim(self.alpha) else self.alpha
+        values["penalty_factor"] = factors_of_features(self, self.penalty_factor)
+        values["positive"] = mask_of_features(self, self.positive)
+        return Settings(**values)
 
     def _fitted_state(
         self,
@@ -519,6 +540,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             rows = validated(self, X, y, sample_weight, reset=first, finite=False)
             settings = self._settings()
             d, t = rows.X.shape[1], rows.y.shape[1]
+            check_alpha(self.alpha, t)
             known = frozenset(("products", "factor")) if first else self._state.known
             kept = "products" if first else self._state.kind
             solver, kind = choose_for_stream(d, known, kept, settings)
@@ -645,14 +667,10 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         """
         parameters = [getattr(self, name) for name in self._parameter_constraints]
         checked = getattr(self, "_checked", None) or [None] * len(parameters)
-        # 32.0 equals 32, but is no batch size.
-        are_new = any(
-            type(new) is not type(old) or new != old
-            for new, old in zip(parameters, checked, strict=True)
-        )
+        are_new = not all(map(is_same, parameters, checked))
         if are_new:
             self._validate_params()
-            self._checked = parameters
+            self._checked = [copy(parameter) for parameter in parameters]
         return are_new
 
     def _nothing_learnt(self, d: int, t: int, example: Any, kind: str) -> ModelState:

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,13 +12,22 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from ._data.folds import FoldData, check_few_features, load_folds, number_of_folds
-from ._data.validation import check_can_learn, check_moments, look_if_not_finite, validated
+from ._data.validation import (
+    check_can_learn,
+    check_moments,
+    factors_of_features,
+    look_if_not_finite,
+    mask_of_features,
+    validated,
+)
 from ._estimator import MiniBatchRidgeSGD
 from ._linear_model import Floats, Rows, ScaledLinearModel, check_parameters, checking_parameters
 from ._rows.chunk import Chunk
 from ._run.rollback import AllOrNothing
 from ._solvers.closed_form import out_of_digits
 from ._solvers.exact import closed_form_of
+from ._solvers.penalty import Penalty, least_of, penalty_of
+from ._solvers.problem import standard_units
 from ._solvers.ridge_path import (
     Fold,
     coefficient_path,
@@ -28,7 +37,7 @@ from ._solvers.ridge_path import (
 from ._solvers.state import Answer, FittedState
 from ._statistics.arrays import place_of
 from ._statistics.fold_moments import FoldStatistics, dealt, fold_statistics
-from ._statistics.scaling import Scaling, scaling_of, to_original
+from ._statistics.scaling import Scaling, to_original
 from ._statistics.second_moments import (
     SecondMoments,
     merge,
@@ -46,6 +55,14 @@ UNCERTAIN = (
     "Columns nearly follow from others, or y from the columns: rounding errors may have changed "
     "the scores, and the samples cannot be read again. Use larger alphas, or fit(X, y)."
 )
+
+
+class PathSettings(NamedTuple):
+    """The parameters that the units depend on."""
+
+    fit_intercept: bool
+    standardize: bool
+    penalty_factor: Floats | None
 
 
 @dataclass(frozen=True)
@@ -89,6 +106,10 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         Strengths of the penalty to choose from, each as `alpha` of :class:`MiniBatchRidgeSGD`. None
         takes 50 from the data, evenly spaced in logarithms, from one that shrinks all but nothing
         remains down to one that shrinks next to nothing.
+    penalty_factor : array-like of shape (n_features,), dict or None, default=None
+        Factors by which alpha is multiplied, as in :class:`MiniBatchRidgeSGD`.
+    positive : bool or array-like of shape (n_features,), default=False
+        Whether coefficients must not be negative: all, or those in a mask.
     cv : int, cross-validation generator or iterable, default=None
         Folds. None means 5. A number K means, for rows in memory,
         :class:`~sklearn.model_selection.KFold` without shuffling; where rows come in chunks, each K
@@ -183,6 +204,8 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
 
     _parameter_constraints = {
         "alphas": ["array-like", None],
+        "positive": MiniBatchRidgeSGD._parameter_constraints["positive"],
+        "penalty_factor": MiniBatchRidgeSGD._parameter_constraints["penalty_factor"],
         "cv": ["cv_object"],
         # Others are refused with the reason.
         "scoring": [str, callable, list, tuple, dict, set, None],
@@ -200,6 +223,8 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         self,
         alphas: ArrayLike | None = None,
         *,
+        penalty_factor: ArrayLike | dict[str, float] | None = None,
+        positive: bool | ArrayLike = False,
         cv: Any = None,
         scoring: Literal["neg_mean_squared_error", "r2"] | None = None,
         alpha_per_target: bool = False,
@@ -212,6 +237,8 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         verbose: int = 0,
     ) -> None:
         self.alphas = alphas
+        self.penalty_factor = penalty_factor
+        self.positive = positive
         self.cv = cv
         self.scoring = scoring
         self.alpha_per_target = alpha_per_target
@@ -373,7 +400,9 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         """Coefficients of all rows for each of `alphas_`."""
         state = self._known("coef_path_")
         scaling = self._scaling(state.moments)
-        path = coefficient_path(state.moments, scaling, state.alphas, self.standardize)
+        penalties = self._penalties(state.alphas)
+        positive = mask_of_features(self, self.positive)
+        path = coefficient_path(state.moments, scaling, state.alphas, penalties, positive)
         path = path * scaling.y_scale / scaling.x_scale[:, None, None]
         return state.placed(path[:, :, 0].T if state.single_target else path.transpose(1, 2, 0))
 
@@ -407,7 +436,17 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
                 )
 
     def _scaling(self, moments: SecondMoments) -> Scaling:
-        return scaling_of(moments.x, moments.y, self.fit_intercept, self.standardize)
+        factor = factors_of_features(self, self.penalty_factor)
+        settings = PathSettings(self.fit_intercept, self.standardize, factor)
+        return standard_units(moments.x, moments.y, settings)
+
+    def _penalties(self, alphas: Floats) -> list[Penalty] | None:
+        """Return the penalty of each alpha, unless one decomposition serves all."""
+        positive = mask_of_features(self, self.positive)
+        if self.standardize and self.penalty_factor is None and positive is None:
+            return None
+        factor = factors_of_features(self, self.penalty_factor)
+        return [penalty_of(alpha, factor) for alpha in alphas]
 
     def _chosen(self, data: FoldData) -> CVState:
         """Return the state with the alpha of the least error, and the closed form of all rows."""
@@ -449,20 +488,17 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
 
     def _closed_forms(self, total: Any, data: FoldData, alphas: Floats, scaling: Scaling) -> Answer:
         """Return the closed form of all rows, each target with its alpha."""
-        closed = {alpha: closed_form_of(total, scaling, alpha) for alpha in np.unique(alphas)}
-        exact = all(each.is_exact_enough(alpha, TOL) for alpha, each in closed.items())
+        penalty = penalty_of(alphas, factors_of_features(self, self.penalty_factor))
+        positive = mask_of_features(self, self.positive)
+        closed = closed_form_of(total, scaling, penalty, positive)
+        exact = closed.is_exact_enough(least_of(penalty), TOL)
         if not exact and data.read_factors is not None and isinstance(total, SecondMoments):
             factor = reduce(merge, data.read_factors())
-            closed = {alpha: closed_form_of(factor, scaling, alpha) for alpha in closed}
-        beta = np.empty((len(scaling.x_mean), len(alphas)))
-        for alpha, each in closed.items():
-            beta[:, alphas == alpha] = each.beta[:, alphas == alpha]
-        parameters = to_original(beta, np.zeros(len(alphas)), scaling)
-        worst = max(closed.values(), key=lambda each: each.rounding.max())
-        converged = worst.is_within(TOL)
-        return Answer(
-            parameters, parameters, converged, None if converged else out_of_digits(worst, TOL)
-        )
+            closed = closed_form_of(factor, scaling, penalty, positive)
+        parameters = to_original(closed.beta, np.zeros(len(alphas)), scaling)
+        converged = closed.is_within(TOL)
+        warning = None if converged else out_of_digits(closed, TOL)
+        return Answer(parameters, parameters, converged, warning)
 
     def _errors(self, data: FoldData, alphas: Floats) -> tuple[Floats, Floats, Floats]:
         """Return the mean squared errors (n_alphas, n_folds, t).
@@ -483,7 +519,9 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         if fold.training.x.n_rows == 0 or fold.held_out.x.n_rows < least:
             nothing = np.full((len(alphas), len(fold.held_out.y.mean)), np.nan)
             return nothing, np.zeros(len(alphas), dtype=bool)
-        return error_path(fold, self._scaling(fold.training), alphas, self.standardize)
+        scaling = self._scaling(fold.training)
+        positive = mask_of_features(self, self.positive)
+        return error_path(fold, scaling, alphas, self._penalties(alphas), positive)
 
     def _publish(self, state: CVState) -> None:
         check_parameters(state.answer.predicting)

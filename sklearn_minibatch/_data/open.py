@@ -47,19 +47,19 @@ GATHER: dict[str, Callable[..., Any]] = {
 
 
 def open_rows(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, settings: Settings, rng: Any
+    estimator: Any, X: Any, y: Any, sample_weight: Any, rng: Any
 ) -> "InMemory | InChunks":
     """Return the samples of `fit`; `rng` shuffles them and holds some out."""
     chunks = open_chunks(estimator, X, y, sample_weight)
     if chunks is None:
-        return InMemory(estimator, X, y, sample_weight, settings, rng)
-    if settings.early_stopping:
+        return InMemory(estimator, X, y, sample_weight, rng)
+    if estimator.early_stopping:
         raise ValueError(
             "early_stopping=True needs all rows in memory. Set early_stopping=False: "
             "the default solver stops at the closed form; "
             "to choose alpha, use MiniBatchRidgeSGDCV."
         )
-    return InChunks(chunks, settings)
+    return InChunks(chunks, estimator)
 
 
 def open_chunks(
@@ -118,14 +118,12 @@ class InMemory:
 
     n_passes = None
 
-    def __init__(
-        self, estimator: Any, X: Any, y: Any, sample_weight: Any, settings: Settings, rng: Any
-    ) -> None:
-        finite = settings.early_stopping
+    def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any, rng: Any) -> None:
+        finite = estimator.early_stopping
         checked = validated(estimator, X, y, sample_weight, reset=True, finite=finite)
-        self.rows, self.validation = hold_out(estimator, aged(checked, settings.half_life), rng)
+        self.settings: Settings = estimator._settings()
+        self.rows, self.validation = hold_out(estimator, aged(checked, estimator.half_life), rng)
         self.place = place_of(self.rows.X)
-        self.settings = settings
         self.rng = rng
         self.n_jobs = effective_n_jobs(estimator.n_jobs)
         self._look = partial(look_if_not_finite, estimator, X=X, y=y)
@@ -143,8 +141,7 @@ class InMemory:
         """Return statistics of the samples: one of `GATHER`, or "row products"."""
         X, y, w, _ = self.rows
         if kind == "row products":
-            units = self.settings.fit_intercept, self.settings.standardize
-            statistics: Any = row_products(X, y, w, *units)
+            statistics: Any = row_products(X, y, w, self.settings.row_units)
         else:
             statistics = GATHER[kind](X, y, w, self.n_jobs)
         self._look(statistics)
@@ -176,14 +173,11 @@ class InChunks:
 
     validation = None
 
-    def __init__(self, chunks: Any, settings: Settings) -> None:
+    def __init__(self, chunks: Any, estimator: Any) -> None:
         self.chunks = chunks
-        self.settings = settings
-
-    @property
-    def shape(self) -> Shape:
-        """The shape of the samples, whose number is not known before they are read."""
-        return Shape(self.chunks.n_features)
+        # How many samples there are is not known before they are read.
+        self.shape = Shape(chunks.n_features)
+        self.settings: Settings = estimator._settings()
 
     @property
     def place(self) -> Any:

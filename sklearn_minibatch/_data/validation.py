@@ -14,7 +14,7 @@ from .._rows.chunk import Chunk
 from .._statistics.arrays import namespace, take, to_numpy, widest_float
 from .._statistics.moments import LARGEST, TINY_WEIGHT, Moments, Statistics
 from .array_api import follow, is_elsewhere
-from .refusals import WEIGHTLESS, check_kinds, naming_text
+from .refusals import WEIGHTLESS, check_kinds, listed, naming_text
 from .source import in_memory
 
 # Numbers whose squares and coefficients are far from overflow, even in sums.
@@ -233,6 +233,59 @@ def are_moderate(chunk: Chunk) -> bool:
     )
 
 
+def is_same(a: Any, b: Any) -> bool:
+    """Whether two values of a parameter are the same; 32.0 is not 32, which is a batch size."""
+    if isinstance(a, (np.ndarray, list, tuple)) or isinstance(b, (np.ndarray, list, tuple)):
+        return type(a) is type(b) and np.array_equal(a, b)
+    return a is b or (type(a) is type(b) and bool(a == b))
+
+
+def check_alpha(alpha: Any, n_targets: int) -> None:
+    """Raise ValueError unless alpha is a number, or one for each target."""
+    if np.ndim(alpha) == 0:
+        return
+    alphas = np.asarray(alpha, dtype=float)
+    if alphas.shape != (n_targets,) or not np.all((alphas >= 0) & np.isfinite(alphas)):
+        raise ValueError(
+            f"alpha must be a number that is at least 0, or one for each of the {n_targets} "
+            f"target(s); got {alpha!r}."
+        )
+
+
+def factors_of_features(estimator: Any, factor: Any) -> np.ndarray | None:
+    """Return the parameter `penalty_factor` as an array (d,); raise ValueError if it is none."""
+    if factor is None:
+        return None
+    d = estimator.n_features_in_
+    if isinstance(factor, dict):
+        names = list(getattr(estimator, "feature_names_in_", ()))
+        if unknown := [name for name in factor if name not in names]:
+            raise ValueError(
+                f"penalty_factor has the name(s) {listed(unknown)}, which X does not have. "
+                "Give names of columns of a data frame, or an array of one factor per feature."
+            )
+        factor = [factor.get(name, 1.0) for name in names]
+    factors = np.array(factor, dtype=float)
+    if factors.shape != (d,) or not np.all(factors >= 0):
+        raise ValueError(
+            f"penalty_factor must have {d} numbers that are at least 0, one for each feature; got "
+            f"an array of shape {factors.shape} with the least number {factors.min(initial=0):g}."
+        )
+    return factors
+
+
+def mask_of_features(estimator: Any, positive: Any) -> np.ndarray | None:
+    """Return the parameter `positive` as a mask (d,), or None if it holds for no feature."""
+    d = estimator.n_features_in_
+    mask = np.full(d, positive) if isinstance(positive, (bool, np.bool_)) else np.array(positive)
+    if mask.shape != (d,) or mask.dtype != bool:
+        raise ValueError(
+            f"positive must be True, False or a mask of {d} booleans, one for each feature; got an "
+            f"array of shape {mask.shape} of {mask.dtype}."
+        )
+    return mask if mask.any() else None
+
+
 def check_can_learn(model: Any) -> None:
     """Raise ValueError for a model whose statistics were removed."""
     if hasattr(model, "_state") and not hasattr(model._state, "moments"):
@@ -258,7 +311,7 @@ def check_mergeable(a: Any, b: Any) -> None:
             )
     theirs = b.get_params()
     for name, value in a.get_params().items():
-        if name not in MAY_DIFFER and not (value is theirs[name] or value == theirs[name]):
+        if name not in MAY_DIFFER and not is_same(value, theirs[name]):
             raise ValueError(
                 "merge needs models with the same parameters; "
                 f"{name} is {value!r} and {theirs[name]!r}."

@@ -99,7 +99,7 @@ class ChunkedRows:
         n_steps: int,
         lr: np.ndarray,
         batch_size: int,
-        alpha: float,
+        alpha: Any,
         rng: Any,
     ) -> None:
         """Take one pass of textbook steps, in place, over the chunks in their order.

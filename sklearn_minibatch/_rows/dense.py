@@ -147,7 +147,9 @@ class DenseRows:
         Return the mean of v (d, t) over the rows.
         """
         seeds = [None if rng is None else rng.randint(2**31) for _ in self.blocks]
-        here = steps._replace(g=like(steps.g, self.A), solve=self._solve_here(steps.solve))
+        alpha = steps.alpha if isinstance(steps.alpha, float) else like(steps.alpha, self.A)
+        solve = self._solve_here(steps.solve)
+        here = steps._replace(g=like(steps.g, self.A), alpha=alpha, solve=solve)
 
         def of_block(k: int) -> Any:
             first, n = self.blocks[k]
@@ -199,12 +201,13 @@ class DenseRows:
         n_steps: int,
         lr: np.ndarray,
         batch_size: int,
-        alpha: float,
+        alpha: Any,
         rng: Any,
     ) -> None:
         """Take one pass of textbook steps, in place; the rows are shuffled if `rng` is given."""
         step = 0
         at = put(theta, self.A)
+        alpha = alpha if isinstance(alpha, float) else put(alpha, self.A)
         average = at if mean is theta else put(mean, self.A)
         for A in self._fetched(batch_size, rng):
             steps = -(-A.shape[0] // batch_size)

@@ -48,7 +48,7 @@ def plain_steps(
     n_steps: int,
     lr: np.ndarray,
     batch_size: int,
-    alpha: float,
+    alpha: Any,
 ) -> None:
     """Take textbook steps, in place, over the stacked rows A, one mini-batch after the other:
 
@@ -57,7 +57,8 @@ def plain_steps(
 
     A last mini-batch with fewer rows moves theta by its share of a step, so that every row counts
     the same. `lr` has a learning rate for each step. The average, with weights proportional to the
-    step (Shamir and Zhang, 2013), is computed if `mean` is not `theta` itself.
+    step (Shamir and Zhang, 2013), is computed if `mean` is not `theta` itself. `alpha` may be an
+    array (d, t), with 1 for a dimension in which it is the same.
     """
     n_moving = theta.shape[0] - theta.shape[1]
     moving = theta[:n_moving, :]
@@ -174,7 +175,7 @@ def textbook_steps(
     n_steps: int,
     lr: np.ndarray,
     batch_size: int,
-    alpha: float,
+    alpha: Any,
 ) -> None:
     """Take the steps of `plain_steps`, by `block_steps` if that is possible and faster.
 
@@ -182,7 +183,8 @@ def textbook_steps(
     """
     together = batches_per_block(batch_size, A.shape[1]) if isinstance(A, np.ndarray) else 1
     steps = 0
-    if together > 1 and lr[0] == lr[-1] and len(lr) * lr[0] * alpha <= 1:
+    is_uniform = isinstance(alpha, float)
+    if together > 1 and is_uniform and lr[0] == lr[-1] and len(lr) * lr[0] * alpha <= 1:
         steps = A.shape[0] // batch_size // together * together
     blocked = steps * batch_size
     if steps:

@@ -22,7 +22,7 @@ class Steps(NamedTuple):
 
     batch_size: int
     g: Any  # (d, t)
-    alpha: float
+    alpha: Any  # a number, or (d, t) with 1 for a dimension in which it is the same
     solve: Solve
     lr: float
 
@@ -65,7 +65,7 @@ class Rows(Protocol):
         n_steps: int,
         lr: np.ndarray,
         batch_size: int,
-        alpha: float,
+        alpha: Any,
         rng: Any,
     ) -> None:
         """Take one pass of textbook steps with the learning rates `lr`.

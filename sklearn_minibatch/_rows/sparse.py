@@ -126,7 +126,7 @@ class SparseRows:
         n_steps: int,
         lr: np.ndarray,
         batch_size: int,
-        alpha: float,
+        alpha: Any,
         rng: Any,
     ) -> None:
         """Take one pass of textbook steps, in place; the rows are shuffled if `rng` is given."""

@@ -12,10 +12,11 @@ import numpy as np
 
 from .._statistics.factor import Factored
 from .._statistics.linalg import EPS, dot
-from .._statistics.second_moments import SecondMoments, Standardized, standardized
+from .._statistics.second_moments import Standardized, standardized
 from . import qr
-from .closed_form import NOISE_OF_PRODUCTS, ROUNDING, ClosedForm, out_of_digits
+from .closed_form import NOISE_OF_PRODUCTS, ROUNDING, ClosedForm, of_all_targets, out_of_digits
 from .conjugate_gradients import Quadratic, minimise
+from .penalty import Penalty, alike, least_of, least_of_targets
 from .preconditioner import LEAST_EIGENVALUE, Full, Spectral, of_gram
 from .problem import Monitor, Parameters, Problem, Settings, Solution
 
@@ -33,35 +34,44 @@ def solve(
     problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Monitor
 ) -> Solution:
     """Minimise F: from the moments alone, where they carry enough digits."""
-    assert isinstance(problem.statistics, SecondMoments)
     products = standardized(problem.statistics, problem.scaling)
-    P = of_gram(products.zz, settings.alpha)
-    closed = closed_form(products, settings.alpha, P)
+    penalty = settings.penalty
+    closed = closed_form(products, penalty)
     if not closed.is_unique:
-        # The rows have twice the digits of their products.
-        closed = qr.closed_form(problem.rotated, settings.alpha, start[0])
+        # The samples have twice the digits of their products.
+        closed = qr.closed_form(problem.rotated, penalty, start[0])
     monitor.begin_epoch()
     solution = closed.solution(problem.statistics.x.n_rows, settings.tol)
     stop = monitor(solution, *solution.last, closed.loss, closed.rounding)
-    if stop or closed.is_exact_enough(settings.alpha, settings.tol):
+    if stop or closed.is_exact_enough(least_of(penalty), settings.tol):
         return solution
-    assert settings.tol is not None
+    P = of_gram(products.zz, least_of_targets(penalty))
     if isinstance(P, Spectral) or settings.max_iter == 1:
+        assert settings.tol is not None
         warning = None if solution.converged else out_of_digits(closed, settings.tol)
         return replace(solution, warning=warning)
-    quadratic = Quadratic(problem.rows, settings.alpha, Full(P, LEAST_EIGENVALUE))
+    quadratic = Quadratic(problem.rows, penalty, Full(P, LEAST_EIGENVALUE))
     solution = minimise(quadratic, closed.beta, settings, monitor)
     return replace(solution, n_steps=solution.n_steps + 1)
 
 
-def closed_form(
-    products: Standardized, alpha: float, P: Factored | Spectral | None = None
-) -> ClosedForm:
-    """(Z'WZ / W + alpha I)^-1 Z'Wv / W, of least norm where there are several."""
-    P = of_gram(products.zz, alpha) if P is None else P
-    beta, residual = solved(products.zz, products.zv, alpha, P)
-    loss = np.maximum(products.vv - dot(beta, products.zv + residual + alpha * beta), 0.0) / 2
-    loss += alpha / 2 * dot(beta, beta)
+def closed_form(products: Standardized, penalty: Penalty) -> ClosedForm:
+    """(Z'WZ / W + penalty)^-1 Z'Wv / W, of least norm where there are several."""
+    zz, zv, vv = products
+    parts = [
+        (targets, of_one_penalty(Standardized(zz, zv[:, targets], vv[targets]), one))
+        for targets, one in alike(penalty, zv.shape[1])
+    ]
+    return of_all_targets(parts, zv.shape)
+
+
+def of_one_penalty(products: Standardized, penalty: Penalty) -> ClosedForm:
+    """Return the closed form of targets with the same penalty."""
+    P = of_gram(products.zz, penalty)
+    beta, residual = solved(products.zz, products.zv, penalty, P)
+    penalised = penalty * beta
+    loss = np.maximum(products.vv - dot(beta, products.zv + residual + penalised), 0.0) / 2
+    loss += dot(penalised, beta) / 2
     rounding = rounding_cost(beta, P)
     is_unique = isinstance(P, Factored)
     if not is_unique:
@@ -71,16 +81,16 @@ def closed_form(
 
 
 def solved(
-    gram: np.ndarray, right: np.ndarray, alpha: float, P: Factored | Spectral
+    gram: np.ndarray, right: np.ndarray, penalty: Penalty, P: Factored | Spectral
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the solution x of (gram + alpha I) x = right, for P of this matrix, and the residual.
+    """Return the solution x of (gram + penalty) x = right, for P of this matrix, and the residual.
 
     Where one solve has lost digits, corrections by the residual take them back.
     """
     x = P.solve(right)
     if x.shape[1] > MANY_TARGETS and P.inverse_norm < NO_CORRECTION:
         return x, np.zeros((1, 1))
-    residual = right - gram @ x - alpha * x
+    residual = right - gram @ x - penalty * x
     step = P.solve(residual)
     distance = dot(residual, step)
     # The residual itself has rounding errors of about this square. If H is ill-conditioned, even
@@ -92,7 +102,7 @@ def solved(
         if np.all(distance <= enough):
             break
         candidate = x + step
-        left = right - gram @ candidate - alpha * candidate
+        left = right - gram @ candidate - penalty * candidate
         next_step = P.solve(left)
         shorter = dot(left, next_step)
         better = shorter < distance

@@ -6,10 +6,19 @@ from typing import Any, Literal, NamedTuple
 
 from .._rows.chunk import Chunk
 from .._statistics.moments import Moments
-from .._statistics.scaling import Scaling, scaling_of, textbook_scaling
+from .._statistics.scaling import Scaling
 from .._statistics.second_moments import EXACT_FEATURES, ColumnMoments
-from . import cholesky, dual, qr, sgd, sgd_stream, stream, svrg
-from .problem import Monitor, Parameters, Problem, Settings, Solution
+from . import cholesky, dual, nonnegative, qr, sgd, sgd_stream, stream, svrg
+from .problem import (
+    Monitor,
+    Parameters,
+    Problem,
+    Settings,
+    Solution,
+    standard_units,
+    textbook_units,
+    units_of_rows,
+)
 from .state import ModelState
 
 # The values with which these parameters ask for nothing.
@@ -54,7 +63,7 @@ class Solver(NamedTuple):
     """
 
     solve: Callable[[Problem, Parameters, Settings, Any, Monitor], Solution]
-    scaling: Callable[[Moments, Moments, bool, bool], Scaling]
+    units: Callable[[Moments, Moments, Settings], Scaling]
     uses: frozenset[str]  # of the parameters in UNSET
     learn: Callable[[Chunk, ModelState, ColumnMoments, Settings], ModelState] | None = None
     kind: Literal["products", "factor"] | None = None
@@ -62,12 +71,12 @@ class Solver(NamedTuple):
 
 
 SOLVERS = {
-    "cholesky": Solver(cholesky.solve, scaling_of, frozenset(), kind="products"),
-    "qr": Solver(qr.solve, scaling_of, frozenset(), kind="factor"),
-    "svrg": Solver(svrg.solve, scaling_of, frozenset(MINI_BATCHES), stream.learn),
+    "cholesky": Solver(cholesky.solve, standard_units, frozenset(), kind="products"),
+    "qr": Solver(qr.solve, standard_units, frozenset(), kind="factor"),
+    "svrg": Solver(svrg.solve, standard_units, frozenset(MINI_BATCHES), stream.learn),
     "sgd": Solver(
         sgd.solve,
-        textbook_scaling,
+        textbook_units,
         frozenset(UNSET) - {"preconditioner"},
         sgd_stream.learn,
         needs_order=True,
@@ -81,6 +90,7 @@ class Choice(NamedTuple):
     solver: str
     gather: Literal["columns", "products", "factor", "row products"]
     can_be_exact: bool = False  # by another solver, where this one stops short
+    nonnegative: bool = False
 
     @property
     def kind(self) -> str:
@@ -88,8 +98,15 @@ class Choice(NamedTuple):
         return "products" if self.gather == "row products" else self.gather
 
     @property
+    def units(self) -> Callable[[Moments, Moments, Settings], Scaling]:
+        """The units that the solver works in."""
+        return units_of_rows if self.gather == "row products" else SOLVERS[self.solver].units
+
+    @property
     def solve(self) -> Callable[[Problem, Parameters, Settings, Any, Monitor], Solution]:
         """The function that solves a problem with these statistics."""
+        if self.nonnegative:
+            return nonnegative.solve
         if self.can_be_exact:
             return svrg_or_closed_form
         return dual.solve if self.gather == "row products" else SOLVERS[self.solver].solve
@@ -101,9 +118,13 @@ def choose(shape: Shape, settings: Settings) -> Choice:
     "auto" takes the closed form where second moments cost less than passes of "svrg", and they are
     kept of up to `EXACT_FEATURES` features.
     """
+    if settings.positive is not None:
+        return Choice(*solver_of_signs(shape.n_features, settings), nonnegative=True)
     solver = settings.solver
+    is_wide = shape.is_wide and not settings.has_free_features
     if solver == "auto":
-        few = min(shape.n_features, shape.n_rows or shape.n_features) <= EXACT_FEATURES
+        smaller = shape.n_rows if shape.n_rows and is_wide else shape.n_features
+        few = smaller <= EXACT_FEATURES
         exact = few and not asks_for_mini_batches(settings)
         if exact and not products_pay(shape):
             return Choice("svrg", "columns", can_be_exact=True)
@@ -111,14 +132,25 @@ def choose(shape: Shape, settings: Settings) -> Choice:
     check_half_life(solver, settings)
     kind = SOLVERS[solver].kind
     if kind is not None:
-        wide = shape.is_wide and kind == "products"
-        return Choice(solver, "row products" if wide else kind)
+        return Choice(solver, "row products" if is_wide and kind == "products" else kind)
     # Of chunks, whose passes are dear, the first pass leaves second moments.
     worth = EXACT_FEATURES
     if shape.n_rows is not None:
         worth = products_worth_epochs(settings) if SOLVERS[solver].needs_order else 0
     few = shape.n_features <= min(worth, EXACT_FEATURES)
     return Choice(solver, "products" if few else "columns")
+
+
+def solver_of_signs(n_features: int, settings: Settings) -> tuple[str, Any]:
+    """Return the solver that keeps signs, and the statistics it needs; ValueError for others."""
+    solver = "cholesky" if settings.solver == "auto" else settings.solver
+    kind = SOLVERS[solver].kind
+    if kind is None or asks_for_mini_batches(settings) or n_features > EXACT_FEATURES:
+        raise ValueError(
+            f"positive needs second moments of the samples: solver='cholesky' or 'qr', at most "
+            f"{EXACT_FEATURES} features (X has {n_features}), and no parameter of mini-batches."
+        )
+    return solver, kind
 
 
 def svrg_or_closed_form(
@@ -141,6 +173,8 @@ def choose_for_stream(
 
     `known` are the kinds that are known of all samples so far, and `kept` the one that is kept.
     """
+    if settings.positive is not None:
+        solver_of_signs(n_features, settings)
     few = n_features <= EXACT_FEATURES
     solver = settings.solver
     if solver == "auto":

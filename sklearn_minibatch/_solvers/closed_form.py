@@ -1,6 +1,6 @@
 """What a closed form is, whichever statistics it was computed from."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class ClosedForm(NamedTuple):
         """Whether the predictions are known to be within `tol`, as far as rounding lets them."""
         return tol is not None and bool(np.all(self.rounding <= max(tol, self.noise)))
 
-    def is_exact_enough(self, alpha: float, tol: float | None) -> bool:
+    def is_exact_enough(self, penalty: float, tol: float | None) -> bool:
         """Whether rounding errors may be left as they are.
 
         Without a penalty, or with one below rounding errors, it is the coefficients that are
@@ -43,13 +43,26 @@ class ClosedForm(NamedTuple):
         if tol is None:
             return True
         return bool(np.all(self.rounding <= tol / 10)) and (
-            alpha > EPS or ROUNDING * self.inverse_norm <= LEAST_SQUARES
+            penalty > EPS or ROUNDING * self.inverse_norm <= LEAST_SQUARES
         )
 
     def solution(self, n_rows: int, tol: float | None) -> Solution:
         """The closed form as a `Solution`: one step over all rows, of length 1 in units of H."""
         last = (self.beta, np.zeros(self.beta.shape[1]))
         return Solution(last, last, 1, 1.0, n_rows, self.is_within(tol))
+
+
+def of_all_targets(parts: list[tuple[Any, ClosedForm]], shape: tuple[int, ...]) -> ClosedForm:
+    """Return one closed form of those of some targets each; `shape` is that of all coefficients."""
+    if len(parts) == 1:
+        return parts[0][1]
+    beta, loss, rounding = np.empty(shape), np.empty(shape[1]), np.empty(shape[1])
+    for targets, part in parts:
+        beta[:, targets], loss[targets], rounding[targets] = part[:3]
+    closed = [part for _, part in parts]
+    norm = max(part.inverse_norm for part in closed)
+    is_unique = all(part.is_unique for part in closed)
+    return ClosedForm(beta, loss, rounding, norm, closed[0].noise, is_unique)
 
 
 def out_of_digits(closed: ClosedForm, tol: float) -> str:

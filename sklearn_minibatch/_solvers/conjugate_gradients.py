@@ -20,6 +20,7 @@ import numpy as np
 from .._rows.protocol import Rows
 from .._statistics.linalg import EPS, TINY, divide, dot
 from .closed_form import MOST_NOISE
+from .penalty import Penalty
 from .preconditioner import Preconditioner
 from .problem import Settings, Solution
 
@@ -86,14 +87,15 @@ class Quadratic(NamedTuple):
     """F over the coefficients of some rows, and its preconditioner."""
 
     rows: Rows
-    alpha: float
+    penalty: Penalty
     P: Preconditioner
 
     def point(self, beta: np.ndarray, factor: np.ndarray) -> Point:
         """Compute F and its gradient from the rows."""
         g, square = self.rows.residual_gradient(beta)
-        g = g + self.alpha * beta
-        loss = square / 2 + self.alpha / 2 * dot(beta, beta)
+        penalised = self.penalty * beta
+        loss = (square + dot(penalised, beta)) / 2
+        g = g + penalised
         return self.point_with(beta, g, loss, factor)
 
     def point_with(
@@ -114,7 +116,7 @@ class Quadratic(NamedTuple):
         for past in directions:
             p -= divide(dot(past.Hp, v), past.pHp) * past.p
         Hp = self.rows.hessian_product(p)
-        Hp += self.alpha * p
+        Hp += self.penalty * p
         return Direction(p, Hp, dot(p, Hp))
 
     def line_search(self, at: Point, direction: Direction) -> tuple[Point, np.ndarray]:
@@ -328,6 +330,6 @@ def unproved(search: Search, settings: Settings) -> str:
     return (
         f"Not known to have converged: the predictions seem to be within "
         f"{np.max(SAFETY * search.estimate):.1e} std(y) of those of the closed form, but with "
-        f"alpha={settings.alpha:.3g} and this preconditioner {known}. Take a larger alpha, "
+        f"alpha={np.min(settings.alpha):.3g} and this preconditioner {known}. Take a larger alpha, "
         "or solver='cholesky'."
     )

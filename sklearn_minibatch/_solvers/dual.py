@@ -16,9 +16,19 @@ from .._statistics.linalg import EPS, dot
 from .._statistics.row_products import RowProducts
 from . import qr
 from .cholesky import solved
-from .closed_form import NOISE_OF_PRODUCTS, ROUNDING, ClosedForm, out_of_digits
+from .closed_form import NOISE_OF_PRODUCTS, ROUNDING, ClosedForm, of_all_targets, out_of_digits
+from .penalty import alike, least_of, penalty_of
 from .preconditioner import Spectral, of_gram
 from .problem import Monitor, Parameters, Problem, Settings, Solution
+
+
+class System(NamedTuple):
+    """The equations (K + alpha I) a = v of targets with one alpha."""
+
+    v: np.ndarray  # (n, t)
+    K: np.ndarray  # (n, n)
+    alpha: float
+    P: Factored | Spectral  # K + alpha I
 
 
 class Found(NamedTuple):
@@ -33,30 +43,44 @@ def solve(
     problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Monitor
 ) -> Solution:
     """Minimise F: from the products of the rows, where they carry enough digits."""
-    alpha, tol = settings.alpha, settings.tol
     products: Any = problem.statistics
     rows: Any = problem.rows
+    # In these units all features have one penalty.
+    penalty = penalty_of(settings.alpha, None)
     K = positive_definite(products, settings.fit_intercept)
-    P = of_gram(K, alpha)
-    found = from_products(rows, K, alpha, P)
-    if not isinstance(P, Factored):
+    systems = [
+        System(rows.v[:, targets], K, least_of(one), of_gram(K, one))
+        for targets, one in alike(penalty, rows.v.shape[1])
+    ]
+    indices = [targets for targets, _ in alike(penalty, rows.v.shape[1])]
+    found = [from_products(rows, system) for system in systems]
+    shape = (len(problem.scaling.x_scale), rows.v.shape[1])
+    closed = of_all_targets(
+        [(t, each.closed) for t, each in zip(indices, found, strict=True)], shape
+    )
+    if not closed.is_unique:
         # The rows have twice the digits of their products.
-        found = found._replace(closed=qr.closed_form(problem.rotated, alpha, start[0]))
+        closed = qr.closed_form(problem.rotated, penalty, start[0])
+        systems = []
     while True:
         monitor.begin_epoch()
-        closed = found.closed
-        solution = replace(closed.solution(products.x.n_rows, tol), n_steps=monitor.n_epochs + 1)
+        solution = closed.solution(products.x.n_rows, settings.tol)
+        solution = replace(solution, n_steps=monitor.n_epochs + 1)
         stop = monitor(solution, *solution.last, closed.loss, closed.rounding)
-        if stop or closed.is_exact_enough(alpha, tol):
+        if stop or closed.is_exact_enough(least_of(penalty), settings.tol):
             return solution
-        if monitor.n_epochs >= settings.max_iter or not isinstance(P, Factored):
+        if monitor.n_epochs >= settings.max_iter or not systems:
             break
-        better = refined(rows, found, alpha, P)
-        if not np.any(better.closed.rounding < closed.rounding / 2):
+        found = [refined(rows, *each) for each in zip(systems, found, strict=True)]
+        better = of_all_targets(
+            [(t, each.closed) for t, each in zip(indices, found, strict=True)], shape
+        )
+        if not np.any(better.rounding < closed.rounding / 2):
             break
-        found = better
-    assert tol is not None
-    return replace(solution, warning=None if solution.converged else out_of_digits(closed, tol))
+        closed = better
+    assert settings.tol is not None
+    warning = None if solution.converged else out_of_digits(closed, settings.tol)
+    return replace(solution, warning=warning)
 
 
 def positive_definite(products: RowProducts, fit_intercept: bool) -> np.ndarray:
@@ -68,37 +92,38 @@ def positive_definite(products: RowProducts, fit_intercept: bool) -> np.ndarray:
     return K + size * np.multiply.outer(root, root)
 
 
-def from_products(rows: WideRows, K: np.ndarray, alpha: float, P: Factored | Spectral) -> Found:
+def from_products(rows: WideRows, system: System) -> Found:
     """Return the closed form from the products alone.
 
     Rounding errors E of K move the predictions by alpha (K + alpha I)^-1 E a, which is no longer
     than ||E|| ||a||.
     """
-    a, _ = solved(K, rows.v, alpha, P)
+    v, K, alpha, P = system
+    a, _ = solved(K, v, alpha, P)
     beta = rows.combined(a)
     # (K + alpha I) a = v, so that alpha a is what the predictions leave of v.
-    rest = rows.v - K @ a if alpha < EPS or not isinstance(P, Factored) else alpha * a
+    rest = v - K @ a if alpha < EPS or not isinstance(P, Factored) else alpha * a
     loss = (dot(rest, rest) + alpha * dot(beta, beta)) / 2
     size = float(np.abs(K).sum(axis=0).max(initial=0.0))
     rounding = ROUNDING * (1 + size * np.sqrt(dot(a, a)))
-    closed = ClosedForm(
-        beta, loss, rounding, P.inverse_norm, NOISE_OF_PRODUCTS, isinstance(P, Factored)
-    )
+    is_unique = isinstance(P, Factored)
+    closed = ClosedForm(beta, loss, rounding, P.inverse_norm, NOISE_OF_PRODUCTS, is_unique)
     return Found(a, None, closed)
 
 
-def refined(rows: WideRows, found: Found, alpha: float, P: Factored) -> Found:
+def refined(rows: WideRows, system: System, found: Found) -> Found:
     """Return the closed form after a correction by a residual from the rows.
 
     No eigenvalue of K (K + alpha I)^-1 is more than 1, so that the predictions are no farther from
     those of the minimiser than the residual is long.
     """
+    v, _, alpha, P = system
     a, residual, closed = found
     if residual is None:
-        residual = rows.v - rows.product(closed.beta) - alpha * a
+        residual = v - rows.product(closed.beta) - alpha * a
     a = a + P.solve(residual)
     beta = rows.combined(a)
-    rest = rows.v - rows.product(beta)
+    rest = v - rows.product(beta)
     residual = rest - alpha * a
     loss = (dot(rest, rest) + alpha * dot(beta, beta)) / 2
     rounding = ROUNDING * (1 + np.sqrt(dot(beta, beta))) + np.sqrt(dot(residual, residual))

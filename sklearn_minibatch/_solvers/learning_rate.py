@@ -7,15 +7,16 @@ import numpy as np
 
 from .._rows.protocol import Rows
 from .._statistics.linalg import TINY, norm
+from .penalty import Penalty
 
 POWER_ITERATIONS = 12
 SAMPLED_ROWS = 4096
 
 
 def largest_eigenvalue(
-    batches: Iterable[Any], alpha: float, solve: Callable[[np.ndarray], np.ndarray], rng: Any
+    batches: Iterable[Any], penalty: Penalty, solve: Callable[[np.ndarray], np.ndarray], rng: Any
 ) -> float:
-    """Return the largest eigenvalue of P^-1 (Z_B' Z_B / |B| + alpha I) over the mini-batches Z_B.
+    """Return the largest eigenvalue of P^-1 (Z_B' Z_B / |B| + penalty) over the mini-batches Z_B.
 
     It is estimated by power iteration, and kept between TINY and its inverse, so that it can be
     inverted.
@@ -25,7 +26,7 @@ def largest_eigenvalue(
         v = rng.standard_normal((Z.shape[1], 1))
         for _ in range(POWER_ITERATIONS):
             v /= max(norm(v), TINY)
-            v = solve(Z.T @ (Z @ v.astype(Z.dtype, copy=False)) / Z.shape[0] + alpha * v)
+            v = solve(Z.T @ (Z @ v.astype(Z.dtype, copy=False)) / Z.shape[0] + penalty * v)
         largest = max(largest, float(norm(v)))
     return min(largest, 1 / TINY)
 

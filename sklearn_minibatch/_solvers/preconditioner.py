@@ -9,6 +9,7 @@ from .._rows.protocol import Rows, RowsInMemory
 from .._statistics.factor import Factored, check_finite, factored
 from .._statistics.linalg import EPS, TINY, norm
 from .._statistics.second_moments import EXACT_FEATURES, SecondMoments, standardized
+from .penalty import Penalty, least_of, least_of_targets, of_features
 from .problem import Problem, Settings
 
 NYSTROM_RANK = 100
@@ -108,19 +109,21 @@ class Preconditioner(Protocol):
         """Return P^-1 g (d, t)."""
 
 
-def of_rows(rows: np.ndarray, alpha: float, load: int, dtype: np.dtype) -> Full | Spectral:
-    """Return P = rows' rows + alpha I for rows that were rounded to `dtype`.
+def of_rows(rows: np.ndarray, penalty: Penalty, load: int, dtype: np.dtype) -> Full | Spectral:
+    """Return P = rows' rows + penalty for rows that were rounded to `dtype`.
 
     They are sums of at most `load` rows each, so that rows' rows <= load Z'Z / n: the square of a
     sum of so many numbers is at most `load` times the sum of their squares.
     """
-    P = factored(rows.T @ rows, alpha)
+    P = factored(rows.T @ rows, of_features(penalty, rows.shape[1]))
     if P.inverse_norm < LARGEST_INVERSE:
         return Full(P, 1 / load)
-    return spectral(rows, alpha, P.D, load, dtype)
+    return spectral(rows, penalty, P.D, load, dtype)
 
 
-def spectral(rows: np.ndarray, alpha: float, D: np.ndarray, load: int, dtype: np.dtype) -> Spectral:
+def spectral(
+    rows: np.ndarray, penalty: Penalty, D: np.ndarray, load: int, dtype: np.dtype
+) -> Spectral:
     """Return the same for columns that follow from others.
 
     The singular values of the rows have twice the digits of the eigenvalues of their Gram matrix.
@@ -130,23 +133,24 @@ def spectral(rows: np.ndarray, alpha: float, D: np.ndarray, load: int, dtype: np
     noise = max(max(rows.shape) * EPS, 4 * float(np.finfo(dtype).eps))
     kept = singular > noise * singular[0]
     dead = np.abs(scaled).max(axis=0) <= noise
-    return spectral_of(Vt[kept].T, singular[kept] ** 2, alpha, D, dead, load)
+    return spectral_of(Vt[kept].T, singular[kept] ** 2, penalty, D, dead, load)
 
 
 def spectral_of(
     V: np.ndarray,
     eigenvalues: np.ndarray,
-    alpha: float,
+    penalty: Penalty,
     D: np.ndarray,
     dead: np.ndarray,
     load: int = 1,
 ) -> Spectral:
-    """Return P of eigenvectors V (d, k), to which alpha is added; 0 for columns in the mask `dead`.
+    """Return P of eigenvectors V (d, k), to which the penalty is added.
 
-    The coefficient of a column that never varies is then exactly 0.
+    It is 0 for columns in the mask `dead`, so that the coefficient of a column that never varies
+    is exactly 0.
     """
     U = np.where(dead[:, None], 0.0, V)
-    penalised = eigenvalues + alpha * ((U / D) ** 2).sum(axis=0)
+    penalised = eigenvalues + (penalty * (U / D) ** 2).sum(axis=0)
     R = np.linalg.qr(U * D)[0]
     R[dead] = 0.0
     # The penalty counts by its diagonal only.
@@ -154,17 +158,17 @@ def spectral_of(
     return Spectral(U, penalised[:, None], D, R, least)
 
 
-def of_gram(gram: np.ndarray, alpha: float) -> Factored | Spectral:
-    """Return P = gram + alpha I for the exact Gram matrix (d, d) of rows.
+def of_gram(gram: np.ndarray, penalty: Penalty) -> Factored | Spectral:
+    """Return P = gram + penalty for the exact Gram matrix (d, d) of rows.
 
     If it is singular, P leaves out the directions that its rounding errors hide.
     """
-    P = factored(gram, alpha)
+    P = factored(gram, of_features(penalty, len(gram)))
     if P.inverse_norm < LARGEST_INVERSE:
         return P
     eigenvalues, V = np.linalg.eigh(gram / P.D / P.D[:, 0])
     kept = eigenvalues > 10 * len(gram) * EPS * eigenvalues[-1]
-    return spectral_of(V[:, kept], eigenvalues[kept], alpha, P.D, np.diag(gram) == 0)
+    return spectral_of(V[:, kept], eigenvalues[kept], penalty, P.D, np.diag(gram) == 0)
 
 
 def nystrom(rows: Rows, rank: int, alpha: float, rng: Any) -> Nystrom:
@@ -187,8 +191,9 @@ def nystrom(rows: Rows, rank: int, alpha: float, rng: Any) -> Nystrom:
     floor = rank * EPS * eigenvalues[0] + TINY
     eigenvalues = np.maximum(eigenvalues + alpha, floor)
     rho = float(eigenvalues[-1])
-    # The approximation is no more than Z'Z/n + shift I, so that P exceeds H by less than this.
-    return Nystrom(U, eigenvalues, rho, alpha / (rho + shift))
+    # The approximation is no more than Z'Z/n + shift I, so that P exceeds H by less than this. No
+    # penalty is less than alpha.
+    return Nystrom(U, eigenvalues, rho, alpha / (rho + shift + alpha))
 
 
 def dense_costs_more(rows: RowsInMemory) -> bool:
@@ -220,24 +225,27 @@ def levelled(D: np.ndarray) -> np.ndarray:
 
 def preconditioner(problem: Problem, settings: Settings, rng: Any) -> Preconditioner:
     """Return P by the parameter `preconditioner`: "auto", None, or the rank of an approximation."""
-    rows, alpha, choice = problem.rows, settings.alpha, settings.preconditioner
+    rows, choice = problem.rows, settings.preconditioner
+    penalty = least_of_targets(settings.penalty)
+    alpha = least_of(penalty)
     d = rows.n_features
     if choice is None:
         return Identity(alpha)
     if choice != "auto" and choice < d:
         return nystrom(rows, choice, alpha, rng)
     if isinstance(problem.statistics, SecondMoments):
-        P = of_gram(standardized(problem.statistics, problem.scaling).zz, alpha)
+        P = of_gram(standardized(problem.statistics, problem.scaling).zz, penalty)
         if isinstance(P, Factored):
             return Full(P, LEAST_EIGENVALUE)
-        return of_rows(problem.rotated.R, alpha, 1, np.dtype(float))
+        return of_rows(problem.rotated.R, penalty, 1, np.dtype(float))
     if isinstance(rows, RowsInMemory) and choice == "auto" and dense_costs_more(rows):
-        of_hessian = np.maximum(rows.diagonal() + alpha, TINY)[:, None]
+        penalties = of_features(penalty, d)[:, None]
+        of_hessian = np.maximum(rows.diagonal()[:, None] + penalties, TINY)
         D = of_hessian if rows.n_rows >= d else levelled(of_hessian)
-        return Diagonal(D, alpha / float(D.max()))
+        return Diagonal(D, float(np.min(penalties / D)))
     if d > EXACT_FEATURES:
         rank = rows.n_rows if rows.n_rows <= 5 * NYSTROM_RANK else NYSTROM_RANK
         return nystrom(rows, min(rank, d), alpha, rng)
     assert isinstance(rows, RowsInMemory), "the first pass over chunks leaves second moments"
     n_sums = n_buckets(d)
-    return of_rows(rows.sketch(n_sums, rng), alpha, -(-rows.n_rows // n_sums), rows.dtype)
+    return of_rows(rows.sketch(n_sums, rng), penalty, -(-rows.n_rows // n_sums), rows.dtype)

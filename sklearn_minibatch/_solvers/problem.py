@@ -6,8 +6,11 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
-from .._statistics.scaling import Scaling
+from .._statistics.moments import Moments
+from .._statistics.row_products import Units
+from .._statistics.scaling import Scaling, scaling_of, textbook_scaling
 from .._statistics.triangular_factor import Rotated, rotated_rows
+from .penalty import Penalty, penalty_of
 
 Parameters: TypeAlias = tuple[np.ndarray, np.ndarray]  # coefficients (d, t) and intercept (t,)
 
@@ -17,7 +20,8 @@ class Settings:
     """The parameters of the estimator that solvers read, under the same names."""
 
     solver: str
-    alpha: float
+    alpha: float | np.ndarray  # (t,)
+    penalty_factor: np.ndarray | None  # (d,)
     batch_size: int | Literal["auto"]
     lr: float | Literal["auto"]
     lr_schedule: str
@@ -32,6 +36,66 @@ class Settings:
     shuffle: bool
     early_stopping: bool
     half_life: float | None
+    positive: np.ndarray | None  # (d,), a mask
+
+    @property
+    def has_free_features(self) -> bool:
+        """Whether some features are not penalised, although others are."""
+        return self.penalty_factor is not None and bool(np.any(self.penalty_factor == 0))
+
+    @property
+    def row_units(self) -> Units:
+        """The units of products of the rows, in which all features have one penalty."""
+        factor = self.penalty_factor
+        divisor = 1.0 if factor is None else np.sqrt(factor)
+        return Units(self.fit_intercept, self.standardize, divisor)
+
+    @cached_property
+    def penalty(self) -> Penalty:
+        """The penalty on the coefficients in scaled units."""
+        return penalty_of(self.alpha, self.penalty_factor)
+
+
+class UnitSettings(Protocol):
+    """The parameters that the units depend on."""
+
+    @property
+    def fit_intercept(self) -> bool:
+        """Whether columns are centred."""
+
+    @property
+    def standardize(self) -> bool:
+        """Whether columns are divided by their standard deviations."""
+
+    @property
+    def penalty_factor(self) -> np.ndarray | None:
+        """The factors (d,) of the penalty."""
+
+
+def standard_units(x: Moments, y: Moments, settings: UnitSettings) -> Scaling:
+    """Return the units of solvers that find the minimiser."""
+    scaling = scaling_of(x, y, settings.fit_intercept, settings.standardize)
+    return without_columns(scaling, settings)
+
+
+def units_of_rows(x: Moments, y: Moments, settings: Settings) -> Scaling:
+    """Return the units of products of the rows."""
+    scaling = scaling_of(x, y, settings.fit_intercept, settings.standardize)
+    return scaling._replace(x_scale=settings.row_units.of(x)[1])
+
+
+def textbook_units(x: Moments, y: Moments, settings: Settings) -> Scaling:
+    """Return the units of the textbook solver."""
+    scaling = textbook_scaling(x, y, settings.fit_intercept, settings.standardize)
+    return without_columns(scaling, settings)
+
+
+def without_columns(scaling: Scaling, settings: UnitSettings) -> Scaling:
+    """Return the units in which columns with an infinite penalty are 0."""
+    if settings.penalty_factor is None:
+        return scaling
+    scale = np.where(np.isinf(settings.penalty_factor), np.inf, scaling.x_scale)
+    return scaling._replace(x_scale=scale)
 
 
 class Samples(Protocol):

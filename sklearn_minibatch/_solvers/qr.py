@@ -8,7 +8,8 @@ from scipy.linalg import lapack
 
 from .._statistics.linalg import EPS, dot
 from .._statistics.triangular_factor import Rotated, rotated_rows
-from .closed_form import MOST_NOISE, ROUNDING, ClosedForm, out_of_digits
+from .closed_form import MOST_NOISE, ROUNDING, ClosedForm, of_all_targets, out_of_digits
+from .penalty import Penalty, alike, least_of, of_features
 from .problem import Monitor, Parameters, Problem, Settings, Solution
 
 # With a smaller reciprocal condition number, for columns of unit length, the singular values tell
@@ -22,7 +23,7 @@ def solve(
 ) -> Solution:
     """Minimise F from the triangular factor of the samples."""
     rotated = rotated_rows(problem.statistics, problem.scaling)
-    closed = closed_form(rotated, settings.alpha, start[0])
+    closed = closed_form(rotated, settings.penalty, start[0])
     monitor.begin_epoch()
     solution = closed.solution(problem.statistics.x.n_rows, settings.tol)
     monitor(solution, *solution.last, closed.loss, closed.rounding)
@@ -31,22 +32,35 @@ def solve(
     return replace(solution, warning=out_of_digits(closed, settings.tol))
 
 
-def closed_form(rotated: Rotated, alpha: float, start: np.ndarray | None = None) -> ClosedForm:
-    """Return (R'R + alpha I)^-1 R'Q by least squares on [R; sqrt(alpha) I].
+def closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | None = None) -> ClosedForm:
+    """Return (R'R + penalty)^-1 R'Q by least squares on [R; sqrt(penalty)].
 
     Where columns are dependent to the last digits of the rows, it is the solution nearest to
     `start` (d, t), or to 0. The bound on rounding errors is that of least squares by orthogonal
     transformations (Golub and Van Loan, "Matrix Computations", section 5.3).
     """
-    if rotated.R.shape[0] < rotated.R.shape[1]:
-        return wide_closed_form(rotated, alpha, start)
+    R, Q, rest = rotated
+    parts = []
+    for targets, one in alike(penalty, Q.shape[1]):
+        some = Rotated(R, Q[:, targets], rest[targets])
+        from_here = None if start is None else start[:, targets]
+        is_wide = R.shape[0] < R.shape[1] and np.size(one) == 1
+        solved = wide_closed_form if is_wide else tall_closed_form
+        parts.append((targets, solved(some, one, from_here)))
+    return of_all_targets(parts, (R.shape[1], Q.shape[1]))
+
+
+def tall_closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | None) -> ClosedForm:
+    """Return the closed form of targets with the same penalty."""
     # The coefficient of a column that never varies is exactly 0.
     live = np.any(rotated.R, axis=0)
     R = rotated.R[:, live]
     d = R.shape[1]
     beta = np.zeros((rotated.R.shape[1], rotated.Q.shape[1]))
-    A = np.vstack([R, np.sqrt(alpha) * np.eye(d)]) if alpha else R
-    b = np.vstack([rotated.Q, np.zeros((d, beta.shape[1]))]) if alpha else rotated.Q
+    A, b = R, rotated.Q
+    if np.any(penalty):
+        root = np.sqrt(of_features(penalty, len(live))[live])
+        A, b = np.vstack([A, np.diag(root)]), np.vstack([b, np.zeros((d, b.shape[1]))])
     D = np.sqrt(dot(A, A))
     x, least, V = least_squares(A / D, b)
     solved = x / D[:, None]
@@ -62,9 +76,10 @@ def closed_form(rotated: Rotated, alpha: float, start: np.ndarray | None = None)
     return ClosedForm(beta, loss, rounding, 1 / least**2, MOST_NOISE, True)
 
 
-def wide_closed_form(rotated: Rotated, alpha: float, start: np.ndarray | None) -> ClosedForm:
+def wide_closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | None) -> ClosedForm:
     """Return the same for fewer rows than columns: a combination of the rows, and the start."""
     R, Q, rest = rotated
+    alpha = least_of(penalty)
     basis, T = np.linalg.qr(R.T)
     n = len(T)
     A = np.vstack([T.T, np.sqrt(alpha) * np.eye(n)]) if alpha else T.T

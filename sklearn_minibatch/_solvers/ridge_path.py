@@ -23,6 +23,7 @@ from .._statistics.second_moments import merge, standardized
 from .._statistics.triangular_factor import TriangularFactor, rotated_rows
 from .closed_form import ROUNDING
 from .exact import closed_form_of
+from .penalty import Penalty
 from .preconditioner import LARGEST_INVERSE
 
 # Where the terms of a mean squared error cancel to less than this fraction, products leave it fewer
@@ -171,16 +172,20 @@ def held_out_in(held_out: Any, training: Any, scaling: Scaling, V: np.ndarray | 
 
 
 def error_path(
-    fold: Fold, scaling: Scaling, alphas: np.ndarray, unit_columns: bool
+    fold: Fold,
+    scaling: Scaling,
+    alphas: np.ndarray,
+    penalties: Sequence[Penalty] | None,
+    positive: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean squared errors (n_alphas, t) on the samples held out, in the units of y.
 
     `scaling` is that of the training samples. With it comes a mask (n_alphas,) of the alphas for
-    which products leave fewer than 8 digits. Columns of unlike lengths would lose digits in one
-    decomposition, and have a factor for each alpha.
+    which products leave fewer than 8 digits. One decomposition serves all alphas, unless
+    `penalties` are given for each: columns of unlike lengths would lose digits in it.
     """
     t = len(fold.held_out.y.mean)
-    path = spectrum(fold.training, scaling) if unit_columns else None
+    path = spectrum(fold.training, scaling) if penalties is None else None
     held_out = held_out_in(fold.held_out, fold.training, scaling, None if path is None else path.V)
     is_exact = isinstance(fold.training, TriangularFactor)
     mse = np.empty((len(alphas), t))
@@ -189,7 +194,10 @@ def error_path(
     for start in range(0, len(alphas), at_once):
         part = slice(start, start + at_once)
         if path is None:
-            closed = [closed_form_of(fold.training, scaling, alpha) for alpha in alphas[part]]
+            assert penalties is not None
+            closed = [
+                closed_form_of(fold.training, scaling, each, positive) for each in penalties[part]
+            ]
             inside = np.stack([each.beta for each in closed], axis=1)
             rounding = np.array([each.rounding.max() for each in closed])
         else:
@@ -204,13 +212,17 @@ def error_path(
 
 
 def coefficient_path(
-    statistics: Any, scaling: Scaling, alphas: np.ndarray, unit_columns: bool
+    statistics: Any,
+    scaling: Scaling,
+    alphas: np.ndarray,
+    penalties: Sequence[Penalty] | None,
+    positive: np.ndarray | None,
 ) -> np.ndarray:
     """Return the closed forms (d, n_alphas, t) in scaled units."""
-    if unit_columns:
+    if penalties is None:
         path = spectrum(statistics, scaling)
         return np.tensordot(path.V, path.inside(alphas), 1)
-    closed = [closed_form_of(statistics, scaling, alpha) for alpha in alphas]
+    closed = [closed_form_of(statistics, scaling, each, positive) for each in penalties]
     return np.stack([each.beta for each in closed], axis=1)
 
 

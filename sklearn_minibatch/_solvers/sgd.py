@@ -8,6 +8,7 @@ from .._statistics.linalg import EPS, TINY
 from .._statistics.moments import Moments
 from .._statistics.scaling import Scaling
 from .learning_rate import stable_rate
+from .penalty import largest_of, mean_of
 from .problem import Monitor, Parameters, Problem, Settings, Solution
 from .textbook import (
     DIVERGED,
@@ -77,12 +78,12 @@ def solve(
     curvature = 1.0
     if is_left_alone(settings) and not any(each.any() for each in start):
         at = constant_iterate(rows.n_features, constant.b)
-        curvature = curvature_of_columns(moments.x, scaling, settings.alpha)
+        curvature = curvature_of_columns(moments.x, scaling, mean_of(settings.penalty))
     elif not settings.fit_intercept:
-        curvature = curvature_of_columns(moments.x, scaling, settings.alpha)
+        curvature = curvature_of_columns(moments.x, scaling, mean_of(settings.penalty))
     lr = settings.lr
     if lr == "auto":
-        lr = stable_rate(rows, batch_size, settings.alpha, rng)
+        lr = stable_rate(rows, batch_size, largest_of(settings.penalty), rng)
     products = products_of(moments, scaling)
     descent = Descent(rows, settings, batch_size, float(lr), constant, curvature, products)
     return descend(descent, at, rng, monitor)

@@ -8,10 +8,11 @@ from .._rows.chunk import Chunk
 from .._rows.in_memory import in_memory
 from .._rows.kernels import stacked_parameters
 from .._rows.protocol import Rows
-from .._statistics.scaling import Scaling, textbook_scaling, to_original, to_scaled
+from .._statistics.scaling import Scaling, to_original, to_scaled
 from .._statistics.second_moments import ColumnMoments
 from .learning_rate import stable_rate
-from .problem import Parameters, Settings, without_intercept
+from .penalty import largest_of
+from .problem import Parameters, Settings, textbook_units, without_intercept
 from .state import ModelState
 from .textbook import (
     DIVERGED,
@@ -40,7 +41,7 @@ def learn(
 
     `moments` are those of all rows so far, the chunk included.
     """
-    scaling = textbook_scaling(moments.x, moments.y, settings.fit_intercept, settings.standardize)
+    scaling = textbook_units(moments.x, moments.y, settings)
     rng, order = before.order(chunk.n_rows, settings.shuffle)
     mean_weight = moments.x.weight / moments.x.n_rows
     rows = in_memory(chunk.X, chunk.y, chunk.w, scaling, settings.fit_intercept, mean_weight, order)
@@ -78,7 +79,9 @@ def rate(
     if settings.lr != "auto":
         return float(settings.lr)
     mean_square = mean_squares_of_columns(moments.x, scaling).sum() + settings.fit_intercept
-    return stable_rate(rows, batch_size, settings.alpha, rng, LONG_ROW * float(mean_square))
+    return stable_rate(
+        rows, batch_size, largest_of(settings.penalty), rng, LONG_ROW * float(mean_square)
+    )
 
 
 def starting_point(descent: Descent, before: ModelState, scaling: Scaling) -> Iterate:
@@ -98,10 +101,9 @@ def starting_point(descent: Descent, before: ModelState, scaling: Scaling) -> It
     if settings.lr == "auto":
         n_averaged = before.n_averaged
         known_rows = before.statistics
-        old = textbook_scaling(
-            known_rows.x, known_rows.y, settings.fit_intercept, settings.standardize
-        )
-        most = MOST_GROWTH * old.x_scale / scaling.x_scale
+        old = textbook_units(known_rows.x, known_rows.y, settings)
+        growth = np.where(np.isinf(scaling.x_scale), 1.0, scaling.x_scale / old.x_scale)
+        most = MOST_GROWTH / growth
         if np.any(most < 1):
             known = [shrunk(each, np.minimum(most, 1), old.x_mean) for each in known]
             n_averaged = 0

@@ -11,7 +11,7 @@ from .._rows.chunk import Chunk, joined
 from .._rows.wide import KeptRows
 from .._statistics.arrays import place_of
 from .._statistics.moments import Statistics
-from .._statistics.scaling import scaling_of, to_original
+from .._statistics.scaling import to_original
 from .._statistics.second_moments import (
     SecondMoments,
     merge,
@@ -26,7 +26,7 @@ from .._statistics.triangular_factor import (
 )
 from .closed_form import out_of_digits
 from .exact import closed_form_of
-from .problem import Parameters, Settings
+from .problem import Parameters, Settings, standard_units
 
 # So many rows wait before they enter the second moments, all at once: a product of fewer takes
 # longer to add than to compute.
@@ -260,8 +260,8 @@ def learn_exactly(
 def closed_form_of_state(state: ModelState) -> Answer:
     """Return the closed form of all rows of a state, in original units."""
     moments, settings = of_kind(state.statistics, state.kind), state.settings
-    scaling = scaling_of(moments.x, moments.y, settings.fit_intercept, settings.standardize)
-    closed = closed_form_of(moments, scaling, settings.alpha)
+    scaling = standard_units(moments.x, moments.y, settings)
+    closed = closed_form_of(moments, scaling, settings.penalty, settings.positive)
     parameters = to_original(closed.beta, np.zeros(closed.beta.shape[1]), scaling)
     converged = closed.is_within(settings.tol)
     warning = None

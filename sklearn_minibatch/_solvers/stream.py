@@ -17,9 +17,9 @@ from .._rows.chunk import Chunk
 from .._rows.in_memory import centred
 from .._statistics.linalg import divide, dot
 from .._statistics.moments import Moments, column_moments, merge_columns
-from .._statistics.scaling import Scaling, scaling_of
+from .._statistics.scaling import Scaling
 from .._statistics.second_moments import ColumnMoments
-from .problem import Settings
+from .problem import Settings, standard_units
 from .state import ModelState
 
 # Steps of c/t forget the start like t^-c, and a c that is up to 2.4 times too long or 0.5 too short
@@ -56,8 +56,7 @@ class Pass(NamedTuple):
 
     def seen(self, x: Moments, y: Moments) -> Seen:
         """Return what was seen with these moments."""
-        settings = self.settings
-        return Seen(x, y, scaling_of(x, y, settings.fit_intercept, settings.standardize))
+        return Seen(x, y, standard_units(x, y, self.settings))
 
 
 def learn(
@@ -130,23 +129,30 @@ def step_of_changed_columns(
     The gradient is that of F over all rows, as if the coefficients were the best for those before.
     Of these it has their mean only, as one more row, because the intercept follows the means.
     """
-    scale = now.scaling.x_scale[:, None]
+    scale, kept = finite(now.scaling.x_scale)
     old_weight = before.x.weight / now.x.weight
     T = centred(rows.X, np.arange(rows.n_rows), now.scaling.x_mean)
     s = rows.w[:, None] / now.x.weight
     mean_row = np.sqrt(old_weight) * (before.scaling.x_mean - now.scaling.x_mean)[None]
     mean_target = np.sqrt(old_weight) * (before.scaling.y_mean - now.scaling.y_mean)
-    penalty = this.settings.alpha * (1 - old_weight) * scale**2
+    penalty = this.settings.penalty * (1 - old_weight) * scale**2
+    penalty = np.tile(np.broadcast_to(penalty, slopes.last.shape), 2)
     coef = np.hstack(slopes)
     residual = T @ coef - np.tile(rows.y - now.scaling.y_mean, 2)
     mean_residual = mean_row @ coef - np.tile(mean_target, 2)
     g = T.T @ (s * residual) + mean_row.T @ mean_residual + penalty * coef
-    p = changed_columns(before, now)[:, None] * g / now.x.scale[:, None] ** 2
+    p = (kept & changed_columns(before, now)[:, None]) * g / now.x.scale[:, None] ** 2
     Tp = T @ p
     mean_p = mean_row @ p
     exact = divide(dot(g, p), dot(s * Tp, Tp) + dot(mean_p, mean_p) + dot(penalty * p, p))
     coef = coef - np.minimum(1.0 if this.lr is None else this.lr, exact) * p
     return Slopes(*np.hsplit(coef, 2))
+
+
+def finite(scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scales (d, 1) with 1 for columns that are left out, and a mask of the others."""
+    kept = np.isfinite(scale)[:, None]
+    return np.where(kept, scale[:, None], 1.0), kept
 
 
 def share_of_new_rows(before: Moments, now: Moments) -> np.ndarray:
@@ -173,8 +179,8 @@ def steps(rows: Chunk, slopes: Slopes, before: Seen, now: Seen, this: Pass) -> S
     """
     scaling = now.scaling
     seen = before.x.weight
-    scale = scaling.x_scale[:, None]
-    penalty = this.settings.alpha * scale**2
+    scale, kept = finite(scaling.x_scale)
+    penalty = this.settings.penalty * scale**2
     late: Any = 1.0
     if now.x.n_rows >= FEW_ROWS * len(scale):
         late = share_of_new_rows(before.x, now.x)[:, None] * now.x.weight / rows.w.sum()
@@ -187,7 +193,7 @@ def steps(rows: Chunk, slopes: Slopes, before: Seen, now: Seen, this: Pass) -> S
         seen = seen + weight
         s = s / weight
         g = T.T @ (s * (T @ coef - (batch.y - scaling.y_mean))) + penalty * coef
-        p = g / scale**2
+        p = kept * g / scale**2
         Tp = T @ p
         exact = divide(dot(g, p), dot(s * Tp, Tp) + dot(penalty * p, p))
         coef = coef - np.minimum(STEP * weight / seen if this.lr is None else this.lr, exact) * p

@@ -12,6 +12,7 @@ from .._rows.protocol import Rows, Steps
 from .._statistics.linalg import TINY, dot
 from .conjugate_gradients import MiniBatches, Point, Quadratic, cut_rate, minimise
 from .learning_rate import largest_eigenvalue
+from .penalty import least_of_targets
 from .preconditioner import Diagonal, Preconditioner, preconditioner
 from .problem import Monitor, Parameters, Problem, Settings, Solution
 
@@ -31,7 +32,7 @@ def solve(
     rows = problem.rows
     P = preconditioner(problem, settings, rng)
     batch_size = resolved_batch_size(settings.batch_size, rows, P)
-    quadratic = Quadratic(rows, settings.alpha, P)
+    quadratic = Quadratic(rows, settings.penalty, P)
     mini_batches = None
     lr = 1.0 if settings.lr == "auto" else float(settings.lr)
     if batch_size < rows.n_rows:
@@ -39,7 +40,7 @@ def solve(
         order_rng = rng if settings.shuffle else None
 
         def epoch(at: Point, lr: float) -> tuple[np.ndarray, float]:
-            steps = Steps(batch_size, at.g, settings.alpha, P.solve, lr)
+            steps = Steps(batch_size, at.g, settings.penalty, P.solve, lr)
             return safeguarded(rows.epoch(steps, order_rng), lr, at)
 
         mini_batches = MiniBatches(epoch, batch_size)
@@ -64,7 +65,9 @@ def resolved_lr(
     """Return the learning rate; "auto" takes 1 / (the largest curvature of a few mini-batches)."""
     if not isinstance(settings.lr, str):
         return settings.lr
-    largest = largest_eigenvalue(rows.batches(batch_size, 8, rng), settings.alpha, P.solve, rng)
+    largest = largest_eigenvalue(
+        rows.batches(batch_size, 8, rng), least_of_targets(settings.penalty), P.solve, rng
+    )
     # With constant columns and alpha=0 there is no curvature, and any rate will do.
     return 1 / largest if largest > TINY else 1.0
 

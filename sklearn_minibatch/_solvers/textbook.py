@@ -23,6 +23,7 @@ from .._statistics.second_moments import (
     standardized,
 )
 from .learning_rate import scheduled, stable_rate
+from .penalty import largest_of
 from .problem import Parameters, Settings
 
 # The batch size that "auto" stands for.
@@ -145,15 +146,15 @@ class Descent(NamedTuple):
         mean = at.mean.astype(self.rows.dtype) if averages(self.settings) else theta
         with np.errstate(over="ignore", invalid="ignore"):
             self.rows.textbook_epoch(
-                theta, mean, at.n_averaged, lrs, self.batch_size, self.settings.alpha, rng
+                theta, mean, at.n_averaged, lrs, self.batch_size, self.settings.penalty, rng
             )
         return Iterate(theta, mean, at.n_averaged + len(lrs))
 
     def losses(self, *thetas: np.ndarray) -> list[np.ndarray]:
         """F (t,) of each of these stacked parameters."""
-        alpha = self.settings.alpha
+        penalty = self.settings.penalty
         with np.errstate(over="ignore", invalid="ignore"):
-            penalties = [alpha / 2 * dot(beta, beta) for beta, _ in map(split, thetas)]
+            penalties = [dot(penalty * beta, beta) / 2 for beta, _ in map(split, thetas)]
             squares = self.mean_squares(thetas)
             return [s / 2 + p for s, p in zip(squares, penalties, strict=True)]
 
@@ -189,7 +190,9 @@ class Descent(NamedTuple):
 
     def remedy(self, rng: Any) -> str:
         """What to do about steps that diverged."""
-        largest = 2 * stable_rate(self.rows, self.batch_size, self.settings.alpha, rng)
+        largest = 2 * stable_rate(
+            self.rows, self.batch_size, largest_of(self.settings.penalty), rng
+        )
         if self.lr <= largest:
             return "Set a smaller lr."
         return f"With batch_size={self.batch_size}, steps are stable up to about lr={largest:.3g}."

@@ -30,11 +30,25 @@ class RowProducts(NamedTuple):
         return self.x.is_finite and self.y.is_finite
 
 
-def row_products(X: Any, y: Any, weight: Any, centred: bool, scaled: bool) -> RowProducts:
+class Units(NamedTuple):
+    """Whether columns are centred and scaled, and what they are divided by beside."""
+
+    centred: bool
+    scaled: bool
+    divisor: np.ndarray | float = 1.0  # (d,)
+
+    def of(self, x: Moments, columns: slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+        """Return what is subtracted from columns with these moments, and what divides them."""
+        zeros = np.zeros(len(x.mean))
+        scale = x.scale if self.scaled else zeros + 1.0
+        by = self.divisor if isinstance(self.divisor, float) else self.divisor[columns]
+        return x.mean if self.centred else zeros, scale * by
+
+
+def row_products(X: Any, y: Any, weight: Any, units: Units) -> RowProducts:
     """Return the products of the rows of X (n, d), dense or CSR; y is (n, t).
 
-    The weights are (n,) or None. Columns are centred and divided by their standard deviations if
-    the last two arguments say so.
+    The weights are (n,) or None.
     """
     n_rows = X.shape[0]
     y_moments = column_moments(y, weight)
@@ -43,14 +57,14 @@ def row_products(X: Any, y: Any, weight: Any, centred: bool, scaled: bool) -> Ro
         w = to_numpy(rescaled_weights(weight))
         root = np.sqrt(w / w.sum())
     if sparse.issparse(X):
-        x, K = sparse_products(X, weight, root, centred, scaled)
+        x, K = sparse_products(X, weight, root, units)
     else:
-        x, K = dense_products(X, weight, root, centred, scaled)
+        x, K = dense_products(X, weight, root, units)
     return RowProducts(x, y_moments, K, root)
 
 
 def dense_products(
-    X: Any, weight: Any, root: np.ndarray, centred: bool, scaled: bool
+    X: Any, weight: Any, root: np.ndarray, units: Units
 ) -> tuple[Moments, np.ndarray]:
     """Compute the moments of the columns and K, from one read of X in blocks of columns."""
     n_rows, d = X.shape
@@ -61,10 +75,10 @@ def dense_products(
         block = X[:, start : start + width]
         x = moments_of_block(block, weight)
         parts.append(x)
-        Z = minus(block, x.mean if centred else np.zeros(len(x.mean)))
+        mean, scale = units.of(x, slice(start, start + width))
+        Z = minus(block, mean)
         Z *= s
-        if scaled:
-            Z /= like(x.scale, Z)
+        Z /= like(scale, Z)
         product = matmul(Z, Z.T, out=product)
         if K is None:
             K, product = product, None
@@ -82,12 +96,11 @@ def joined_columns(parts: list[Moments]) -> Moments:
 
 
 def sparse_products(
-    X: Any, weight: Any, root: np.ndarray, centred: bool, scaled: bool
+    X: Any, weight: Any, root: np.ndarray, units: Units
 ) -> tuple[Moments, np.ndarray]:
     """Compute the same of CSR rows, from products about 0 of columns that have zeros."""
     x = column_moments(X, weight)
-    mean = x.mean if centred else np.zeros(len(x.mean))
-    scale = x.scale if scaled else np.ones(len(x.mean))
+    mean, scale = units.of(x)
     T, offset = centred_where_full(X, mean)
     entries = T.data / scale[T.indices] * np.repeat(root, np.diff(T.indptr))
     Z = sparse.csr_array((entries, T.indices, T.indptr), shape=T.shape)

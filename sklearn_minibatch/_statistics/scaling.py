@@ -25,7 +25,8 @@ def target_scale(moments: Moments) -> np.ndarray:
 class Scaling(NamedTuple):
     """The means and scales of the variables in which a solver works.
 
-    These are z = (x - x_mean) / x_scale and v = (y - y_mean) / y_scale.
+    These are z = (x - x_mean) / x_scale and v = (y - y_mean) / y_scale. A column that is left out
+    has an infinite scale.
     """
 
     x_mean: np.ndarray
@@ -65,7 +66,8 @@ def to_scaled(
     coef: np.ndarray, intercept: np.ndarray, scaling: Scaling
 ) -> tuple[np.ndarray, np.ndarray]:
     """Convert `coef` (d, t) and `intercept` (t,) from original to scaled variables."""
-    beta = coef * scaling.x_scale[:, None] / scaling.y_scale
+    beta = coef * np.where(np.isinf(scaling.x_scale), 0.0, scaling.x_scale)[:, None]
+    beta = beta / scaling.y_scale
     return beta, (intercept + scaling.x_mean @ coef - scaling.y_mean) / scaling.y_scale
 
 
