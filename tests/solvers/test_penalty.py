@@ -36,7 +36,7 @@ def by_least_squares(X, Y, alpha, factor, w=None, fit_intercept=True, standardiz
     return coef, y_mean - coef @ mean
 
 
-def cut(X, Y, w, size=40):
+def cut(X, Y, w, size=10):
     return [
         (X[i : i + size], Y[i : i + size], None if w is None else w[i : i + size])
         for i in range(0, len(Y), size)
@@ -73,7 +73,7 @@ DOORS = {
 
 
 @pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("shape", [(240, 6), (120, 150)], ids=["tall", "wide"])
+@pytest.mark.parametrize("shape", [(240, 6), (30, 40)], ids=["tall", "wide"])
 @pytest.mark.parametrize("free", [False, True])
 @pytest.mark.parametrize("alpha", [0.1, [0.3, 1e-3]], ids=["one alpha", "per target"])
 @pytest.mark.parametrize(
