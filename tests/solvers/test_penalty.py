@@ -50,13 +50,10 @@ def stream(model, chunks):
 
 
 def merged(model, chunks):
-    first, *others = [
-        MiniBatchRidgeSGD(**model.get_params()).fit(*chunk)
-        for chunk in (chunks[0], chunks[1], chunks[2])
-    ]
-    for other in others:
-        first.merge(other)
-    return first
+    shards = [MiniBatchRidgeSGD(**model.get_params()).fit(*chunk) for chunk in chunks]
+    for other in shards[1:]:
+        shards[0].merge(other)
+    return shards[0]
 
 
 EXACT = {"tol": 1e-11, "max_iter": 1000, "random_state": 0}
