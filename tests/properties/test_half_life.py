@@ -75,6 +75,8 @@ def test_the_choice_of_alpha(weighted):
     X, y = regression(200, 5)
     rng = np.random.default_rng(0)
     w = rng.exponential(size=200) * (rng.random(200) < 0.8) if weighted else None
+    if weighted:
+        w[90] = 1.0
     old = aged(np.ones(200) if w is None else w, 30)
     alphas = np.logspace(-3, 1, 5)
     model = MiniBatchRidgeSGDCV(alphas, half_life=30).fit(X, y, w)

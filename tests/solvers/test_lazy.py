@@ -3,7 +3,6 @@
 import copy
 import pickle
 import threading
-import warnings
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import estimator_html_repr
 
 from sklearn_minibatch import MiniBatchRidgeSGD
@@ -42,7 +40,8 @@ def test_asking_in_between_changes_no_bit(sizes, asked, solver, weighted, is_spa
             model.partial_fit(rows[part], y[part], None if w is None else w[part])
         if asked >> k & 1:
             closed = closed_form(X[:end], y[:end], 0.1, None if w is None else w[:end])
-            assert distance(curious.predict(X[:end]), closed, X[:end], y[:end]) < 1e-10 or end < 2
+            if end > 1:
+                assert distance(curious.predict(X[:end]), closed, X[:end], y[:end]) < 1e-10
             copy.deepcopy(curious)
             pickle.dumps(curious)
     assert np.array_equal(quiet.coef_, curious.coef_)
@@ -113,19 +112,6 @@ def test_refusals_stay_with_the_call(n):
             assert state(model) == before
 
 
-def test_coefficients_out_of_range_are_refused_by_the_call():
-    X, y = regression(100, 2)
-    model = MiniBatchRidgeSGD(alpha=0)
-    with (
-        pytest.raises(ValueError, match="left the range of floating-point numbers"),
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.partial_fit(X * [1e-150, 1.0], y * 1e150)
-        model.partial_fit(X * [1e-153, 1.0], y * 1e150)
-    assert not hasattr(model, "coef_") or np.isfinite(model.coef_).all()
-
-
 def test_parameters_count_as_they_were_when_rows_came():
     X, y = regression(100, 3)
     model = MiniBatchRidgeSGD(0.1).partial_fit(X, y)
@@ -164,3 +150,13 @@ def test_check_input_is_no_metadata():
     request = MiniBatchRidgeSGD().get_metadata_routing()
     assert "check_input" not in request.partial_fit.requests
     assert "check_input" not in request.predict.requests
+
+
+def test_coefficients_that_overflow_are_refused():
+    first, second = np.random.default_rng(0).normal(size=(100, 2)).T
+    X = 2e-153 * np.column_stack([first, first + 1e-6 * second])
+    y = 1e150 * second
+    with pytest.raises(ValueError, match="left the range of floating-point numbers"):
+        MiniBatchRidgeSGD(alpha=0).fit(X, y)
+    with pytest.raises(ValueError, match="left the range of floating-point numbers"):
+        _ = MiniBatchRidgeSGD(alpha=0).partial_fit(X, y).coef_
