@@ -6,9 +6,9 @@ A fit is a model with random parameters and rows that are hard in some way, all 
 number of the fit). Its predictions for the training rows are held against those of the minimiser in
 double-double arithmetic (`tests/least_squares.py`). It is a fault
 
-* if `converged_` is True and they are more than 2 `tol` std(y) apart (root mean square), and more
-  than rounding the coefficients and the intercept to float64 may cost, and more than any solver in
-  float64 may lose on such rows;
+* if `converged_` is True and they are more than 2 `tol` std(y) apart (root mean square), besides
+  what rounding the coefficients and the intercept to float64 may cost; what any solver in float64
+  may lose on such rows is an excuse up to 2e-6;
 * if `converged_` is False without a ConvergenceWarning, or True with one;
 * if the fit raises, or gives numbers that are not finite.
 
@@ -22,6 +22,7 @@ import time
 import warnings
 from collections import Counter
 from contextlib import ExitStack
+from itertools import count, islice
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -40,6 +41,8 @@ EPS = np.finfo(float).eps
 # Least squares by orthogonal transformations in float64 lose no more than about this many eps
 # times 1 + ||D beta|| + ||residual|| / (least singular value), of columns brought to length 1 by D.
 BACKWARD = 20
+# With less than this left, a fit may have converged though `tol` is smaller.
+MOST_NOISE = 1e-6
 # Singular values of well-conditioned problems are no less than this.
 WELL_CONDITIONED = 1e-3
 # `MiniBatchRidgeSGDCV` has no `tol`.
@@ -116,9 +119,9 @@ def geometric(rng, n, d):
 
 def weak_directions(rng, n, d):
     weak = power(rng, -12, -1)
-    count = int(rng.integers(1, max(2, d // 3 + 1)))
+    n_weak = int(rng.integers(1, max(2, d // 3 + 1)))
     normal = rng.standard_normal((n, d))
-    X = rotated(normal * np.r_[np.ones(d - count), np.full(count, weak)], rng)
+    X = rotated(normal * np.r_[np.ones(d - n_weak), np.full(n_weak, weak)], rng)
     return X, normal[:, -1]
 
 
@@ -220,9 +223,9 @@ def targets(rng, X, hard):
     Z = X - X.mean(axis=0)
     Z = Z / np.maximum(np.abs(Z).max(axis=0), 1e-300)
     length = np.abs(hard - hard.mean()).max() or 1.0
-    count = pick(rng, [1, 1, 1, 2, 3, X.shape[1] + 2])
-    y = np.empty((len(X), count))
-    for k in range(count):
+    n_targets = pick(rng, [1, 1, 1, 2, 3, min(X.shape[1], 30) + 2])
+    y = np.empty((len(X), n_targets))
+    for k in range(n_targets):
         linear = Z @ rng.standard_normal(Z.shape[1])
         noise = rng.standard_normal(len(X))
         kinds = [
@@ -237,7 +240,7 @@ def targets(rng, X, hard):
         ]
         y[:, k] = pick(rng, kinds)()
     y = y * power(rng, -3, 3) + pick(rng, [0.0, 0.0, 3.0, -1e6])
-    return y[:, 0] if count == 1 and chance(rng, 0.8) else y
+    return y[:, 0] if n_targets == 1 and chance(rng, 0.8) else y
 
 
 WEIGHTS = [
@@ -252,7 +255,7 @@ STREAMS = ["partial_fit", "partial_fit", "merge"]
 CV = ["cv", "cv chunks", "cv iterator", "cv partial_fit"]
 
 
-def shape(rng):
+def shape(rng, door):
     """Rows and columns."""
     n = int(pick(rng, [2, 3, 5, 8, 13, 20, 40, 60, 100, 100, 200, 300]))
     if chance(rng, 0.02):
@@ -260,7 +263,7 @@ def shape(rng):
     d = int(pick(rng, [1, 2, 3, 4, 6, 8, 12, 20]))
     if chance(rng, 0.03):
         d = int(rng.integers(30, 90))
-    if chance(rng, 0.004):
+    if door in FITS and chance(rng, 0.004):
         return min(n, 60), int(rng.integers(3001, 3100))
     return n, d
 
@@ -308,13 +311,16 @@ def smaller_limits(rng, door, d):
     return limits
 
 
-def draw(seed, number):
-    """The rows and the model of a fit."""
+def door_of(seed, number):
+    """How the rows of a fit come, and the generator of all else."""
     rng = np.random.default_rng((seed, number))
-    door = pick(rng, [*FITS * 2, *STREAMS * 2, *CV])
-    n, d = shape(rng)
-    n_folds = 2
-    n = max(n, n_folds) if door in CV else n
+    return pick(rng, [*FITS * 2, *STREAMS * 2, *CV]), rng
+
+
+def draw(seed, number):
+    """The rows and the model of a fit, and a generator for what is left to chance."""
+    door, rng = door_of(seed, number)
+    n, d = shape(rng, door)
     kind = pick(rng, KINDS)
     X, hard = kind(rng, n, d)
     if door == "sparse" and chance(rng, 0.7):
@@ -364,7 +370,10 @@ def fitted(rows, rng):
             model.partial_fit(*chunk)
         return model
     if door == "merge":
-        parts = [MiniBatchRidgeSGD(**params).fit(*c) for c in with_weight(chunks(rng, rows))]
+        with warnings.catch_warnings():
+            # What a part warns of does not matter to the whole.
+            warnings.simplefilter("ignore")
+            parts = [MiniBatchRidgeSGD(**params).fit(*c) for c in with_weight(chunks(rng, rows))]
         for part in parts[1:]:
             parts[0].merge(part)
         return parts[0]
@@ -437,8 +446,8 @@ def run(seed, number):
 
 def is_refusal(rows, error):
     """Whether an exception is documented."""
-    few = rows.door.startswith("cv") and "No fold has rows" in str(error)
-    return few or (rows.door == "merge" and "merge" in str(error))
+    words = {"merge": "merge", "float32": "overflow", **dict.fromkeys(CV, "folds")}
+    return isinstance(error, ValueError) and words.get(rows.door, "documented") in str(error)
 
 
 def measured(rows, tol, coef, intercept):
@@ -474,7 +483,8 @@ def rounding_of(exact, coef):
 def fault_of(outcome, solver):
     """What is wrong with a fit, or None."""
     if outcome.converged and not outcome.is_close:
-        if outcome.distance > 2 * outcome.tol + outcome.rounding + outcome.attainable:
+        at_the_limit = min(outcome.attainable, 2 * MOST_NOISE)
+        if outcome.distance > 2 * outcome.tol + outcome.rounding + at_the_limit:
             return f"converged {outcome.distance:.1e} std(y) from the minimiser"
     # Others warn of the scores of a choice that this model does not have.
     if outcome.converged and outcome.warned and outcome.rows.door not in CV:
@@ -548,6 +558,7 @@ def main(argv=None):
     parser.add_argument("--fits", type=int, default=500, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the number of the first")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--door", action="append", help="only rows that come in this way")
     parser.add_argument("--only", type=int, metavar="NUMBER", help="run one fit and show it")
     args = parser.parse_args(argv)
     table, slowest = Table(), (0.0, 0)
@@ -555,7 +566,9 @@ def main(argv=None):
         outcome = run(args.seed, args.only)
         print("refused" if outcome is None else f"{described(outcome)}\n{outcome.warned}")
         return int(outcome is not None and outcome.fault is not None)
-    for number in range(args.first, args.first + args.fits):
+    doors = args.door or [*FITS, *STREAMS, *CV]
+    numbers = (n for n in count(args.first) if door_of(args.seed, n)[0] in doors)
+    for number in islice(numbers, args.fits):
         print(f"fit {number}", end="\r", file=sys.stderr)
         before = len(table.faults)
         start = time.perf_counter()
