@@ -30,13 +30,13 @@ from ._rows.chunk import Chunk
 from ._run.callbacks import CallbackSupportMixin, Task
 from ._run.monitor import Checkpoint, Monitor
 from ._run.rollback import AllOrNothing
+from ._run.warn_once import warn_once
 from ._solvers.choose import SOLVERS, choose_for_stream, unused_settings
 from ._solvers.problem import Parameters, Problem, Settings, without_intercept
-from ._solvers.state import Answer, ModelState, learn_exactly
+from ._solvers.state import Answer, ModelState, learn_exactly, with_products
 from ._statistics.arrays import place_of
 from ._statistics.scaling import to_original, to_scaled
 from ._statistics.second_moments import (
-    SecondMoments,
     merge,
     moments_of_columns,
     no_column_moments,
@@ -72,17 +72,19 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         conjugate gradients, and lands on the closed form. "sgd" is the textbook algorithm, for
         comparison and teaching.
     batch_size : int or "auto", default="auto"
-        Rows per mini-batch of "svrg" and "sgd"; more than there are means all of them. "cholesky"
-        has no mini-batches. "auto" takes, for "svrg", 2048 or twice as many as there are columns,
-        or all rows where those would be fewer than 8 mini-batches, where rows come in chunks, or
-        where the preconditioner is diagonal; for "sgd", 32. In `partial_fit`, 512 for "svrg" with a
-        preconditioner, or half as many as there are columns if that is more and the preconditioner
-        is a sketch; otherwise 32.
+        Samples per mini-batch of "svrg" and "sgd". Values above n_samples use all samples; in
+        `partial_fit` with "sgd", all of the chunk. "cholesky" has no mini-batches. "sgd" divides
+        the sum over a last, smaller mini-batch by `batch_size` too. "auto" takes, for "svrg", 2048
+        or twice as many as there are columns, or all rows where those would be fewer than 8
+        mini-batches, where rows come in chunks, or where the preconditioner is diagonal; for "sgd",
+        32. In `partial_fit`, 512 for "svrg" with a preconditioner, or half as many as there are
+        columns if that is more and the preconditioner is a sketch; otherwise 32.
     lr : float or "auto", default="auto"
         Learning rate of "svrg" and "sgd"; "cholesky" has none. "auto" takes 1 / (largest curvature
-        of a mini-batch); in `partial_fit`, with "svrg" a step that falls like 1/t, with "sgd" the
-        least of those rates over the chunks so far. In `fit` with "svrg" it is cut where it proves
-        too large, and steps over all rows do not use it.
+        of a mini-batch); in `partial_fit` with "svrg", a step that falls like 1/t. In `fit` it is
+        reduced automatically if it is too large; full-batch steps of "svrg" ignore it. With "sgd"
+        it is stable for plain steps; in `partial_fit` it is found anew for each chunk, and
+        coefficients of columns whose scale has more than doubled shrink.
     lr_schedule : {"constant", "inverse_time", "compound"}, default="constant"
         For "sgd". In epoch e = 1, 2, ...: the rate is `lr`; ``lr / (1 + lr_decay * e)``; or is
         divided by ``1 + lr_decay * e`` again before every mini-batch. A call of `partial_fit` is an
@@ -96,9 +98,12 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         the diagonal for sparse rows with so many columns that a (d, d) matrix costs more than it
         saves. None does without. `partial_fit`, where it is not None, takes the sketch for up to
         3000 columns, and does without above.
-    average : bool, default=False
-        For "sgd": predict with a running average of the iterates in which step t has weight
-        proportional to t.
+    average : bool or "auto", default="auto"
+        For "sgd". True: predict with a running average of the iterates in which step t has weight
+        proportional to t. False: predict with the last iterate. "auto" does so too if `lr` or a
+        schedule is set. If not, steps start from the prediction of the mean. `fit` then predicts
+        with the average, the last iterate or the mean, whichever has the lowest F for the target,
+        and `partial_fit` with the average.
     max_iter : int, default=100
         Largest number of epochs in `fit`. "cholesky" takes one, and more only where gradients from
         the rows refine it.
@@ -107,10 +112,10 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         y (root mean square) of those of the closed form, or so near that rounding errors hide the
         rest. "cholesky" refines its solution when rounding errors may have cost the predictions
         more than ``tol / 10`` standard deviations of y. "sgd" ends when F has not fallen by more
-        than this fraction for `n_iter_no_change` epochs, for a better reason than a tiny learning
-        rate. That tells nothing of the distance to the closed form: mini-batches at a constant rate
-        keep F above its minimum by a noise that does not shrink. None runs `max_iter` epochs of
-        "svrg" and "sgd", and one of "cholesky".
+        than this fraction for `n_iter_no_change` epochs, nor by more than a thousandth of the noise
+        (F of the last iterate less that of what predicts). Epochs of tiny steps do not count. This
+        criterion does not bound the distance to the minimum. None runs `max_iter` epochs of "svrg"
+        and "sgd", and one of "cholesky".
     fit_intercept : bool, default=True
         Whether to fit an intercept, which is never penalised. If not, columns are scaled but not
         centred.
@@ -172,9 +177,10 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     converged_ : bool
         Whether the model met the stopping rule of its solver, see `tol`. By "cholesky" and "svrg"
         the predictions are then within `tol` of those of the closed form, or as near as float64
-        allows. By "sgd" F has stopped falling, which promises no nearness to the closed form. It is
-        False with ``tol=None``, after `partial_fit` by "svrg" or "sgd", and where early stopping
-        has returned an earlier epoch than the last.
+        allows. By "sgd" F has stopped falling, and the model is no worse than the prediction of the
+        mean; that promises no nearness to the closed form. It is False with ``tol=None``, after
+        `partial_fit` by "svrg" or "sgd", and where early stopping has returned an earlier epoch
+        than the last.
     n_passes_ : int
         Passes of the last `fit` over chunks, if the rows came in chunks: one for "cholesky", unless
         gradients refine it.
@@ -243,7 +249,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         "lr_schedule": [StrOptions({"constant", "inverse_time", "compound"})],
         "lr_decay": [Number(Real, 0, None, closed="left")],
         "preconditioner": [StrOptions({"auto"}), None, Number(Integral, 1, None, closed="left")],
-        "average": ["boolean"],
+        "average": ["boolean", StrOptions({"auto"})],
         "max_iter": [Number(Integral, 1, None, closed="left")],
         "tol": [None, Number(Real, 0, None, closed="left")],
         "fit_intercept": ["boolean"],
@@ -268,7 +274,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         lr_schedule: Literal["constant", "inverse_time", "compound"] = "constant",
         lr_decay: float = 0.0,
         preconditioner: int | Literal["auto"] | None = "auto",
-        average: bool = False,
+        average: bool | Literal["auto"] = "auto",
         max_iter: int = 100,
         tol: float | None = 1e-6,
         fit_intercept: bool = True,
@@ -368,11 +374,11 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
                 partial(self._fitted_state, data, problem, settings),
             )
             attempt.if_interrupted(partial(self._publish_epoch, monitor))
-            solution = solver.solve(problem, start, settings, rng, monitor)
+            solution = data.choice.solve(problem, start, settings, rng, monitor)
             monitor.checkpoint(solution)
             self._publish_epoch(monitor)
             if unused := unused_settings(settings, data.choice.solver):
-                warnings.warn(unused, UserWarning, stacklevel=3)
+                warn_once(unused)
             if solution.warning is not None:
                 warnings.warn(solution.warning, ConvergenceWarning, stacklevel=3)
         return self
@@ -391,7 +397,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         return ModelState(
             self._single_target,
             data.place(np.empty(0)),
-            problem.moments,
+            data.keep(problem),
             data.choice.solver,
             settings,
             Answer(last, predicting, solution.converged and is_last, solution.warning),
@@ -400,7 +406,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             lr=float(solution.lr),
             batch_size=solution.batch_size,
             lr_factor=solution.lr_factor,
-            stable_lr=solution.stable_lr,
+            n_averaged=solution.n_averaged,
             losses=epoch.losses,
             distances=epoch.distances,
             scores=epoch.scores if self.early_stopping else None,
@@ -470,7 +476,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             rows = validated(self, X, y, sample_weight, reset=first, finite=False)
             settings = self._settings()
             d, t = rows.X.shape[1], rows.y.shape[1]
-            has_products = first or isinstance(self._state.moments, SecondMoments)
+            has_products = first or self._state.has_products
             solver, is_exact = choose_for_stream(d, has_products, settings)
             example = place_of(rows.X)(np.empty(0))
             before = self._nothing_learnt(d, t, example, is_exact) if first else self._state
@@ -483,7 +489,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
                 state = replace(self._steps(chunk, before, solver, settings, X, y), **shown)
             self._state = state
             if are_new and (warning := unused_settings(settings, solver)):
-                warnings.warn(warning, UserWarning, stacklevel=3)
+                warn_once(warning)
+            if state.given is not None and state.given.warning is not None:
+                warnings.warn(state.given.warning, ConvergenceWarning, stacklevel=3)
         return self
 
     def _check_learnt(self, chunk: Chunk, state: ModelState, X: Any, y: Any) -> None:
@@ -504,7 +512,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         moments = moments_of_columns(chunk.X, chunk.y, chunk.w)
         look_if_not_finite(self, moments, X, y)
         known = before.statistics
-        known = known.of_columns if isinstance(known, SecondMoments) else known
+        if before.has_products:
+            known = with_products(known).of_columns
         moments = merge(known, moments)
         check_moments(moments)
         if before.seed is None:
@@ -554,7 +563,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         check_is_fitted(other)
         with np.errstate(all="ignore"), AllOrNothing(self):
             check_mergeable(self, other)
-            moments = merge(self._state.statistics, other._state.statistics)
+            moments = merge(*(with_products(each._state.statistics) for each in (self, other)))
             check_moments(moments)
             self._state = replace(
                 self._state,

@@ -122,7 +122,8 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
     alphas_ : ndarray of shape (n_alphas,)
         The alphas to choose from.
     mse_path_ : ndarray of shape (n_alphas, n_folds) or (n_alphas, n_folds, n_targets)
-        Mean squared error on the rows held out; NaN for a fold in which no row has weight.
+        Mean squared error on the rows held out. NaN for a fold in which no row has weight: the
+        choice leaves it out, as ``np.nanmean(mse_path_, axis=1)`` does.
     best_score_ : float or ndarray of shape (n_targets,)
         Mean score of `alpha_` over the folds; one for each target with `alpha_per_target`.
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)

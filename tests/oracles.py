@@ -136,19 +136,22 @@ def textbook(
     standardize=True,
     fit_intercept=True,
     w=None,
+    b=0.0,
 ):
     """The MATLAB function line by line, with the rows in the order given.
 
-    Returns coef, intercept and the loss per epoch, of the last iterate and of the average.
+    Returns coef, intercept and the loss per epoch, of the last iterate and of the average. Starts
+    from the intercept `b`.
 
     The average follows every step t = 1, 2, ...: average += (iterate - average) * 2 / (t + 1).
     """
     n, d = X.shape
+    batch_size = min(batch_size, n)
     w = np.ones(n) if w is None else w / w.mean()
     mean = w @ X / n if standardize and fit_intercept else np.zeros(d)
     sigma = np.sqrt(w @ (X - w @ X / n) ** 2 / n) if standardize else np.ones(d)
     Z = (X - mean) / sigma
-    beta, b, t = np.zeros(d), 0.0, 0
+    beta, t = np.zeros(d), 0
     mean_beta, mean_b = np.zeros(d), 0.0
     losses, mean_losses = [], []
     rate = lr
@@ -160,9 +163,9 @@ def textbook(
                 rate = rate / (1 + decay * epoch)
             Z_B, y_B, w_B = (a[start : start + batch_size] for a in (Z, y, w))
             r = w_B * (Z_B @ beta + b - y_B)
-            beta = beta - rate * (Z_B.T @ r / len(r) + alpha * beta)
+            beta = beta - rate * (Z_B.T @ r / batch_size + alpha * beta)
             if fit_intercept:
-                b = b - rate * r.mean()
+                b = b - rate * r.sum() / batch_size
             t += 1
             mean_beta = mean_beta + (beta - mean_beta) * 2 / (t + 1)
             mean_b = mean_b + (b - mean_b) * 2 / (t + 1)

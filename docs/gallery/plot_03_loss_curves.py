@@ -3,7 +3,7 @@ Loss curves for several batch sizes
 ===================================
 
 ``solver="svrg"`` lands on the optimum from every batch size. The textbook algorithm, with a
-constant learning rate, comes to rest at a distance that depends on the batch size.
+constant learning rate, stays above it by a distance that depends on the batch size.
 """
 
 import matplotlib.pyplot as plt

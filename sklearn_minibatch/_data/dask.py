@@ -5,9 +5,10 @@ Everything runs on the user's default scheduler (a `Client`, or Dask's threads).
 computed from the user's collection in every round, unless the user has persisted it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError
-from typing import Any
+from functools import reduce
+from typing import Any, NamedTuple
 
 import dask
 import numpy as np
@@ -15,6 +16,8 @@ from dask.array import Array, concatenate, from_array, from_delayed
 from dask.delayed import delayed
 
 from .._rows.chunk import Chunk
+from .refusals import WEIGHTLESS
+from .same_rows import SameRows, Sums
 from .source import is_dask, is_finite
 
 # The number of partial sums that one task adds up.
@@ -51,41 +54,77 @@ class Partitions:
         self.check = check
         self.n_passes = 0
         self.n_rows: int | None = None
+        # What later rounds are held against, where there are some.
+        self.same_rows: SameRows | None = None
 
     def reduce(
         self, function: Callable[..., Any], add: Callable[[Any, Any], Any], *args: Any
     ) -> Any:
-        """Combine `function(chunk, *args)` of all partitions by `add`, in a tree and one round."""
+        """Combine `function(chunk, *args)` of all partitions by `add`, in a tree and one round.
+
+        Raises ValueError if no row has positive weight.
+        """
         self.n_passes += 1
-        shared = delayed((function, self.check, args), pure=False, traverse=False)
+        work = Round(function, self.check, args, self.same_rows, self.n_passes)
         try:
-            n_rows, value = self._combined(shared, add)
+            n_rows, sums, value = self._combined(work, add)
         except SizesDiffer:
             # Only the workers knew the sizes. Rows are matched by their order.
             self.parts = parts_cut_like(*self.collections)
-            n_rows, value = self._combined(shared, add)
+            n_rows, sums, value = self._combined(work, add)
         if n_rows == 0:
             raise ValueError(
                 f"X has no rows: its {len(self.parts)} partitions are empty. "
                 "Give at least one row, or look at the filter that removed them."
             )
         if self.n_rows not in (None, n_rows):
-            raise ValueError(
-                f"Round {self.n_passes} found {n_rows} rows, the first {self.n_rows}. "
-                "The collection must give the same rows each time it is computed; "
-                "persist it if it is random."
-            )
+            raise self._changed(f"{n_rows} rows, the first {self.n_rows}")
+        other = self.same_rows and sums and self.same_rows.difference(sums, self.n_passes)
+        if other:
+            raise self._changed(other)
+        if value is None:
+            raise ValueError(WEIGHTLESS)
         self.n_rows = n_rows
         return value
 
-    def _combined(self, shared: Any, add: Callable[[Any, Any], Any]) -> tuple[int, Any]:
-        """Return the number of rows and the value of all partitions."""
+    def _changed(self, found: str) -> ValueError:
+        """Return the error for a round that is not like the first."""
+        return ValueError(
+            f"Round {self.n_passes} found {found}. "
+            "The collection must give the same rows each time it is computed; "
+            "persist it if it is random."
+        )
+
+    def _combined(self, work: "Round", add: Callable[[Any, Any], Any]) -> "Result":
+        """Return the result of all partitions."""
+        shared = delayed(work, pure=False, traverse=False)
         results = [on_partition(shared, k, part) for k, part in enumerate(self.parts, 1)]
         while len(results) > 1:
             results = [
                 combined(add, results[k : k + FAN_IN]) for k in range(0, len(results), FAN_IN)
             ]
         return computed(results[0])[0]
+
+
+class Round(NamedTuple):
+    """What is done with each partition in a round: `function(chunk, *args)`, and checks."""
+
+    function: Callable[..., Any]
+    check: Callable[..., Any]
+    args: tuple[Any, ...]
+    same_rows: SameRows | None
+    n_pass: int
+
+
+class Result(NamedTuple):
+    """The number of rows of one or more partitions, the sums over them, and the value.
+
+    The sums are None in the first round, and the value if no row has positive weight.
+    """
+
+    n_rows: int
+    sums: Sums | None
+    value: Any
 
 
 class SizesDiffer(ValueError):
@@ -133,36 +172,36 @@ def loaded(arrays: Sequence[Any]) -> tuple[Any, ...]:
 
 
 @delayed(pure=False)
-def on_partition(shared: tuple, number: int, part: tuple) -> tuple[int, Any]:
-    """Return the number of rows of a partition (X, y, w) and the value of the function.
-
-    The value is None if no row has positive weight.
-    """
-    function, check, args = shared
+def on_partition(work: Round, number: int, part: tuple) -> Result:
+    """Return the result of a partition (X, y, w)."""
     X, y, w = part
     check_lengths(X, y, w)
     try:
         if X.shape[0] == 0:
-            return 0, None
-        chunk = Chunk(number, *check(X, y, w, False, False))
+            return Result(0, None, None)
+        chunk = Chunk(number, *work.check(X, y, w, False, False))
         if len(chunk.y) == 0:
-            return X.shape[0], None
+            return Result(X.shape[0], None, None)
         with np.errstate(over="ignore", invalid="ignore"):
-            value = function(chunk, *args)
+            value = work.function(chunk, *work.args)
+            sums = None if work.same_rows is None else work.same_rows.sums(chunk, work.n_pass)
         if not is_finite(value):
-            check(X, y, w, False, True)
-        return X.shape[0], value
+            work.check(X, y, w, False, True)
+        return Result(X.shape[0], sums, value)
     except ValueError as error:
         raise ValueError(f"Partition {number}: {error}") from error
 
 
 @delayed(pure=False)
-def combined(add: Callable[[Any, Any], Any], results: Sequence[tuple[int, Any]]) -> tuple[int, Any]:
+def combined(add: Callable[[Any, Any], Any], results: Sequence[Result]) -> Result:
     """Return the sum of several results of `on_partition`."""
-    total = None
-    for _, value in results:
-        total = value if total is None else total if value is None else add(total, value)
-    return sum(n_rows for n_rows, _ in results), total
+
+    def total(add: Callable[[Any, Any], Any], values: Iterable[Any]) -> Any:
+        present = [value for value in values if value is not None]
+        return reduce(add, present) if present else None
+
+    n_rows, sums, values = zip(*results, strict=True)
+    return Result(sum(n_rows), total(Sums.plus, sums), total(add, values))
 
 
 def check_lengths(X: Any, y: Any, w: Any) -> None:

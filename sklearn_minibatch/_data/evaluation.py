@@ -18,7 +18,7 @@ from .._statistics.second_moments import merge
 from .array_api import on_host
 from .load import worker_copy
 from .mapped import mapped
-from .source import CheckedChunks, is_dask, is_source
+from .source import CheckedChunks, is_dask, source_of
 from .validation import checked_chunk
 
 
@@ -34,17 +34,6 @@ def chunks_to_score(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
     return CheckedChunks(
         source, partial(checked_like_model, worker_copy(estimator)), read_again=False
     )
-
-
-def source_of(X: Any, y: Any, sample_weight: Any) -> Any:
-    """Return X if it is a source of chunks, which have their own y and weights; else None."""
-    if y is not None or not is_source(X):
-        return None
-    if sample_weight is not None:
-        raise ValueError(
-            "With a source of chunks, put the weights into the chunks: (X, y, sample_weight)."
-        )
-    return X
 
 
 def checked_like_model(
@@ -63,8 +52,6 @@ def r2_of_chunks(chunks: Any, model: Any) -> float:
     coef = np.atleast_2d(on_host(model.coef_)).T
     intercept = np.atleast_1d(on_host(model.intercept_))
     moments = chunks.reduce(residual_moments, merge, coef, intercept)
-    if moments is None:
-        raise ValueError("All sample weights are zero; at least one row must count.")
     if chunks.n_rows < 2:
         warnings.warn(
             "R^2 score is not well-defined with less than two samples.",

@@ -9,11 +9,10 @@ import numpy as np
 from joblib import effective_n_jobs
 from sklearn.model_selection import check_cv
 from sklearn.utils import assert_all_finite
-from sklearn.utils.validation import _check_sample_weight
 
 from .._rows.chunk import Chunk
 from .._solvers.ridge_path import Fold, all_but_one
-from .._statistics.arrays import Place, is_numpy, namespace, place_of, take, to_numpy
+from .._statistics.arrays import Place, is_numpy, place_of, take, to_numpy
 from .._statistics.blocks import in_threads
 from .._statistics.fold_moments import FoldStatistics, dealt, fold_statistics
 from .._statistics.second_moments import (
@@ -30,14 +29,16 @@ from .._statistics.triangular_factor import (
 from .array_api import follow
 from .load import partitions
 from .mapped import mapped
+from .refusals import WEIGHTLESS, check_kinds
+from .same_rows import SameRows
 from .source import (
     CheckedChunks,
     check_alone,
     in_memory,
     is_dask,
-    is_source,
+    source_of,
 )
-from .validation import as_floats, checked_chunk, look_if_not_finite
+from .validation import as_floats, checked_chunk, checked_weights, look_if_not_finite
 
 Gather: TypeAlias = Callable[[Any, Any, Any], Any]  # the statistics of X, y and weights
 Nothing: TypeAlias = Callable[[int, int], Any]  # those of no rows
@@ -91,17 +92,10 @@ def load_folds(
         check_few_features(X.shape[1])
         return in_one_pass(rows, lambda: of_partition, n_folds, draw_seed())
     check_alone(X, y, "fit")
-    source: Any = mapped(X, y, sample_weight)
-    if source is None and y is None and is_source(X):
-        if sample_weight is not None:
-            raise ValueError(
-                "With a source of chunks, put the weights into the chunks: (X, y, sample_weight)."
-            )
-        # The rows are read once, so an iterator is sufficient.
-        source = Once(X) if isinstance(X, Iterator) else X
+    source = mapped(X, y, sample_weight) or source_of(X, y, sample_weight)
     if source is not None:
         n_folds = number_of_folds(estimator.cv)
-        chunks = CheckedChunks(source, partial(checked_chunk, estimator))
+        chunks = CheckedChunks(source, partial(checked_chunk, estimator), read_again=False)
         return in_one_pass(chunks, Dealer, n_folds, draw_seed())
     return from_memory(estimator, X, y, sample_weight)
 
@@ -129,16 +123,6 @@ def check_few_features(n_features: int) -> None:
         )
 
 
-class Once:
-    """The chunks of an iterator, which cannot be read again."""
-
-    def __init__(self, chunks: Iterator[Any]) -> None:
-        self.chunks = chunks
-
-    def __iter__(self) -> Iterator[Any]:
-        return self.chunks
-
-
 def in_one_pass(
     chunks: Any, dealer: Callable[[], Callable[..., FoldStatistics]], n_folds: int, seed: int
 ) -> FoldData:
@@ -148,9 +132,8 @@ def in_one_pass(
         return chunks.reduce(dealer(), merge, gather, nothing, n_folds, seed)
 
     folds = read(second_moments, no_second_moments)
-    if folds is None:
-        raise ValueError("All sample weights are zero; at least one row must count.")
-    is_gone = isinstance(getattr(chunks, "source", None), Once)
+    chunks.same_rows = SameRows(reduce(merge, folds.parts))
+    is_gone = isinstance(getattr(chunks, "source", None), Iterator)
     again = None if is_gone else lambda: read(triangular_factor, no_triangular_factor).parts
     return FoldData(folds.parts, read_factors=again, seed=seed, chunks=chunks, place=chunks.place)
 
@@ -189,6 +172,7 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
 
     Rows of weight 0 are split as well.
     """
+    check_kinds(sample_weight=sample_weight)
     X_all, y_all, _, single_target = as_floats(estimator, X, y, None, True, False)
     check_few_features(X_all.shape[1])
     estimator._single_target = single_target
@@ -196,11 +180,10 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
     (w_all,) = follow(X_all, *in_memory(sample_weight))
     weights = None
     if w_all is not None:
-        xp = namespace(X_all)
-        w_all = _check_sample_weight(w_all, X_all, dtype=xp.float64, ensure_non_negative=True)
+        w_all = checked_weights(w_all, X_all)
         weights = to_numpy(w_all)
         if not weights.any():
-            raise ValueError("All sample weights are zero; at least one row must count.")
+            raise ValueError(WEIGHTLESS)
         # The moments do not depend on rows of weight 0, so these rows are checked here.
         if not weights.all():
             dropped = np.flatnonzero(weights == 0)

@@ -18,11 +18,14 @@ from .._rows.chunk import Chunk
 from .._rows.chunked import ChunkedRows
 from .._rows.in_memory import in_memory
 from .._rows.protocol import Rows
+from .._rows.wide import KeptRows, WideRows
 from .._solvers.choose import SOLVERS, Choice, Shape, choose
-from .._solvers.problem import Settings
+from .._solvers.problem import Problem, Settings
 from .._statistics.arrays import Place, as_float64, place_of, take, to_numpy
+from .._statistics.row_products import row_products
 from .._statistics.scaling import Scaling
 from .._statistics.second_moments import (
+    EXACT_FEATURES,
     ColumnMoments,
     SecondMoments,
     merge,
@@ -32,7 +35,8 @@ from .._statistics.second_moments import (
 from .._statistics.triangular_factor import TriangularFactor, triangular_factor
 from .held_out import held_out
 from .mapped import mapped
-from .source import CheckedChunks, check_alone, is_dask, is_source
+from .same_rows import SameRows
+from .source import CheckedChunks, check_alone, is_dask, source_of
 from .validation import CheckedRows, checked_chunk, look_if_not_finite, validated
 
 
@@ -45,12 +49,19 @@ class TrainingData(NamedTuple):
     """
 
     choice: Choice
+    keep: Callable[[Any], Any]  # from a solved problem to the statistics that the model keeps
     moments: ColumnMoments | SecondMoments
     make_rows: Callable[[Scaling], Rows]
     read_factor: Callable[[], TriangularFactor]
     validation: tuple[Any, ...] | None
     chunks: Any
     place: Place
+
+
+GATHER: dict[str, Callable[..., Any]] = {
+    "columns": moments_of_columns,
+    "products": second_moments,
+}
 
 
 def load_data(
@@ -60,13 +71,7 @@ def load_data(
     if is_dask(X):
         return in_chunks(estimator, partitions(estimator, X, y, sample_weight), settings)
     check_alone(X, y, "fit")
-    source = mapped(X, y, sample_weight)
-    if source is None and y is None and is_source(X):
-        if sample_weight is not None:
-            raise ValueError(
-                "With a source of chunks, put the weights into the chunks: (X, y, sample_weight)."
-            )
-        source = X
+    source = mapped(X, y, sample_weight) or source_of(X, y, sample_weight)
     if source is not None:
         chunks = CheckedChunks(source, partial(checked_chunk, estimator))
         return in_chunks(estimator, chunks, settings)
@@ -84,11 +89,16 @@ def from_memory(
     rows, validation = hold_out(estimator, checked, rng)
     n_jobs = effective_n_jobs(estimator.n_jobs)
     choice = choose(shape_of(rows.X), settings)
-    gather = second_moments if choice.has_products else moments_of_columns
-    moments = gather(rows.X, rows.y, rows.w, n_jobs)
+    if choice.gather == "row products":
+        centred, scaled = settings.fit_intercept, settings.standardize
+        moments: Any = row_products(rows.X, rows.y, rows.w, centred, scaled)
+    else:
+        moments = GATHER[choice.gather](rows.X, rows.y, rows.w, n_jobs)
     look_if_not_finite(estimator, moments, X, y)
 
-    def make_rows(scaling: Scaling) -> Rows:
+    def make_rows(scaling: Scaling) -> Any:
+        if choice.gather == "row products":
+            return WideRows(rows.X, rows.y, moments.root, scaling)
         return in_memory(
             rows.X,
             rows.y,
@@ -103,16 +113,25 @@ def from_memory(
     def read_factor() -> TriangularFactor:
         return triangular_factor(rows.X, rows.y, rows.w)
 
+    def keep(problem: Problem) -> Any:
+        if choice.gather != "row products":
+            return moments
+        if rows.X.shape[1] > EXACT_FEATURES:
+            wide: Any = problem.rows
+            return wide.column_moments(moments.x, moments.y)
+        copy = Chunk(1, rows.X, rows.y, rows.w).taken(np.arange(rows.y.shape[0]))
+        return KeptRows(moments.x, moments.y, copy)
+
     place = place_of(rows.X)
-    return TrainingData(choice, moments, make_rows, read_factor, validation, None, place)
+    return TrainingData(choice, keep, moments, make_rows, read_factor, validation, None, place)
 
 
 def shape_of(X: Any) -> Shape:
     """Return the shape of rows in memory."""
     if not sparse.issparse(X):
-        return Shape(X.shape[1], is_in_memory=True)
+        return Shape(X.shape[1], X.shape[0])
     per_row = np.diff(X.indptr).astype(float)
-    return Shape(X.shape[1], X.nnz, float(per_row @ per_row), is_in_memory=True)
+    return Shape(X.shape[1], X.shape[0], X.nnz, float(per_row @ per_row))
 
 
 def in_chunks(estimator: Any, chunks: Any, settings: Settings) -> TrainingData:
@@ -124,21 +143,18 @@ def in_chunks(estimator: Any, chunks: Any, settings: Settings) -> TrainingData:
             "to choose alpha, use MiniBatchRidgeSGDCV."
         )
     first = chunks.reduce(gathered, merge, settings)
-    if first is None:
-        raise ValueError("All sample weights are zero; at least one row must count.")
     choice = choose(Shape(len(first.x.mean)), settings)
+    chunks.same_rows = SameRows(first)
     make_rows = partial(ChunkedRows, chunks, first, fit_intercept=estimator.fit_intercept)
     read_factor = partial(chunks.reduce, factor_of, merge)
-    return TrainingData(choice, first, make_rows, read_factor, None, chunks, chunks.place)
+    return TrainingData(
+        choice, lambda problem: first, first, make_rows, read_factor, None, chunks, chunks.place
+    )
 
 
 def gathered(chunk: Chunk, settings: Settings) -> ColumnMoments | SecondMoments:
     """Return the moments of a chunk, with the products that the solver asks for."""
-    gather = (
-        second_moments
-        if choose(Shape(chunk.X.shape[1]), settings).has_products
-        else moments_of_columns
-    )
+    gather = GATHER[choose(Shape(chunk.X.shape[1]), settings).gather]
     return gather(chunk.X, chunk.y, chunk.w)
 
 

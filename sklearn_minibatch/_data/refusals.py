@@ -1,10 +1,11 @@
-"""Checks for dates, masked values and text, with error messages that say what to do.
+"""Checks for what is no array of numbers, with error messages that say what to do.
 
-Without them, dates and masked values could be used as numbers, and text would fail with an unclear
-message.
+Without them, dates and masked values could be used as numbers; text and objects without rows would
+fail with an unclear message.
 """
 
 import datetime
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,10 +13,12 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+WEIGHTLESS = "All sample weights are zero; at least one row must count."
 TIMES = (np.datetime64, np.timedelta64, datetime.date, datetime.time, datetime.timedelta)
 TO_DAYS = (
     "Convert dates to a number of days, "
     "(t - np.datetime64('2000-01-01')) / np.timedelta64(1, 'D'), "
+    "periods to dates by t.to_timestamp(), "
     "and durations by t / np.timedelta64(1, 'D'), or drop them."
 )
 ENCODED = """Column {where} of X: text, such as {value!r}. Make a column of 0 and 1 of each word:
@@ -28,12 +31,48 @@ remainder="passthrough")
 (from sklearn.compose, sklearn.preprocessing and sklearn.pipeline), or drop the column."""
 
 
-def check_kinds(**arrays: Any) -> None:
-    """Raise ValueError if an array holds masked values, dates or times.
+# Objects that have no rows to be read: module, class, and what to do.
+WITHOUT_ROWS = (
+    ("polars", "LazyFrame", "is not computed yet: give {name}.collect()."),
+    ("dask.delayed", "Delayed", "is not computed yet: give {name}.compute()."),
+    (
+        "torch.utils.data",
+        "Dataset",
+        "is no table: read it in chunks, fit(DataLoader(dataset, batch_size=10_000)), "
+        "or give its tensors, fit(*dataset.tensors).",
+    ),
+)
 
-    The message has the name of the argument.
+
+def check_has_rows(name: str, values: Any) -> None:
+    """Raise ValueError for an object that has no rows to be read."""
+    for module, kind, advice in WITHOUT_ROWS:
+        # A dataset that can be iterated over is a source of chunks.
+        if is_instance(values, module, kind) and not (
+            kind == "Dataset" and hasattr(values, "__iter__")
+        ):
+            advice = advice.format(name=name)
+            raise ValueError(f"{name} is a {type(values).__name__} of {module}, which {advice}")
+
+
+def is_instance(value: Any, module: str, name: str) -> bool:
+    """Return whether this is an instance of a class of a module, which is not imported for it."""
+    # If the module is not imported, nothing can be of its class.
+    found = getattr(sys.modules.get(module), name, None)
+    return found is not None and isinstance(value, found)
+
+
+def check_kinds(**arrays: Any) -> None:
+    """Raise ValueError if an array holds masked values, dates or times, or has no rows.
+
+    Sparse arrays are accepted as X only. The message has the name of the argument.
     """
     for name, array in arrays.items():
+        check_has_rows(name, array)
+        if name != "X" and sparse.issparse(array):
+            raise ValueError(
+                f"{name} is sparse, of shape {array.shape}: give it as an array, {name}.toarray()."
+            )
         if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
             raise ValueError(
                 f"{name} is a masked array, and {np.ma.count_masked(array)} of its values are "
@@ -65,7 +104,7 @@ def columns_of_times(array: Any) -> list[Any]:
         )
     elif of_objects(dtype) and not sparse.issparse(array):
         values = np.asarray(array).ravel()
-    return [None] if is_time(dtype) or any(isinstance(value, TIMES) for value in values) else []
+    return [None] if is_time(dtype) or any(map(is_moment, values)) else []
 
 
 def is_frame(array: Any) -> bool:
@@ -76,7 +115,16 @@ def is_frame(array: Any) -> bool:
 def is_time(dtype: Any) -> bool:
     """Return whether a data type of NumPy, pandas or polars is one of dates, times or durations."""
     temporal = getattr(dtype, "is_temporal", None)
-    return getattr(dtype, "kind", None) in ("M", "m") or (callable(temporal) and bool(temporal()))
+    return (
+        getattr(dtype, "kind", None) in ("M", "m")
+        or is_instance(dtype, "pandas", "PeriodDtype")
+        or (callable(temporal) and bool(temporal()))
+    )
+
+
+def is_moment(value: Any) -> bool:
+    """Return whether a Python object is a date, a time, a duration or a period."""
+    return isinstance(value, TIMES) or is_instance(value, "pandas", "Period")
 
 
 def of_objects(dtype: Any) -> bool:
@@ -86,7 +134,7 @@ def of_objects(dtype: Any) -> bool:
 
 def holds_times(frame: Any, j: int) -> bool:
     """Return whether some values of column j are dates or times."""
-    return any(isinstance(value, TIMES) for value in column_of(frame, j))
+    return any(map(is_moment, column_of(frame, j)))
 
 
 def column_of(frame: Any, j: int) -> Any:
@@ -95,15 +143,21 @@ def column_of(frame: Any, j: int) -> Any:
 
 
 @contextmanager
-def naming_text(X: Any) -> Iterator[None]:
-    """Improve the ValueError of a conversion of X that fails on text.
+def naming_text(X: Any, y: Any = None) -> Iterator[None]:
+    """Improve the error of a conversion that fails on text.
 
-    The new message names the columns with text and says what to do.
+    The new message names the columns of X with text and says what to do.
     """
     try:
         yield
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         found = text_columns(X)
+        text = None if found else text_of_targets(y)
+        if text is not None:
+            raise ValueError(
+                f"y: text, such as {text!r}, which is no number. Targets are numbers; "
+                "for classes, use a classifier such as RidgeClassifier."
+            ) from error
         if not found:
             raise
         names = list(found)
@@ -111,6 +165,14 @@ def naming_text(X: Any) -> Iterator[None]:
         raise ValueError(
             ENCODED.format(where=listed(names), value=example, columns=names)
         ) from error
+
+
+def text_of_targets(y: Any) -> str | None:
+    """Return the first text in y, or None."""
+    # Arrays of other libraries than NumPy have no text, and may be on another device.
+    if hasattr(y, "__dlpack__") and not isinstance(y, np.ndarray):
+        return None
+    return first_text(np.ravel(np.asarray(y, dtype=object)))
 
 
 def text_columns(X: Any) -> dict[Any, str]:
@@ -128,10 +190,13 @@ def text_columns(X: Any) -> dict[Any, str]:
 
 
 def first_text(values: np.ndarray) -> str | None:
-    """Return the first of the values that is text and not a number, or None."""
-    return next(
-        (str(value) for value in values if isinstance(value, str) and not is_number(value)), None
-    )
+    """Return the first of the values that is text, or an interval, and not a number; or None."""
+    for value in values:
+        if is_instance(value, "pandas", "Interval"):
+            return str(value)
+        if isinstance(value, str) and not is_number(value):
+            return str(value)
+    return None
 
 
 def is_number(text: str) -> bool:

@@ -1,6 +1,5 @@
 """Sources of chunks of rows, and passes over them."""
 
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,8 @@ from sklearn.utils.validation import _num_samples
 
 from .._rows.chunk import Chunk
 from .._statistics.arrays import Place, place_of
+from .refusals import WEIGHTLESS, check_has_rows, is_instance
+from .same_rows import SameRows, Sums
 
 DASK_CLASSES = (
     ("dask.array", "Array"),
@@ -75,7 +76,14 @@ class ChunkSource:
         self.prefetch = prefetch
 
     def __iter__(self) -> Iterator[tuple]:
-        chunks = iter(self.function())
+        chunks = self.function()
+        if not hasattr(chunks, "__iter__"):
+            name = getattr(self.function, "__qualname__", type(self.function).__name__)
+            raise TypeError(
+                f"ChunkSource calls {name}(), which returned {type(chunks).__name__}. It must "
+                "return an iterator of chunks (X, y), as a function with yield does."
+            )
+        chunks = iter(chunks)
         return prefetched(chunks) if self.prefetch else chunks
 
     def __array__(self, *args: Any, **options: Any) -> None:
@@ -109,6 +117,17 @@ def is_source(X: Any) -> bool:
     return hasattr(X, "__iter__") and not table and not isinstance(X, (str, bytes, dict))
 
 
+def source_of(X: Any, y: Any, sample_weight: Any) -> Any:
+    """Return X if it is a source of chunks, which have their own y and weights; else None."""
+    if y is not None or not is_source(X):
+        return None
+    if sample_weight is not None:
+        raise ValueError(
+            "With a source of chunks, put the weights into the chunks: (X, y, sample_weight)."
+        )
+    return X
+
+
 def holds_chunks(X: Any) -> bool:
     """Return whether X can only be a source of chunks.
 
@@ -125,7 +144,8 @@ def holds_chunks(X: Any) -> bool:
 
 
 def check_alone(X: Any, y: Any, method: str) -> None:
-    """Raise ValueError if y is given in addition to a source of chunks."""
+    """Raise ValueError if X has no rows to read, or if y is given beside a source of chunks."""
+    check_has_rows("X", X)
     if y is not None and holds_chunks(X):
         raise ValueError(
             f"A source of chunks (X, y) carries its own y. Leave y out: {method}(source)."
@@ -137,9 +157,7 @@ def is_dask(X: Any) -> bool:
 
     Labelled arrays of other libraries follow Dask's protocol too, wherever their data are.
     """
-    # Dask is not imported here: if its modules are not there, X is none of its collections.
-    classes = (getattr(sys.modules.get(module), name, None) for module, name in DASK_CLASSES)
-    return isinstance(X, tuple(each for each in classes if each is not None))
+    return any(is_instance(X, module, name) for module, name in DASK_CLASSES)
 
 
 def in_memory(*arrays: Any) -> tuple[Any, ...]:
@@ -176,13 +194,18 @@ class CheckedChunks:
         self.n_passes = 0
         self.n_rows: int | None = None
         self.n_targets: int | None = None
+        # What later passes are held against, where there are some.
+        self.same_rows: SameRows | None = None
         # Where the rows of the first chunk are.
         self.place: Place = np.asarray
 
     def reduce(
         self, function: Callable[..., Any], add: Callable[[Any, Any], Any], *args: Any
     ) -> Any:
-        """Combine `function(chunk, *args)` of all chunks by `add`, in one pass."""
+        """Combine `function(chunk, *args)` of all chunks by `add`, in one pass.
+
+        Raises ValueError if no row has positive weight.
+        """
         total = None
         for chunk in self:
             with np.errstate(over="ignore", invalid="ignore"):
@@ -191,25 +214,33 @@ class CheckedChunks:
                 if not is_finite(value):
                     self._named(chunk.number, self.check, chunk.X, chunk.y, chunk.w, False, True)
                 total = value if total is None else add(total, value)
+        if total is None:
+            raise ValueError(WEIGHTLESS)
         return total
 
     def __iter__(self) -> Iterator[Chunk]:
         self.n_passes += 1
         read = number = 0
+        sums: Sums | None = None
         for number, raw in enumerate(self.source, 1):
             chunk, n_read = self._named(number, self._chunk, number, raw, read)
             read += n_read
             if self.n_rows is not None and read > self.n_rows:
-                raise ValueError(self._changed(f"had {read} rows after chunk {number}"))
+                raise self._other_number(f"had {read} rows after chunk {number}")
             if chunk.n_rows:
+                if self.same_rows is not None:
+                    sums = self.same_rows.sums(chunk, self.n_passes).plus(sums)
                 yield chunk
         if self.n_rows is not None and read < self.n_rows:
-            raise ValueError(self._changed(f"ended after chunk {number} with {read} rows"))
+            raise self._other_number(f"ended after chunk {number} with {read} rows")
         if self.n_targets is None:
             raise ValueError(
                 "The source has no rows: each pass must yield chunks (X, y) "
                 "or (X, y, sample_weight)."
             )
+        other = self.same_rows and sums and self.same_rows.difference(sums, self.n_passes)
+        if other:
+            raise self._changed(f"had {other}")
         self.n_rows = read
 
     def _named(self, number: int, function: Callable[..., Any], *args: Any) -> Any:
@@ -227,8 +258,13 @@ class CheckedChunks:
                 f"expected a tuple (X, y) or (X, y, sample_weight), got {type(raw).__name__}."
             )
         X, y, w = in_memory(*(*raw, None)[:3])
+        check_has_rows("X", X)
         n_read = _num_samples(X)
         if n_read == 0:
+            given = {"y": y} if w is None or np.ndim(w) == 0 else {"y": y, "sample_weight": w}
+            for name, a in given.items():
+                if n := _num_samples(a):
+                    raise ValueError(f"X has no rows, and {name} has {n}; give as many of both.")
             return Chunk(number, X, np.empty((0, 1)), None), 0
         X, y, w = self.check(X, y, w, self.n_targets is None, False)
         if self.n_targets is None:
@@ -238,10 +274,14 @@ class CheckedChunks:
             raise ValueError(f"y has {y.shape[1]} target(s), the first chunk has {self.n_targets}.")
         return Chunk(number, X, y, w), n_read
 
-    def _changed(self, how: str) -> str:
-        """Return the message for a pass with another number of rows than the first."""
-        return (
-            f"Pass {self.n_passes} {how}, but the first pass had {self.n_rows} rows. "
+    def _other_number(self, how: str) -> ValueError:
+        """Return the error for a pass with another number of rows than the first."""
+        return self._changed(f"{how}, but the first pass had {self.n_rows} rows")
+
+    def _changed(self, how: str) -> ValueError:
+        """Return the error for a pass that is not like the first."""
+        return ValueError(
+            f"Pass {self.n_passes} {how}. "
             "A source must start over at each pass and yield the same rows; "
             "ChunkSource(function) calls the function anew for each."
         )

@@ -1,6 +1,7 @@
 """Checks of the user's input, and its conversion to rows of floats."""
 
 import warnings
+from inspect import signature
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,14 +12,19 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from .._rows.chunk import Chunk
 from .._statistics.arrays import namespace, take, to_numpy, widest_float
-from .._statistics.moments import LARGEST, TINY_WEIGHT, Moments
-from .._statistics.second_moments import ColumnMoments, SecondMoments
-from .array_api import follow, is_elsewhere, on_host
-from .refusals import check_kinds, naming_text
+from .._statistics.moments import LARGEST, TINY_WEIGHT, Moments, Statistics
+from .array_api import follow, is_elsewhere
+from .refusals import WEIGHTLESS, check_kinds, naming_text
 from .source import in_memory
 
 # Numbers whose squares and coefficients are far from overflow, even in sums.
 MODERATE = 1e100
+# Scikit-learn refuses weights that are all 0 from version 1.8 on, unless it is told so.
+ALL_MAY_BE_ZERO = (
+    {"allow_all_zero_weights": True}
+    if "allow_all_zero_weights" in signature(_check_sample_weight).parameters
+    else {}
+)
 # Parameters that do not change the fitted model.
 MAY_DIFFER = {"random_state", "verbose", "n_jobs"}
 
@@ -64,7 +70,7 @@ def validated(
             "unlike before."
         )
     if checked.y.shape[0] == 0:
-        raise ValueError("All sample weights are zero; at least one row must count.")
+        raise ValueError(WEIGHTLESS)
     estimator._single_target = checked.single_target
     return checked
 
@@ -73,14 +79,10 @@ def checked_chunk(
     estimator: Any, X: Any, y: Any, sample_weight: Any, first: bool, finite: bool
 ) -> tuple[Any, Any, Any]:
     """Return X, y and w of the rows of positive weight of a chunk, which may be none."""
-    weightless = sample_weight is not None and not np.any(on_host(sample_weight))
-    # The results do not depend on rows of weight 0, so these rows are checked here.
-    X, y, w, single_target = as_floats(
-        estimator, X, y, None if weightless else sample_weight, first, finite or weightless
-    )
+    X, y, w, single_target = as_floats(estimator, X, y, sample_weight, first, finite)
     if first:
         estimator._single_target = single_target
-    return (X[:0, :], y[:0, :], w) if weightless else (X, y, w)
+    return X, y, w
 
 
 def as_floats(
@@ -94,7 +96,7 @@ def as_floats(
     y, sample_weight = follow(X, y, sample_weight)
     xp = namespace(X) if is_elsewhere(X) else np
     # scikit-learn first checks the sum, which may overflow although all numbers are finite.
-    with np.errstate(over="ignore", invalid="ignore"), naming_text(X):
+    with np.errstate(over="ignore", invalid="ignore"), naming_text(X, y):
         X, y = validate_data(
             estimator,
             X,
@@ -108,6 +110,10 @@ def as_floats(
             # The moments of sparse columns ignore NaN, so they do not reveal it.
             ensure_all_finite=finite or sparse.issparse(X),
         )
+        if finite:
+            # Scikit-learn checks objects before it converts them, and takes None for a number.
+            assert_all_finite(y, input_name="y")
+        y = widest_float(y)
     if sparse.issparse(X):
         X = sparse.csr_array(X)
         if not X.has_canonical_format:
@@ -115,11 +121,18 @@ def as_floats(
             X = X.tocsc().tocsr()
             X.sum_duplicates()
     single_target = y.ndim == 1
-    y = xp.reshape(widest_float(y), (y.shape[0], -1))
+    y = xp.reshape(y, (y.shape[0], -1))
     if sample_weight is None:
         return CheckedRows(X, y, None, single_target)
-    w = _check_sample_weight(sample_weight, X, dtype=xp.float64, ensure_non_negative=True)
+    w = checked_weights(sample_weight, X)
     return of_positive_weight(CheckedRows(X, y, w, single_target), finite)
+
+
+def checked_weights(sample_weight: Any, X: Any) -> Any:
+    """Return the weights (n,) of the rows X in float64, which may all be 0."""
+    return _check_sample_weight(
+        sample_weight, X, dtype=namespace(X).float64, ensure_non_negative=True, **ALL_MAY_BE_ZERO
+    )
 
 
 def of_positive_weight(rows: CheckedRows, finite: bool) -> CheckedRows:
@@ -157,9 +170,7 @@ def are_plain(estimator: Any, X: Any, y: Any) -> bool:
     )
 
 
-def look_if_not_finite(
-    estimator: Any, moments: ColumnMoments | SecondMoments, X: Any, y: Any
-) -> None:
+def look_if_not_finite(estimator: Any, moments: Statistics, X: Any, y: Any) -> None:
     """Raise scikit-learn's ValueError if X or y hold NaN or infinity.
 
     They are checked only if their moments are not finite.
@@ -168,7 +179,7 @@ def look_if_not_finite(
         as_floats(estimator, X, y, None, reset=False, finite=True)
 
 
-def check_moments(moments: ColumnMoments | SecondMoments) -> None:
+def check_moments(moments: Statistics) -> None:
     """Raise ValueError if the moments are out of the range of float64.
 
     Warn if a column is treated as constant because its variance underflows.
@@ -200,7 +211,7 @@ def check_columns(name: str, columns: Moments, square: np.ndarray) -> None:
         )
 
 
-def may_overflow(moments: ColumnMoments | SecondMoments) -> bool:
+def may_overflow(moments: Statistics) -> bool:
     """Whether coefficients could overflow.
 
     Directions that rounding errors hide are left out, so that coefficients are at most about 1e16
@@ -239,7 +250,7 @@ def check_mergeable(a: Any, b: Any) -> None:
         )
     for model in (a, b):
         check_can_learn(model)
-        if not isinstance(model._state.moments, SecondMoments):
+        if not model._state.has_products:
             raise ValueError(
                 f"merge needs the second moments of all rows, which solver={model.solver_!r} does "
                 "not keep. Fit both models with solver='cholesky', or with 'auto' and few columns."

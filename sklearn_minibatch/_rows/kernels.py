@@ -52,11 +52,12 @@ def plain_steps(
 ) -> None:
     """Take textbook steps, in place, over the stacked rows A, one mini-batch after the other:
 
-        theta <- theta - lr (A_B' A_B theta / |B| + alpha [beta; 0])
+        theta <- theta - lr (A_B' A_B theta / batch_size + alpha [beta; 0])
         mean <- mean + (theta - mean) 2 / (step + 1)
 
-    `lr` has a learning rate for each step. The average, with weights proportional to the step
-    (Shamir and Zhang, 2013), is computed if `mean` is not `theta` itself.
+    A last mini-batch with fewer rows moves theta by its share of a step, so that every row counts
+    the same. `lr` has a learning rate for each step. The average, with weights proportional to the
+    step (Shamir and Zhang, 2013), is computed if `mean` is not `theta` itself.
     """
     n_moving = theta.shape[0] - theta.shape[1]
     moving = theta[:n_moving, :]
@@ -64,7 +65,7 @@ def plain_steps(
     product = dot if isinstance(theta, np.ndarray) else matmul
     for q, (B, rate) in enumerate(zip(mini_batches(A, batch_size), lr.tolist(), strict=True)):
         r = product(B, theta)
-        r *= rate / B.shape[0]
+        r *= rate / batch_size
         beta *= 1 - rate * alpha
         moving -= product(B.T, r)[:n_moving, :]
         if mean is not theta:
@@ -80,17 +81,28 @@ def mini_batches(A: Any, batch_size: int) -> Iterator[Any]:
         yield A[start : min(start + batch_size, A.shape[0]), :]
 
 
-def block_steps(A: np.ndarray, theta: np.ndarray, lr: float, batch_size: int, alpha: float) -> None:
+def block_steps(
+    A: np.ndarray,
+    theta: np.ndarray,
+    mean: np.ndarray,
+    n_steps: int,
+    lr: float,
+    batch_size: int,
+    alpha: float,
+) -> None:
     """Take the steps of `plain_steps` for k mini-batches at once, with one learning rate.
 
-    `theta` is updated in place, and `A` is overwritten. Successive steps depend on each other only
-    through the inner products of their rows, so the residuals of a block solve a lower triangular
-    system. With i in mini-batch q(i) = 0, 1, ..., c = 1 - lr alpha, eta = lr / |B|, beta in units
-    of c^q, and x_i the residual in units of c^(q(i) + 1) / eta:
+    `theta` and `mean` are updated in place, and `A` is overwritten. Successive steps depend on each
+    other only through the inner products of their rows, so the residuals of a block solve a lower
+    triangular system. With i in mini-batch q(i) = 0, 1, ..., c = 1 - lr alpha, eta = lr /
+    batch_size, beta in units of c^q, and x_i the residual in units of c^(q(i) + 1) / eta:
 
         u_i = [z_i, s_i / c^q(i), -y_i / c^q(i)]        v_i = [z_i, c^(q(i) + 1) s_i, 0]
         c / eta x_i + sum_(j in the block, q(j) < q(i)) (u_i . v_j) x_j = u_i . theta
         theta <- theta - sum_(j in the block) v_j x_j
+
+    The iterates inside a block are such sums too, over the mini-batches up to theirs, so the
+    average needs one more sum: of v_j x_j times the weights of the iterates from q(j) on.
 
     (s-step methods: Devarakonda and Demmel, "Avoiding communication in primal and dual block
     coordinate descent methods", 2019.) The number of rows must be a multiple of the block size, and
@@ -111,11 +123,35 @@ def block_steps(A: np.ndarray, theta: np.ndarray, lr: float, batch_size: int, al
         T *= later
     T.reshape(len(T), -1)[:, :: k * batch_size + 1] = c / eta
     (trsm,) = get_blas_funcs(("trsm",), dtype=A.dtype)
+    weights = None
+    if mean is not theta:
+        powers = c * shrunk.reshape(len(U), k, batch_size)[:, :, :1]
+        before, weights = average_weights(n_steps, powers, batch_size)
+        mean[: d + 1] *= before
     # BLAS uses column-major order, so it is given the transpose, whose upper triangle it reads.
-    for u, v, L in zip(U, V, T.transpose(0, 2, 1), strict=True):
+    for block, (u, v, L) in enumerate(zip(U, V, T.transpose(0, 2, 1), strict=True)):
         x = trsm(1.0, L, u.dot(theta), lower=0, trans_a=1, overwrite_b=1)
+        if weights is not None:
+            of_beta, of_b = weights[:, block]
+            mean[:d] += of_beta[0] * theta[:d] - v[:, :d].T.dot(of_beta * x)
+            mean[d] += of_b[0] * theta[d] - v[:, d].dot(of_b * x)
         theta -= v.T.dot(x)
     theta[:d] *= c ** (len(A) // batch_size)
+
+
+def average_weights(n_steps: int, powers: np.ndarray, batch_size: int) -> tuple[float, np.ndarray]:
+    """Return the weights of iterates in the average after the mini-batches of some blocks.
+
+    The first is that of the average of the `n_steps` before. The others (2, blocks, rows, 1) are,
+    for each row, sums of the weights of the iterates from its mini-batch to the end of the block,
+    for beta in units of c^q, with `powers` c^(q + 1) (blocks, mini-batches, 1), and for b.
+    """
+    step = n_steps + np.arange(1, powers.size + 1, dtype=float)
+    of_all = step[-1] * (step[-1] + 1)
+    weights = (2 * step / of_all).reshape(powers.shape)
+    both = np.stack([weights * powers, weights])
+    later = both[:, :, ::-1].cumsum(axis=2)[:, :, ::-1].astype(powers.dtype)
+    return n_steps * (n_steps + 1) / of_all, np.repeat(later, batch_size, axis=2)
 
 
 @lru_cache(maxsize=4)
@@ -146,11 +182,11 @@ def textbook_steps(
     """
     together = batches_per_block(batch_size, A.shape[1]) if isinstance(A, np.ndarray) else 1
     steps = 0
-    if together > 1 and mean is theta and lr[0] == lr[-1] and len(lr) * lr[0] * alpha <= 1:
+    if together > 1 and lr[0] == lr[-1] and len(lr) * lr[0] * alpha <= 1:
         steps = A.shape[0] // batch_size // together * together
     blocked = steps * batch_size
     if steps:
-        block_steps(A[:blocked], theta, lr[0], batch_size, alpha)
+        block_steps(A[:blocked], theta, mean, n_steps, lr[0], batch_size, alpha)
     plain_steps(A[blocked:, :], theta, mean, n_steps + steps, lr[steps:], batch_size, alpha)
 
 

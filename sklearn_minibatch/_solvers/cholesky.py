@@ -19,6 +19,10 @@ from .conjugate_gradients import Quadratic, minimise
 from .preconditioner import LEAST_EIGENVALUE, Full, Spectral, of_gram
 from .problem import Monitor, Parameters, Problem, Settings, Solution
 
+# For so many targets, corrections take long; a solve is good to 12 digits if the inverse of H is
+# smaller than this, for columns of unit length.
+MANY_TARGETS = 64
+NO_CORRECTION = 1e3
 # Corrections by the residual on the matrix; each takes most of what rounding has left.
 MOST_CORRECTIONS = 5
 # If the inverse of H is smaller, for columns of unit length, corrections end when they gain little.
@@ -55,30 +59,7 @@ def closed_form(
 ) -> ClosedForm:
     """(Z'WZ / W + alpha I)^-1 Z'Wv / W, of least norm where there are several."""
     P = of_gram(products.zz, alpha) if P is None else P
-    beta = P.solve(products.zv)
-    residual = remainder(products, beta, alpha)
-    step = P.solve(residual)
-    distance = dot(residual, step)
-    # The residual itself has rounding errors of about this square. If H is ill-conditioned, even
-    # less than that counts in the coefficients.
-    is_well_conditioned = P.inverse_norm < WELL_CONDITIONED
-    enough = (len(beta) if is_well_conditioned else 1) * EPS**2
-    least_gain = 4 if is_well_conditioned else 1
-    for _ in range(MOST_CORRECTIONS):
-        if np.all(distance <= enough):
-            break
-        candidate = beta + step
-        left = remainder(products, candidate, alpha)
-        next_step = P.solve(left)
-        shorter = dot(left, next_step)
-        better = shorter < distance
-        gains = bool(np.any(shorter < distance / least_gain))
-        beta = np.where(better, candidate, beta)
-        residual = np.where(better, left, residual)
-        step = np.where(better, next_step, step)
-        distance = np.where(better, shorter, distance)
-        if not gains:
-            break
+    beta, residual = solved(products.zz, products.zv, alpha, P)
     loss = np.maximum(products.vv - dot(beta, products.zv + residual + alpha * beta), 0.0) / 2
     loss += alpha / 2 * dot(beta, beta)
     rounding = rounding_cost(beta, P)
@@ -89,9 +70,40 @@ def closed_form(
     return ClosedForm(beta, loss, rounding, P.inverse_norm, NOISE_OF_PRODUCTS, is_unique)
 
 
-def remainder(products: Standardized, beta: np.ndarray, alpha: float) -> np.ndarray:
-    """Z'Wv / W - (Z'WZ / W + alpha I) beta: minus the gradient of F."""
-    return products.zv - products.zz @ beta - alpha * beta
+def solved(
+    gram: np.ndarray, right: np.ndarray, alpha: float, P: Factored | Spectral
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the solution x of (gram + alpha I) x = right, for P of this matrix, and the residual.
+
+    Where one solve has lost digits, corrections by the residual take them back.
+    """
+    x = P.solve(right)
+    if x.shape[1] > MANY_TARGETS and P.inverse_norm < NO_CORRECTION:
+        return x, np.zeros((1, 1))
+    residual = right - gram @ x - alpha * x
+    step = P.solve(residual)
+    distance = dot(residual, step)
+    # The residual itself has rounding errors of about this square. If H is ill-conditioned, even
+    # less than that counts in the coefficients.
+    is_well_conditioned = P.inverse_norm < WELL_CONDITIONED
+    enough = (len(x) if is_well_conditioned else 1) * EPS**2
+    least_gain = 4 if is_well_conditioned else 1
+    for _ in range(MOST_CORRECTIONS):
+        if np.all(distance <= enough):
+            break
+        candidate = x + step
+        left = right - gram @ candidate - alpha * candidate
+        next_step = P.solve(left)
+        shorter = dot(left, next_step)
+        better = shorter < distance
+        gains = bool(np.any(shorter < distance / least_gain))
+        x = np.where(better, candidate, x)
+        residual = np.where(better, left, residual)
+        step = np.where(better, next_step, step)
+        distance = np.where(better, shorter, distance)
+        if not gains:
+            break
+    return x, residual
 
 
 def rounding_cost(beta: np.ndarray, P: Factored | Spectral) -> np.ndarray:

@@ -1,13 +1,13 @@
 """The solvers, what each of them needs, and the choice that "auto" makes."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from .._rows.chunk import Chunk
 from .._statistics.moments import Moments
 from .._statistics.scaling import Scaling, scaling_of, textbook_scaling
 from .._statistics.second_moments import EXACT_FEATURES, ColumnMoments
-from . import cholesky, sgd, stream, svrg
+from . import cholesky, dual, sgd, sgd_stream, stream, svrg
 from .problem import Monitor, Parameters, Problem, Settings, Solution
 from .state import ModelState
 
@@ -18,7 +18,7 @@ UNSET = {
     "lr_schedule": "constant",
     "lr_decay": 0.0,
     "preconditioner": "auto",
-    "average": False,
+    "average": "auto",
 }
 # Parameters that have no meaning without mini-batches.
 MINI_BATCHES = ("batch_size", "lr", "preconditioner")
@@ -34,9 +34,14 @@ class Shape(NamedTuple):
     """What is known of the samples before they are read."""
 
     n_features: int
+    n_rows: int | None = None  # None: they come in chunks
     n_entries: int | None = None  # of sparse samples in memory
     n_products: float = 0.0  # of entries of the same sample, summed over the samples
-    is_in_memory: bool = False
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether there are fewer samples than features, and all are in memory."""
+        return self.n_rows is not None and 1 < self.n_rows < self.n_features
 
 
 class Solver(NamedTuple):
@@ -53,16 +58,21 @@ SOLVERS = {
     "cholesky": Solver(cholesky.solve, scaling_of, frozenset(), None),
     "svrg": Solver(svrg.solve, scaling_of, frozenset(MINI_BATCHES), stream.learn),
     "sgd": Solver(
-        sgd.solve, textbook_scaling, frozenset(UNSET) - {"preconditioner"}, sgd.learn, True
+        sgd.solve, textbook_scaling, frozenset(UNSET) - {"preconditioner"}, sgd_stream.learn, True
     ),
 }
 
 
 class Choice(NamedTuple):
-    """The solver of a fit, and whether it is given second moments."""
+    """The solver of a fit, and the statistics that it is given."""
 
     solver: str
-    has_products: bool
+    gather: Literal["columns", "products", "row products"]
+
+    @property
+    def solve(self) -> Callable[[Problem, Parameters, Settings, Any, Monitor], Solution]:
+        """The function that solves a problem with these statistics."""
+        return dual.solve if self.gather == "row products" else SOLVERS[self.solver].solve
 
 
 def choose(shape: Shape, settings: Settings) -> Choice:
@@ -71,23 +81,26 @@ def choose(shape: Shape, settings: Settings) -> Choice:
     "auto" takes the closed form where second moments cost less than passes of "svrg", and they are
     kept of up to `EXACT_FEATURES` features.
     """
-    few = shape.n_features <= EXACT_FEATURES
-    if settings.solver == "auto":
+    solver = settings.solver
+    if solver == "auto":
+        few = min(shape.n_features, shape.n_rows or shape.n_features) <= EXACT_FEATURES
         exact = few and products_pay(shape) and not asks_for_mini_batches(settings)
         solver = "cholesky" if exact else "svrg"
-    else:
-        solver = settings.solver
     if SOLVERS[solver].learn is None:
-        return Choice(solver, True)
+        return Choice(solver, "row products" if shape.is_wide else "products")
     # Of chunks, whose passes are dear, the first pass leaves second moments.
     worth = EXACT_FEATURES
-    if shape.is_in_memory:
+    if shape.n_rows is not None:
         worth = products_worth_epochs(settings) if SOLVERS[solver].needs_order else 0
-    return Choice(solver, shape.n_features <= min(worth, EXACT_FEATURES))
+    few = shape.n_features <= min(worth, EXACT_FEATURES)
+    return Choice(solver, "products" if few else "columns")
 
 
-def choose_for_stream(n_features: int, has_products: bool, settings: Settings) -> Choice:
-    """Return the same for `partial_fit`, after samples of which second moments were kept or not."""
+def choose_for_stream(n_features: int, has_products: bool, settings: Settings) -> tuple[str, bool]:
+    """Return the solver of `partial_fit`, and whether second moments are kept on.
+
+    `has_products` says whether they were kept of all samples so far.
+    """
     few = n_features <= EXACT_FEATURES
     solver = settings.solver
     if solver == "auto":
@@ -100,7 +113,7 @@ def choose_for_stream(n_features: int, has_products: bool, settings: Settings) -
             "mini-batches did not keep. Fit anew, or go on with solver='auto' or 'svrg'."
         )
     is_exact = SOLVERS[solver].learn is None or (few and not SOLVERS[solver].needs_order)
-    return Choice(solver, is_exact and has_products)
+    return solver, is_exact and has_products
 
 
 def asks_for_mini_batches(settings: Settings) -> bool:
@@ -112,6 +125,8 @@ def asks_for_mini_batches(settings: Settings) -> bool:
 def products_pay(shape: Shape) -> bool:
     """Whether second moments cost less than the passes of "svrg": always, of dense samples."""
     if shape.n_entries is None:
+        return True
+    if shape.is_wide:
         return True
     return shape.n_features**3 + shape.n_products <= LIKELY_PASSES * shape.n_entries
 
@@ -131,7 +146,8 @@ def unused_settings(settings: Settings, solver: str) -> str | None:
     unused = [
         name
         for name in UNSET
-        if name not in SOLVERS[solver].uses and getattr(settings, name) not in (UNSET[name], None)
+        if name not in SOLVERS[solver].uses
+        and getattr(settings, name) not in (UNSET[name], None, False)
     ]
     if unused:
         users = [repr(name) for name, each in SOLVERS.items() if set(unused) <= each.uses]

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from .._rows.kernels import batch_sizes
 from .._rows.protocol import Rows
 from .._statistics.linalg import TINY, norm
 
@@ -31,20 +30,20 @@ def largest_eigenvalue(
     return min(largest, 1 / TINY)
 
 
-def stable_rate(rows: Rows, batch_size: int, alpha: float, rng: Any) -> float:
+def stable_rate(
+    rows: Rows, batch_size: int, alpha: float, rng: Any, square_norm: float = 0.0
+) -> float:
     """Return the largest learning rate, up to a factor of 2, at which plain steps are stable.
 
-    They then contract in mean square. It is 1 / (L + (R^2 - L) / |B| + alpha), with L the largest
-    eigenvalue of Z'Z/n and R^2 the largest squared row norm, both with the intercept's column. It
-    grows with the batch size, then levels off (Jain et al., 2018, "Parallelizing stochastic
-    gradient descent for least squares regression"). 1 / |B| is a mean over the mini-batches,
-    because the last may be a short one.
+    They then contract in mean square. It is 1 / (L + (R^2 - L) / batch_size + alpha), with L the
+    largest eigenvalue of Z'Z/n and R^2 the largest squared row norm, or `square_norm` if that is
+    larger, both with the intercept's column. It grows with the batch size, then levels off (Jain et
+    al., 2018, "Parallelizing stochastic gradient descent for least squares regression").
     """
     L = largest_eigenvalue(rows.batches(SAMPLED_ROWS, 1, rng), 0.0, lambda v: v, rng)
     L = max(L, 1.0)
-    R2 = max(rows.largest_square_norm(), L)
-    inverse_size = float(np.mean(1 / batch_sizes(rows.n_rows, batch_size)))
-    return 1 / (L + (R2 - L) * inverse_size + alpha)
+    R2 = max(rows.largest_square_norm(), square_norm, L)
+    return 1 / (L + (R2 - L) / batch_size + alpha)
 
 
 def scheduled(

@@ -8,8 +8,8 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 
 from .._rows.protocol import Rows
+from .._statistics.moments import Statistics
 from .._statistics.scaling import Scaling
-from .._statistics.second_moments import ColumnMoments, SecondMoments
 from .._statistics.triangular_factor import Rotated, TriangularFactor, rotated_rows
 
 Parameters: TypeAlias = tuple[np.ndarray, np.ndarray]  # coefficients (d, t) and intercept (t,)
@@ -26,7 +26,7 @@ class Settings:
     lr_schedule: str
     lr_decay: float
     preconditioner: int | Literal["auto"] | None
-    average: bool
+    average: bool | Literal["auto"]
     max_iter: int
     tol: float | None
     n_iter_no_change: int
@@ -40,7 +40,7 @@ class Settings:
 class Problem:
     """Samples to fit in scaled units: their moments, and the samples if a solver asks."""
 
-    moments: ColumnMoments | SecondMoments
+    moments: Statistics
     scaling: Scaling
     make_rows: Callable[[Scaling], Rows]
     read_factor: Callable[[], TriangularFactor]
@@ -67,7 +67,7 @@ class Solution:
     batch_size: int
     converged: bool = False
     lr_factor: float = 1.0  # what a schedule has made of lr
-    stable_lr: float = np.inf  # the largest stable rate, where it was looked for
+    n_averaged: int = 0  # iterates that what predicts is an average of
     warning: str | None = None
 
 

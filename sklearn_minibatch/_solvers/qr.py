@@ -20,6 +20,8 @@ def closed_form(rotated: Rotated, alpha: float, start: np.ndarray | None = None)
     `start` (d, t), or to 0. The bound on rounding errors is that of least squares by orthogonal
     transformations (Golub and Van Loan, "Matrix Computations", section 5.3).
     """
+    if rotated.R.shape[0] < rotated.R.shape[1]:
+        return wide_closed_form(rotated, alpha, start)
     # The coefficient of a column that never varies is exactly 0.
     live = np.any(rotated.R, axis=0)
     R = rotated.R[:, live]
@@ -42,8 +44,27 @@ def closed_form(rotated: Rotated, alpha: float, start: np.ndarray | None = None)
     return ClosedForm(beta, loss, rounding, 1 / least**2, MOST_NOISE, True)
 
 
+def wide_closed_form(rotated: Rotated, alpha: float, start: np.ndarray | None) -> ClosedForm:
+    """Return the same for fewer rows than columns: a combination of the rows, and the start."""
+    R, Q, rest = rotated
+    basis, T = np.linalg.qr(R.T)
+    n = len(T)
+    A = np.vstack([T.T, np.sqrt(alpha) * np.eye(n)]) if alpha else T.T
+    b = np.vstack([Q, np.zeros((n, Q.shape[1]))]) if alpha else Q
+    size = float(np.linalg.norm(A, 2)) or 1.0
+    x, least, V = least_squares(A / size, b)
+    beta = basis @ (x / size)
+    if start is not None and V is not None:
+        kept = basis @ V
+        beta += start - kept @ (kept.T @ start)
+    residual = A @ (x / size) - b
+    loss = (dot(residual, residual) + rest) / 2
+    rounding = ROUNDING * (1 + np.sqrt(dot(x, x)) + np.sqrt(2 * loss) / least)
+    return ClosedForm(beta, loss, rounding, 1 / least**2, MOST_NOISE, True)
+
+
 def least_squares(A: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float, np.ndarray | None]:
-    """Return the x (d, t) that minimises ||A x - b||, for A (k, d) with columns of unit length.
+    """Return the x (d, t) that minimises ||A x - b||, for A (k, d) with columns of like lengths.
 
     Return with it about the least singular value of A that is no rounding error and, if others
     are, the right singular vectors (d, r) of those that are not.

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .._rows.chunk import Chunk, joined
+from .._rows.wide import KeptRows
 from .._statistics.arrays import place_of
+from .._statistics.moments import Statistics
 from .._statistics.scaling import scaling_of, to_original
 from .._statistics.second_moments import (
-    ColumnMoments,
     SecondMoments,
     merge,
     second_moments,
@@ -91,7 +92,7 @@ class ModelState(FittedState):
     first asked for.
     """
 
-    moments: ColumnMoments | SecondMoments
+    moments: Statistics
     solver: str
     settings: Settings
     given: Answer | None = None
@@ -102,7 +103,7 @@ class ModelState(FittedState):
     lr: float = 1.0
     batch_size: int = 1
     lr_factor: float = 1.0
-    stable_lr: float = np.inf
+    n_averaged: int = 0  # iterates that what predicts is an average of
     losses: np.ndarray = field(default_factory=lambda: np.empty(0))
     distances: np.ndarray = field(default_factory=lambda: np.empty(0))
     scores: list[float] | None = None
@@ -110,10 +111,15 @@ class ModelState(FittedState):
     solving: Any = field(default_factory=threading.RLock, repr=False, compare=False)
 
     @cached_property
-    def statistics(self) -> ColumnMoments | SecondMoments:
+    def statistics(self) -> Statistics:
         """The moments of all rows, those that wait included."""
         with self.solving:
             return with_rows(self.moments, self.waiting)
+
+    @property
+    def has_products(self) -> bool:
+        """Whether the second moments of all rows are known."""
+        return isinstance(self.moments, (SecondMoments, KeptRows))
 
     @cached_property
     def answer(self) -> Answer:
@@ -152,9 +158,15 @@ class ModelState(FittedState):
         rng = np.random.default_rng((self.seed, self.n_chunks))
         return rng, rng.permutation(n_rows) if shuffle and n_rows > 1 else np.arange(n_rows)
 
-    def stepped(self, last: Parameters, predicting: Parameters, **changes: Any) -> "ModelState":
+    def stepped(
+        self,
+        last: Parameters,
+        predicting: Parameters,
+        warning: str | None = None,
+        **changes: Any,
+    ) -> "ModelState":
         """Return the state after the steps of one more chunk, with other fields changed."""
-        answer = Answer(last, predicting, False)
+        answer = Answer(last, predicting, False, warning)
         n_chunks = self.n_chunks + 1
         return replace(self, given=answer, waiting=(), n_chunks=n_chunks, **changes)
 
@@ -167,15 +179,17 @@ class ModelState(FittedState):
         vars(self).update(state, solving=threading.RLock())
 
 
-def with_rows(
-    moments: ColumnMoments | SecondMoments, chunks: tuple[Chunk, ...]
-) -> ColumnMoments | SecondMoments:
+def with_rows(moments: Any, chunks: tuple[Chunk, ...]) -> Any:
     """Return the moments with the rows of these chunks."""
     if not chunks:
         return moments
-    assert isinstance(moments, SecondMoments)
     rows = chunks[0] if len(chunks) == 1 else joined(chunks)
-    return merge(moments, second_moments(rows.X, rows.y, rows.w))
+    return merge(with_products(moments), second_moments(rows.X, rows.y, rows.w))
+
+
+def with_products(moments: Any) -> SecondMoments:
+    """Return the second moments, of the rows if those were kept."""
+    return moments.products if isinstance(moments, KeptRows) else moments
 
 
 def learn_exactly(chunk: Chunk, before: ModelState, **shown: Any) -> ModelState:
@@ -186,7 +200,7 @@ def learn_exactly(chunk: Chunk, before: ModelState, **shown: Any) -> ModelState:
     `shown` are fields of the state to change.
     """
     waiting = (*before.waiting, chunk)
-    moments: Any = before.moments
+    moments: Any = with_products(before.moments)
     n_waiting = sum(each.n_rows for each in waiting)
     if n_waiting >= WAITING_ROWS:
         moments, waiting = with_rows(moments, waiting), ()

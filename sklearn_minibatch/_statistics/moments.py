@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from scipy import sparse
@@ -81,6 +81,22 @@ class Moments:
         return (self.var > 0) & (self.var < LEAST_VAR)
 
 
+class Statistics(Protocol):
+    """What all statistics of samples have."""
+
+    @property
+    def x(self) -> Moments:
+        """The moments of the columns of X."""
+
+    @property
+    def y(self) -> Moments:
+        """The moments of the targets."""
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all means and variances are finite."""
+
+
 def no_moments(n_columns: int) -> Moments:
     """Return the moments of no rows."""
     return Moments(0, 0.0, np.zeros(n_columns), np.zeros(n_columns))
@@ -156,7 +172,7 @@ def column_moments(X: Any, weight: Any = None, n_jobs: int = 1) -> Moments:
         return reduce(
             merge_columns,
             [
-                _dense_moments(X[rows, :], None if weight is None else weight[rows])
+                moments_of_block(X[rows, :], None if weight is None else weight[rows])
                 for rows in parts
             ],
         )
@@ -164,7 +180,8 @@ def column_moments(X: Any, weight: Any = None, n_jobs: int = 1) -> Moments:
     return reduce(merge_columns, in_threads(of_block, large_blocks(*X.shape), n_jobs))
 
 
-def _dense_moments(X: Any, weight: Any) -> Moments:
+def moments_of_block(X: Any, weight: Any) -> Moments:
+    """Return the moments of the columns of a dense block, which fits in cache."""
     n_rows, n_columns = X.shape
     total = total_weight(X, weight)
     if n_rows == 1:

@@ -309,6 +309,25 @@ def test_what_is_no_table_of_rows_is_refused_by_every_method(model):
             call(X[X[:, 0] > 1e9], y[X[:, 0] > 1e9])
 
 
+def test_values_that_change_between_rounds_are_refused(tmp_path):
+    X, y = table()
+    calls = tmp_path / "calls"
+
+    def load(part):
+        with calls.open("ab") as file:
+            file.write(b".")
+        return X[part::4] if calls.stat().st_size <= 4 else X[part::4][::-1]
+
+    parts = [dask.delayed(load, pure=False)(part) for part in range(4)]
+    Xd = da.concatenate([da.from_delayed(part, (1500, X.shape[1]), float) for part in parts])
+    y = np.concatenate([y[part::4] for part in range(4)])
+    with (
+        dask.config.set(scheduler="synchronous"),
+        pytest.raises(ValueError, match=r"Round 2 found other rows of X.*persist it"),
+    ):
+        MiniBatchRidgeSGD(ALPHA, solver="svrg").fit(Xd, y)
+
+
 def test_textbook_steps_are_refused():
     with pytest.raises(ValueError, match="Incremental"):
         MiniBatchRidgeSGD(solver="sgd").fit(*collections(*table(), (3000, 3000)))

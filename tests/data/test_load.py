@@ -185,5 +185,5 @@ def test_peak_memory_does_not_grow_with_the_file(tmp_path, how):
         report = json.loads(out.stdout)
         assert report["passes"] >= 4
         grown.append(report["grown"])
-    assert max(grown) < 100
+    assert max(grown) < 150
     assert grown[1] - grown[0] < 40

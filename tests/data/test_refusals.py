@@ -5,11 +5,12 @@ import datetime
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from sklearn.compose import make_column_transformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from sklearn_minibatch import MiniBatchRidgeSGD
+from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
 
 from ..oracles import closed_form, distance, distance_to_ridge, regression
 from ..tables import METHODS, state
@@ -24,6 +25,8 @@ OF_DATES = {
     "times in objects": DATES.astype(object),
     "durations in objects": (DATES - DATES[0]).astype(object),
     "of NumPy in objects": np.array([*(DAYS - DAYS[0]), None], dtype=object)[:-1],
+    "periods": pd.period_range("2020-01-01", periods=60, freq="D"),
+    "periods in objects": np.array(pd.period_range("2020-01", periods=60, freq="M"), dtype=object),
     "times of day": np.array([datetime.time(hour % 24) for hour in range(60)], dtype=object),
 }
 
@@ -144,6 +147,109 @@ class TestMaskedArrays:
         np.testing.assert_array_equal(model.predict(np.ma.array(X)), model.predict(X))
 
 
+def lazy(values):
+    return pytest.importorskip("polars").DataFrame(values).lazy()
+
+
+def undone(values):
+    return pytest.importorskip("dask").delayed(values)
+
+
+def dataset(values):
+    torch = pytest.importorskip("torch")
+    return torch.utils.data.TensorDataset(torch.asarray(values))
+
+
+class TestWithoutRows:
+    """Objects that hold no rows yet are named, with what to do, by every method."""
+
+    @pytest.mark.parametrize("model", [MiniBatchRidgeSGD(), MiniBatchRidgeSGDCV()], ids=str)
+    @pytest.mark.parametrize("name", ["X", "y", "sample_weight"])
+    @pytest.mark.parametrize(
+        ("make", "match"),
+        [
+            (lazy, r"is a LazyFrame of polars, .* give {}\.collect\(\)"),
+            (undone, r"is a Delayed.* of dask.delayed, .* give {}\.compute\(\)"),
+            (dataset, r"is a TensorDataset of torch.* fit\(\*dataset\.tensors\)"),
+        ],
+    )
+    def test_by_every_method(self, model, name, make, match):
+        rows = {"X": X, "y": Y, "sample_weight": np.ones(60)}
+        model.fit(**rows)
+        before = state(model)
+        rows[name] = make(rows[name])
+        for method in (model.fit, model.partial_fit, model.score):
+            with pytest.raises(ValueError, match=f"{name} {match.format(name)}"):
+                method(**rows)
+        if name == "X":
+            for method in (model.fit, model.score, lambda X, y: model.predict(X)):
+                with pytest.raises(ValueError, match=f"X {match.format('X')}"):
+                    method(rows["X"], None)
+        chunk = tuple(rows.values())
+        with pytest.raises(ValueError, match=f"Chunk 1 of pass 1: {name} {match.format(name)}"):
+            model.fit([chunk])
+        assert state(model) == before
+
+    def test_what_the_message_shows_of_datasets(self):
+        torch = pytest.importorskip("torch")
+        rows = torch.utils.data.TensorDataset(torch.asarray(X), torch.asarray(Y))
+        whole = MiniBatchRidgeSGD().fit(X, Y)
+        loader = torch.utils.data.DataLoader(rows, batch_size=7)
+        for model in (MiniBatchRidgeSGD().fit(loader), MiniBatchRidgeSGD().fit(*rows.tensors)):
+            np.testing.assert_allclose(model.coef_, whole.coef_, rtol=1e-9)
+
+    def test_a_dataset_of_chunks_is_a_source(self):
+        data = pytest.importorskip("torch.utils.data")
+
+        class Chunks(data.IterableDataset):
+            def __iter__(self):
+                yield X[:20], Y[:20]
+                yield X[20:], Y[20:]
+
+        np.testing.assert_allclose(
+            MiniBatchRidgeSGD().fit(Chunks()).coef_, MiniBatchRidgeSGD().fit(X, Y).coef_, rtol=1e-9
+        )
+
+
+@pytest.mark.parametrize("model", [MiniBatchRidgeSGD(), MiniBatchRidgeSGDCV()], ids=str)
+@pytest.mark.parametrize("kind", [sparse.csr_array, sparse.coo_matrix])
+def test_sparse_targets_and_weights_are_refused(model, kind):
+    column = kind(np.ones((60, 1)))
+    model.fit(X, Y)
+    for method in (model.fit, model.partial_fit, model.score):
+        with pytest.raises(ValueError, match=r"y is sparse, .* y\.toarray\(\)"):
+            method(X, column)
+        with pytest.raises(ValueError, match=r"sample_weight is sparse, .*\.toarray\(\)"):
+            method(X, Y, column)
+    with pytest.raises(ValueError, match="Chunk 1 of pass 1: y is sparse"):
+        model.fit([(X, column)])
+
+
+@METHODS
+@pytest.mark.parametrize("values", [np.array, list, lambda y: pd.Series(y, dtype="category")])
+def test_text_in_targets_is_named(method, values):
+    for y in (["oak"] * 60, [*Y[:-1].astype(str), "elm"]):
+        with pytest.raises(ValueError, match=r"y: text, such as '(oak|elm)'.*RidgeClassifier"):
+            getattr(MiniBatchRidgeSGD(), method)(X, values(y))
+
+
+@pytest.mark.parametrize("returned", [None, 3])
+def test_a_source_whose_function_returns_no_chunks(returned):
+    def rows_of_the_day():
+        return returned
+
+    source = ChunkSource(rows_of_the_day)
+    model = fitted()
+    for method in (
+        model.fit,
+        MiniBatchRidgeSGDCV().fit,
+        model.score,
+        lambda X: [*model.predict(X)],
+    ):
+        with pytest.raises(TypeError, match=r"rows_of_the_day\(\), which returned (NoneType|int)"):
+            method(source)
+
+
 WORDS = np.array(["oak", "elm", "ash"])[np.arange(60) % 3]
 
 
@@ -203,6 +309,11 @@ class TestText:
         polars = pytest.importorskip("polars")
         frame = polars.DataFrame({"tree": WORDS, "a": X[:, 0], "wood": WORDS[::-1]})
         with pytest.raises(ValueError, match="Column 'tree', 'wood' of X"):
+            MiniBatchRidgeSGD().fit(frame, Y)
+
+    def test_intervals_are_words(self):
+        frame = pd.DataFrame({"a": X[:, 0], "bin": pd.cut(X[:, 1], 3)})
+        with pytest.raises(ValueError, match=r"Column 'bin' of X: text, such as '\(.*, .*\]'"):
             MiniBatchRidgeSGD().fit(frame, Y)
 
     def test_by_predict(self):

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import warnings
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,7 +26,12 @@ from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_sp
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
+from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
+from sklearn_minibatch._data.same_rows import SameRows
+from sklearn_minibatch._data.source import CheckedChunks
+from sklearn_minibatch._data.validation import checked_chunk
+from sklearn_minibatch._rows.chunked import add, gathered
+from sklearn_minibatch._statistics.second_moments import merge
 
 from .. import ROOT
 from ..oracles import closed_form, columns
@@ -361,10 +367,69 @@ def refuses(source, match, solver="auto"):
         ),
         (lambda chunks: spoilt(chunks, 6, np.nan), "Chunk 7 of pass 2: Input X contains NaN"),
         (lambda chunks: spoilt(chunks, 6, np.inf), "Chunk 7 of pass 2: Input X contains infinity"),
+        (
+            lambda chunks: [*chunks[:3], (chunks[3][0], 1 + chunks[3][1]), *chunks[4:]],
+            r"Pass 2 had other targets than the first.*must start over at each pass",
+        ),
+        (lambda chunks: [(X, y, 2 + 0 * y) for X, y in chunks], "Pass 2 had other weights"),
+        (
+            lambda chunks: [(X, y[::-1]) for X, y in chunks],
+            "Pass 2 had other rows of X than the first, or other targets beside them",
+        ),
+        (lambda chunks: spoilt(chunks, 6, 60.0), "Pass 2 had other rows of X"),
+        (
+            lambda chunks: [(sparse.csr_array(X[::-1]), y) for X, y in chunks],
+            "Pass 2 had other rows of X",
+        ),
+        (
+            lambda chunks: [(X[::-1].astype(np.float32), y) for X, y in chunks],
+            "Pass 2 had other rows of X",
+        ),
     ],
 )
-def test_a_source_that_changes_between_passes(change, match):
-    refuses(lambda: Unsteady(*table(), change), match, solver="svrg")
+@pytest.mark.parametrize("solver", ["svrg", "sgd"])
+def test_a_source_that_changes_between_passes(change, match, solver):
+    if solver == "sgd":
+        # Its passes are not moments, and see NaN as other rows.
+        match = match.replace("Chunk 7 of pass 2: Input X contains", "Pass 2 had other|contains")
+    refuses(lambda: Unsteady(*table(), change), match, solver=solver)
+
+
+@settings(deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 700), min_size=1, max_size=8),
+    kind=st.sampled_from(["array", "float32", "columns first", "csr"]),
+    weights=st.sampled_from([None, "some", "tiny", "huge"]),
+    targets=st.sampled_from([None, 1, 3]),
+    unit=st.sampled_from([1.0, 1e-200, 1e140]),
+    offset=st.sampled_from([0.0, 1e8]),
+    seed=st.integers(0, 2**16),
+)
+def test_the_same_rows_in_another_order_and_other_chunks_are_the_same(
+    sizes, kind, weights, targets, unit, offset, seed
+):
+    rng = np.random.default_rng(seed)
+    n = sum(sizes)
+    X, y = table(n=n, targets=targets, seed=seed)
+    X = KINDS[kind](X if kind == "float32" else unit * X)
+    y = unit * (y + offset)
+    scale = {"some": 1.0, "tiny": 1e-290, "huge": 1e290}.get(weights, 1.0)
+    w = np.ones(n) if weights is None else scale * rng.uniform(0, 2, n)
+    chunks = CheckedChunks(cut(X, y, w, sizes), partial(checked_chunk, MiniBatchRidgeSGD()))
+    first = chunks.reduce(gathered, merge, seed, 5)
+    chunks.same_rows = SameRows(first)
+    order = rng.permutation(n)
+    chunks.source = cut(X[order], y[order], w[order], sizes[::-1])
+    assert chunks.reduce(count, add) == (np.count_nonzero(w),)
+    other = y.copy()
+    other[np.argmax(w)] += 0.01 * n * max(np.ptp(y), abs(y).max())
+    chunks.source = cut(X, other, w, sizes)
+    with pytest.raises(ValueError, match="Pass 3 had other targets"):
+        chunks.reduce(count, add)
+
+
+def count(chunk):
+    return (chunk.n_rows,)
 
 
 @pytest.mark.parametrize(
@@ -422,6 +487,50 @@ def test_empty_chunks_are_passed_over():
     X, y = table()
     model = MiniBatchRidgeSGD(ALPHA).fit([(X[:0], y[:0]), (X, y), (X[:0], y[:0])])
     assert distance(model, X, y) <= model.tol
+
+
+@pytest.mark.parametrize("model", [MiniBatchRidgeSGD(ALPHA), MiniBatchRidgeSGDCV()], ids=str)
+@pytest.mark.parametrize("method", ["fit", "score"])
+@pytest.mark.parametrize(
+    ("spoil", "match"),
+    [
+        (lambda X, y: (X[:0], y[:5]), "X has no rows, and y has 5"),
+        (lambda X, y: (X[:0], y[:0], y[:5]), "X has no rows, and sample_weight has 5"),
+        (lambda X, y: (X[:0], None), "NoneType"),
+        (lambda X, y: (X, y, np.zeros(7)), r"sample_weight.shape == \(7,\)"),
+        (lambda X, y: (X, y, np.zeros((len(y), 1))), "[Ss]ample.?weight"),
+        (lambda X, y: (X, np.where(y > 3, None, y)), "Input y contains NaN"),
+        (lambda X, y: (np.nan * X, y, 0 * y), "Input X contains NaN"),
+    ],
+)
+def test_chunks_of_unequal_lengths_or_without_numbers(model, method, spoil, match):
+    X, y = table()
+    model.fit(X, y)
+    with pytest.raises((TypeError, ValueError), match=f"(?s)Chunk 2 of pass 1: .*{match}"):
+        getattr(model, method)([(X, y), spoil(X, y)])
+
+
+WEIGHTS = {
+    "list": list,
+    "pandas": pd.Series,
+    "polars": lambda w: pytest.importorskip("polars").Series(w),
+    "torch": lambda w: pytest.importorskip("torch").asarray(w),
+    "integers": lambda w: w.astype(int),
+}
+
+
+@pytest.mark.parametrize("model", [MiniBatchRidgeSGD(ALPHA), MiniBatchRidgeSGDCV()], ids=str)
+@pytest.mark.parametrize("kind", WEIGHTS.values(), ids=WEIGHTS)
+def test_weights_of_chunks_are_those_of_memory(model, kind):
+    X, y = table()
+    w = np.random.default_rng(0).integers(0, 3, len(y)).astype(float)
+    w[700:1400] = 0.0
+    parts = [slice(start, start + 700) for start in range(0, 6000, 700)]
+    model.set_params(**({"random_state": 0}))
+    same = clone(model).fit([(X[rows], y[rows], w[rows]) for rows in parts])
+    chunks = [(X[rows], y[rows], kind(w[rows])) for rows in parts]
+    np.testing.assert_array_equal(model.fit(chunks).coef_, same.coef_)
+    np.testing.assert_allclose(model.score(chunks), model.score(X, y, w))
 
 
 @pytest.mark.parametrize(

@@ -313,6 +313,7 @@ def test_a_fold_without_weight_has_no_score():
     np.testing.assert_allclose(
         model.mse_path_[:, :2], MiniBatchRidgeSGDCV(ALPHAS, cv=2).fit(X[:20], y[:20]).mse_path_
     )
+    assert model.alpha_ == ALPHAS[np.nanmean(model.mse_path_, axis=1).argmin()]
 
 
 def test_weights_repeat_rows_within_a_fold():

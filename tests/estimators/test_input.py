@@ -5,10 +5,11 @@ import re
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils._param_validation import InvalidParameterError
 
-from sklearn_minibatch import MiniBatchRidgeSGD
+from sklearn_minibatch import MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
 
 from ..oracles import closed_form, distance, distance_to_ridge, regression
 from ..tables import FAULTS, INVALID, METHODS, SOLVERS, UNUSED_IS_FINE, spoilt, state
@@ -65,6 +66,26 @@ def test_bad_input_raises_and_changes_nothing(fault, method, solver):
     with pytest.raises(ValueError, match=message):
         getattr(trained, method)(X_bad, y_bad, sample_weight=w)
     assert state(trained) == before
+
+
+@METHODS
+@pytest.mark.parametrize("model", [MiniBatchRidgeSGD(), MiniBatchRidgeSGDCV()], ids=str)
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "Input y contains NaN"),
+        (np.nan, "contains NaN"),
+        ("nan", "Input y contains NaN"),
+        (np.inf, "Input y contains infinity"),
+        ("-inf", "Input y contains infinity"),
+    ],
+)
+def test_targets_of_objects_that_are_no_numbers(model, method, several, value, message):
+    y = np.column_stack([Y, Y]) if several else Y
+    with pytest.raises(ValueError, match=message):
+        getattr(model, method)(X, spoilt(y.astype(object), value))
+    getattr(clone(model), method)(X, spoilt(y.astype(object), "1.5"))
 
 
 @METHODS

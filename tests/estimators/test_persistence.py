@@ -20,7 +20,7 @@ MODELS = pytest.mark.parametrize(
     "params",
     [
         {},
-        {"solver": "sgd"},
+        {"solver": "sgd", "tol": 1e-3},
         {"preconditioner": 3},
         {"preconditioner": None},
         {"early_stopping": True},

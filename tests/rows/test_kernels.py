@@ -49,7 +49,7 @@ def test_kernel_is_a_plain_loop(case, average):
     expected, expected_mean = theta.copy(), mean.copy()
     for q, lr in enumerate(lrs):
         batch = A[q * batch_size : (q + 1) * batch_size]
-        gradient = batch.T @ (batch @ expected) / len(batch)
+        gradient = batch.T @ (batch @ expected) / batch_size
         gradient[: -t - 1] += alpha * expected[: -t - 1]
         expected[:-t] -= lr * gradient[:-t]
         expected_mean += (expected - expected_mean) * 2 / (n_steps + q + 2)

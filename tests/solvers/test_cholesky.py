@@ -69,7 +69,8 @@ def test_auto_takes_products_of_sparse_rows_where_they_are_cheap():
     rng = np.random.default_rng(0)
     narrow = sparse.csr_array(entries((2000, 30), 0.2, rng))
     wide = sparse.csr_array(entries((200, 900), 0.005, rng))
-    for X, expected in ((narrow, "cholesky"), (wide, "svrg")):
+    thin = sparse.csr_array(entries((1000, 900), 0.001, rng))
+    for X, expected in ((narrow, "cholesky"), (wide, "cholesky"), (thin, "svrg")):
         y = X @ rng.standard_normal(X.shape[1]) + rng.standard_normal(X.shape[0])
         model = MiniBatchRidgeSGD(random_state=0).fit(X, y)
         assert model.solver_ == expected

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import SGDRegressor
 
@@ -63,6 +64,96 @@ def test_fit_is_the_loop(batch_size, schedule, decay, fit_intercept):
         np.testing.assert_allclose(model.coef_, seed.coef, rtol=1e-10, atol=1e-13)
         np.testing.assert_allclose(model.intercept_, seed.intercept, rtol=1e-10, atol=1e-10)
         np.testing.assert_allclose(model.loss_history_, seed.losses, rtol=1e-10)
+
+
+def in_matlab(X, y, batch_size, lr, lr_decay, epochs, lam):
+    """The function as its users wrote it, for rows in the order given.
+
+    It returns coefficients in scaled units, the intercept, and the loss after each epoch.
+    """
+    m = len(y)
+    Z = (X - X.mean(0)) / X.std(0)
+    beta, b, losses = np.zeros(Z.shape[1]), 0.0, []
+    for epoch in range(1, epochs + 1):
+        for i in range(0, m, batch_size):
+            r = Z[i : i + batch_size] @ beta + b - y[i : i + batch_size]
+            lr = lr / (1 + lr_decay * epoch)
+            g = Z[i : i + batch_size].T @ r / batch_size + lam * beta
+            beta, b = beta - lr * g, b - lr * r.sum() / batch_size
+        r = Z @ beta + b - y
+        losses.append(r @ r / (2 * m) + lam / 2 * beta @ beta)
+    return beta, b, losses
+
+
+@given(
+    n=st.integers(2, 90),
+    batch_size=st.integers(1, 40),
+    lr=st.floats(1e-3, 0.05),
+    decay=st.sampled_from([0.0, 1e-3, 0.1]),
+    lam=st.sampled_from([0.0, 0.01, 3.0]),
+    place=st.sampled_from(["memory", "sparse", "chunks"]),
+    seed=st.integers(0, 99),
+)
+@pytest.mark.filterwarnings("ignore:lr_schedule='compound' has no effect:UserWarning")
+def test_a_short_last_mini_batch_takes_its_share_of_a_step(
+    n, batch_size, lr, decay, lam, place, seed
+):
+    X, y = unscaled(n, 3, seed)
+    batch_size = min(batch_size, n)
+    beta, b, losses = in_matlab(X, y, batch_size, lr, decay, 3, lam)
+    model = sgd(batch_size, lr, "compound", decay, epochs=3, alpha=lam)
+    if place == "chunks":
+        parts = np.array_split(np.arange(n), 4)
+        model.fit(ChunkSource(lambda: ((X[k], y[k]) for k in parts if len(k))))
+    else:
+        model.fit(sparse.csr_array(X) if place == "sparse" else X, y)
+    size = np.abs(beta).max() + abs(b)
+    np.testing.assert_allclose(model.coef_ * X.std(0), beta, rtol=1e-10, atol=1e-12 * size)
+    intercept = model.intercept_ + X.mean(0) @ model.coef_
+    np.testing.assert_allclose(intercept, b, rtol=1e-10, atol=1e-11 * size)
+    np.testing.assert_allclose(model.loss_history_, losses, rtol=1e-10)
+
+
+@given(
+    n=st.integers(2, 50),
+    batch_size=st.integers(1, 60),
+    average=st.booleans(),
+    weighted=st.booleans(),
+)
+def test_a_call_of_partial_fit_is_an_epoch(n, batch_size, average, weighted):
+    """Whether the call has more rows than a mini-batch, or fewer."""
+    X, y = unscaled(n, 3)
+    w = np.random.default_rng(n).exponential(size=n) if weighted else None
+    model = sgd(batch_size, 0.02, "inverse_time", 0.1, epochs=1, average=average)
+    expected = clone(model).fit(X, y, sample_weight=w)
+    model.partial_fit(X, y, sample_weight=w)
+    np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-10)
+    np.testing.assert_allclose(model.intercept_, expected.intercept_, rtol=1e-10)
+    assert model.lr_ == expected.lr_
+    assert model.t_ == expected.t_
+
+
+@pytest.mark.parametrize("batch_size", [1, 32])
+def test_single_rows_take_whole_steps(batch_size):
+    """In a stream of single rows `batch_size` makes no difference, as in SGDRegressor."""
+    X, y = regression(200, 4)
+    model = sgd(batch_size, 0.005, alpha=0.01, standardize=False)
+    theirs = SGDRegressor(learning_rate="constant", eta0=0.005, alpha=0.01)
+    for row in range(200):
+        model.partial_fit(X[[row]], y[[row]])
+        theirs.partial_fit(X[[row]], y[[row]])
+    np.testing.assert_allclose(model.coef_, theirs.coef_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("n", [353, 354])
+def test_one_or_two_rows_that_are_left_over_do_no_harm(n):
+    """Folds of 442 rows leave one or two mini-batches of 32 over."""
+    X, y = regression(n, 10)
+    scores = [
+        MiniBatchRidgeSGD(solver="sgd", batch_size=size, random_state=0).fit(X, y).score(X, y)
+        for size in (32, 30)
+    ]
+    assert abs(scores[0] - scores[1]) < 0.02
 
 
 @pytest.mark.filterwarnings("ignore:lr_decay has no effect:UserWarning")
@@ -203,7 +294,6 @@ class TestConvergence:
             {"lr": 1e-12, "average": True},
             {"lr": 1e-12, "standardize": False, "fit_intercept": False},
             {"lr": 1e-7, "tol": 1e-3},
-            {"alpha": 1e12},
             {"lr_schedule": "compound", "lr_decay": 1.0},
         ],
         ids=str,
@@ -259,11 +349,13 @@ class TestConvergence:
         assert model.converged_
         assert model.score(scale * X, y - 3) > 0.9
 
-    def test_a_penalty_without_an_intercept_is_a_step_away(self):
+    @pytest.mark.parametrize("fit_intercept", [True, False])
+    def test_a_large_penalty_is_a_step_away(self, fit_intercept):
         X, y = regression(500, 5)
-        model = MiniBatchRidgeSGD(1e12, solver="sgd", fit_intercept=False, random_state=0).fit(X, y)
+        model = MiniBatchRidgeSGD(1e12, solver="sgd", fit_intercept=fit_intercept, random_state=0)
+        model.fit(X, y)
         assert model.converged_
-        assert np.abs(model.coef_).max() < 1e-9
+        assert distance_to_ridge(model, X, y) < 1e-9
 
     def test_epochs_without_a_gain(self):
         """The fit ends after `n_iter_no_change` epochs without a gain.
@@ -393,6 +485,17 @@ class TestDivergence:
         assert 1 < best < model.n_iter_
         kept = sgd(200, lr, epochs=best, alpha=1e-4).fit(X, y)
         np.testing.assert_allclose(model.coef_, kept.coef_, rtol=1e-9)
+
+    def test_a_slow_divergence_keeps_the_best_iterate(self):
+        """F has risen above its start by little when the epochs end."""
+        X, y = regression(200, 5, condition=10)
+        lr = 2.05 / (np.linalg.eigvalsh(np.corrcoef(X.T))[-1] + 1e-4)
+        losses = textbook(X, y, 200, lr, "constant", 0, 200, 1e-4)[0].losses
+        epochs = 1 + int(np.argmax(losses > 1.5 * (y @ y) / 400))
+        assert losses[epochs - 1] < 5 * (y @ y) / 400
+        model, _ = self.diverging(X, y, lr=lr, batch_size=200, tol=None, max_iter=epochs)
+        kept, _ = textbook(X, y, 200, lr, "constant", 0, 1 + np.argmin(losses), 1e-4)
+        np.testing.assert_allclose(model.coef_, kept.coef, rtol=1e-9)
 
     def test_warm_start_survives_divergence(self):
         X, y = unscaled()

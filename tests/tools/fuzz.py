@@ -34,7 +34,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 
 from sklearn_minibatch import ChunkSource, LossHistoryDisplay, MiniBatchRidgeSGD
-from sklearn_minibatch._solvers.sgd import DIVERGED
+from sklearn_minibatch._solvers.textbook import DIVERGED
 
 from ..oracles import closed_form, distance, scaling
 from ..tables import state
@@ -47,7 +47,7 @@ VALID = {
     "lr_schedule": ["constant", "inverse_time", "compound"],
     "lr_decay": [0.0, 1e-3, 1, 1e300],
     "preconditioner": ["auto", "auto", None, 1, 2, 50],
-    "average": [False, True, np.True_],
+    "average": ["auto", False, True, np.True_],
     "max_iter": [1, 2, 5, 30],
     "tol": [None, 0, 1e-12, 1e-6, 0.1, 1e300],
     "fit_intercept": [True, True, False],
