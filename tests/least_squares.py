@@ -45,7 +45,7 @@ class Minimiser(NamedTuple):
     beta: np.ndarray | None  # (d, t), where it is unique, rounded
     least: float  # the least singular value of [A; sqrt(alpha) I], for columns of length 1
     length: np.ndarray  # (t,), of beta in units of such columns
-    residual: np.ndarray  # (t,), ||A beta - b||
+    residual: np.ndarray  # (t,), ||[A; sqrt(alpha) I] beta - [b; 0]||, the root of 2 F
 
 
 def standardized(X, y, w=None, fit_intercept=True, standardize=True):
@@ -181,7 +181,8 @@ def dual(rows, alpha):
     D = np.sqrt((A.high**2).sum(axis=0) + alpha)
     length = np.linalg.norm(D[:, None] * beta, axis=0)
     residual = a * alpha
-    return Minimiser([b - residual], beta, np.sqrt(alpha) / D.max(), length, norms(residual))
+    loss = norms(residual) ** 2 + alpha * norms(beta) ** 2
+    return Minimiser([b - residual], beta, np.sqrt(alpha) / D.max(), length, np.sqrt(loss))
 
 
 def norms(A):

@@ -7,8 +7,8 @@ number of the fit). Its predictions for the training rows are held against those
 double-double arithmetic (`tests/least_squares.py`). It is a fault
 
 * if `converged_` is True and they are more than 2 `tol` std(y) apart (root mean square), besides
-  what rounding the coefficients and the intercept to float64 may cost; what any solver in float64
-  may lose on such rows is an excuse up to 2e-6;
+  what rounding the coefficients and the intercept to float64 may cost; what any solver in the
+  precision of the rows may lose on them is an excuse up to 2e-6;
 * if `converged_` is False without a ConvergenceWarning, or True with one;
 * if the fit raises, or gives numbers that are not finite.
 
@@ -69,7 +69,7 @@ class Outcome(NamedTuple):
     converged: bool
     distance: float  # the largest of the targets, in std(y)
     rounding: float  # of that target: the coefficients and the intercept to float64
-    attainable: float  # of that target: any solver in float64
+    attainable: float  # of that target: any solver in the precision of the rows
     least: float  # the least singular value of columns of length 1, with the penalty
     warned: list[str]
     fault: str | None = None
@@ -369,18 +369,19 @@ def fitted(rows, rng):
         for chunk in with_weight(chunks(rng, rows)):
             model.partial_fit(*chunk)
         return model
-    if door == "merge":
+    parts = with_weight(chunks(rng, rows)) if door == "merge" else []
+    if len(parts) > 1:
         with warnings.catch_warnings():
             # What a part warns of does not matter to the whole.
             warnings.simplefilter("ignore")
-            parts = [MiniBatchRidgeSGD(**params).fit(*c) for c in with_weight(chunks(rng, rows))]
-        for part in parts[1:]:
-            parts[0].merge(part)
-        return parts[0]
+            models = [MiniBatchRidgeSGD(**params).fit(*part) for part in parts]
+        for other in models[1:]:
+            models[0].merge(other)
+        return models[0]
     if door == "dask":
         size = int(rng.integers(1, len(y) + 1))
-        parts = [None if a is None else from_array(a, chunks=(size, *a.shape[1:])) for a in rows[:3]]
-        return model.fit(*parts)
+        cut = [None if a is None else from_array(a, chunks=(size, *a.shape[1:])) for a in rows[:3]]
+        return model.fit(*cut)
     if door == "warm":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -461,7 +462,8 @@ def measured(rows, tol, coef, intercept):
     ]).min(axis=0)
     rounding = rounding_of(exact, coef) / exact.y_scale
     size = np.linalg.norm(np.array(exact.b), axis=0)
-    attainable = BACKWARD * EPS * (size + best.length + best.residual / best.least) / exact.y_scale
+    eps = float(np.finfo(np.float32).eps) if rows.door == "float32" else EPS
+    attainable = BACKWARD * eps * (size + best.length + best.residual / best.least) / exact.y_scale
     k = int(np.argmax(distances - 2 * tol - rounding))
     return Outcome(
         rows, tol, False, distances[k], rounding[k], attainable[k], best.least, []
@@ -525,7 +527,7 @@ class Table:
             "rows",
             "fits",
             "converged",
-            "beyond 2 tol, as near as float64 allows",
+            "beyond 2 tol, as near as the digits of the rows allow",
             "false alarms",
             "of these no bound",
             "faults",
