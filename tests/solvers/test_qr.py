@@ -60,6 +60,8 @@ def test_any_rows(problem, fit_intercept, standardize):
     closed, rows, best = found_and_exact(X, y, alpha, w, fit_intercept, standardize)
     if len(best.fitted) > 1:
         return  # A direction is lost in the digits of the rows.
+    if best.beta is None and not standardize:
+        return  # That is the subject of dependent columns in unlike units.
     true = distance(closed, rows, best)
     assert np.all(true <= closed.rounding)
     size = 1 + best.length / rows.y_scale + best.residual / rows.y_scale / best.least
