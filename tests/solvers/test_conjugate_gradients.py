@@ -182,7 +182,10 @@ def eigenvalues_of_preconditioned_hessian(P, A, alpha):
 @pytest.mark.parametrize("way", WAYS)
 @settings(max_examples=15)
 @given(
-    problem=hard_rows(), fit_intercept=st.booleans(), penalised=st.booleans(), seed=st.integers(0, 9)
+    problem=hard_rows(),
+    fit_intercept=st.booleans(),
+    penalised=st.booleans(),
+    seed=st.integers(0, 9),
 )
 def test_no_eigenvalue_is_less_than_what_the_preconditioner_states(
     way, problem, fit_intercept, penalised, seed

@@ -110,9 +110,7 @@ def least_norm(Z, v, start):
     standardize=st.booleans(),
     warm=st.booleans(),
 )
-def test_dependent_columns_and_wide_rows(
-    seed, n, d, t, weighted, fit_intercept, standardize, warm
-):
+def test_dependent_columns_and_wide_rows(seed, n, d, t, weighted, fit_intercept, standardize, warm):
     """The minimiser nearest to the start, or to 0, for integers that depend to the last bit."""
     rng = np.random.default_rng(seed)
     X = rng.integers(-5, 6, (n, d)).astype(float)

@@ -457,17 +457,15 @@ def measured(rows, tol, coef, intercept):
     exact = standardized(X, y, w, params["fit_intercept"], params["standardize"])
     best = minimiser(exact, params["alpha"])
     found = fitted_values(exact, X, w, coef, intercept)
-    distances = np.array([
-        np.linalg.norm(np.array(found - each), axis=0) / exact.y_scale for each in best.fitted
-    ]).min(axis=0)
+    distances = np.array(
+        [np.linalg.norm(np.array(found - each), axis=0) / exact.y_scale for each in best.fitted]
+    ).min(axis=0)
     rounding = rounding_of(exact, coef) / exact.y_scale
     size = np.linalg.norm(np.array(exact.b), axis=0)
     eps = float(np.finfo(np.float32).eps) if rows.door == "float32" else EPS
     attainable = BACKWARD * eps * (size + best.length + best.residual / best.least) / exact.y_scale
     k = int(np.argmax(distances - 2 * tol - rounding))
-    return Outcome(
-        rows, tol, False, distances[k], rounding[k], attainable[k], best.least, []
-    )
+    return Outcome(rows, tol, False, distances[k], rounding[k], attainable[k], best.least, [])
 
 
 def rounding_of(exact, coef):
