@@ -243,17 +243,21 @@ def test_chunks_are_read_again_where_products_have_too_few_digits(rows, weighted
     assert model.n_passes_ == (1 if rows is plain else 2)
 
 
+def learn_once(model, samples, how):
+    """From rows that cannot be read again."""
+    if how == "iterator":
+        model.fit(chunks(samples))
+    else:
+        model.partial_fit(samples.X, targets(samples.y))
+
+
 @pytest.mark.parametrize("rows", HARD)
 @pytest.mark.parametrize("how", ["iterator", "partial_fit"])
 def test_what_cannot_be_read_again_warns(rows, how):
     samples = rows()
     model = MiniBatchRidgeSGDCV([0.0], cv=N_FOLDS, random_state=0)
     with pytest.warns(ConvergenceWarning, match=r"Columns nearly follow.*larger alpha"):
-        if how == "iterator":
-            model.fit(chunks(samples))
-        else:
-            for X, y in chunks(samples, size=len(samples.X)):
-                model.partial_fit(X, y)
+        learn_once(model, samples, how)
     assert not model.converged_
 
 
@@ -263,11 +267,7 @@ def test_scores_that_cannot_be_computed_again_warn(how):
     samples = almost_exactly_linear()
     model = MiniBatchRidgeSGDCV(ALPHAS, cv=N_FOLDS, random_state=0)
     with pytest.warns(ConvergenceWarning, match="scores"):
-        if how == "iterator":
-            model.fit(chunks(samples))
-        else:
-            for X, y in chunks(samples, size=len(samples.X)):
-                model.partial_fit(X, y)
+        learn_once(model, samples, how)
     assert model.converged_
     assert_is_minimiser(model, samples)
 
@@ -280,11 +280,7 @@ def test_a_stream_that_does_not_warn_has_all_digits(rows, how):
         model = MiniBatchRidgeSGDCV(alphas, cv=N_FOLDS, random_state=0)
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
-            if how == "iterator":
-                model.fit(chunks(samples))
-            else:
-                for part in chunks(samples, size=len(samples.X)):
-                    model.partial_fit(*part)
+            learn_once(model, samples, how)
         if warned:
             continue
         assert model.converged_
