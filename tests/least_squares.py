@@ -10,6 +10,7 @@ Problems", section 2.4), whose projections are wrong by about 1e-31 times the co
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from .double_double import DoubleDouble, as_double_double, product, vstack, zeros
 from .oracles import columns, dense
@@ -108,7 +109,7 @@ def projected(A, b, n, is_unique):
     R = np.array(factor.R)[:, factor.order]
     of_unit = R / np.linalg.norm(R, axis=0) if k else R
     singular = np.linalg.svd(of_unit[:n_safe, :n_safe], compute_uv=False)
-    length = np.linalg.norm(np.linalg.lstsq(of_unit, np.array(factor.c), rcond=None)[0], axis=0)
+    length = np.linalg.norm(solve_triangular(of_unit, np.array(factor.c)), axis=0)
     beta = None
     if k == len(live):
         beta = np.zeros((d, b.shape[1]))
