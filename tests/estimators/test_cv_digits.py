@@ -53,6 +53,21 @@ def almost_exactly_linear():
     return Samples(X, X @ rng.standard_normal((4, 1)) + 1e-6 * rng.standard_normal((80, 1)))
 
 
+def nearly_linear():
+    """Products leave errors on samples held out between 6 and 8 digits."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((80, 4)) + 3
+    return Samples(X, X @ rng.standard_normal((4, 1)) + 3e-5 * rng.standard_normal((80, 1)))
+
+
+def correlated():
+    """Products have all digits of the errors, and half of those of the coefficients."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((80, 4))
+    X[:, 3] = X[:, 0] + 1e-4 * X[:, 3]
+    return Samples(X, X[:, :1] + rng.standard_normal((80, 1)))
+
+
 def unlike_units():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((80, 4)) * [1e-4, 1, 1e3, 1e6] + [0, 5, 0, -1e7]
@@ -73,7 +88,16 @@ def plain():
     return Samples(X, X @ rng.standard_normal((4, 1)) + rng.standard_normal((80, 1)))
 
 
-ROWS = [plain, powers, two_columns_together, almost_exactly_linear, unlike_units, several_targets]
+ROWS = [
+    plain,
+    powers,
+    two_columns_together,
+    almost_exactly_linear,
+    nearly_linear,
+    correlated,
+    unlike_units,
+    several_targets,
+]
 HARD = [powers, two_columns_together, several_targets]
 
 

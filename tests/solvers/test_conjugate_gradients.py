@@ -113,7 +113,8 @@ def hard_rows(draw, least_alpha=-8.0):
     t = draw(st.sampled_from([1, 1, 3]))
     condition = 10.0 ** draw(st.floats(0, 5))
     X = rotated(rng.standard_normal((n, d)) * np.geomspace(1, 1 / condition, d), rng)
-    dress = draw(st.sampled_from(["nothing", "heavy", "constant", "few entries", "unlike", "far"]))
+    dresses = ["nothing", "heavy", "constant", "few entries", "unlike", "far", "dependent"]
+    dress = draw(st.sampled_from(dresses))
     if dress == "heavy":
         X[rng.integers(n, size=2)] *= 1e3
     elif dress == "constant":
@@ -124,6 +125,8 @@ def hard_rows(draw, least_alpha=-8.0):
         X *= 10.0 ** rng.uniform(-3, 3, d)
     elif dress == "far":
         X += 100 * X.std(axis=0)
+    elif dress == "dependent":
+        X[:, -1] = X[:, 0] - X[:, 1]
     y = X / np.maximum(X.std(axis=0), 1e-9) @ rng.standard_normal((d, t))
     y += draw(st.sampled_from([0.0, 1.0])) * rng.standard_normal((n, t))
     w = draw(st.sampled_from([None, rng.exponential(size=n), rng.integers(1, 3, n) * 1.0]))
