@@ -50,7 +50,8 @@ def solve(
         assert settings.tol is not None
         warning = None if solution.converged else out_of_digits(closed, settings.tol)
         return replace(solution, warning=warning)
-    quadratic = Quadratic(problem.rows, penalty, Full(P, LEAST_EIGENVALUE))
+    full = Full(P, LEAST_EIGENVALUE)
+    quadratic = Quadratic(problem.rows, penalty, full, problem.lengths)
     solution = minimise(quadratic, closed.beta, settings, monitor)
     return replace(solution, n_steps=solution.n_steps + 1)
 

@@ -68,6 +68,7 @@ class Check(NamedTuple):
 
     length: np.ndarray
     rounding: np.ndarray  # what of the length was rounding errors of the updated gradient
+    hidden: np.ndarray  # what rounding errors of the rows hide of the distance
     least: np.ndarray  # a smaller length means nothing
     exhausted: bool = False  # whether rounding errors hide what is left
 
@@ -89,6 +90,7 @@ class Quadratic(NamedTuple):
     rows: Rows
     penalty: Penalty
     P: Preconditioner
+    lengths: np.ndarray  # (d, 1), of the columns
 
     def point(self, beta: np.ndarray, factor: np.ndarray) -> Point:
         """Compute F and its gradient from the rows."""
@@ -103,12 +105,25 @@ class Quadratic(NamedTuple):
     ) -> Point:
         """Return the `Point` with this gradient."""
         Pg = self.P.solve(g)
-        return Point(beta, g, Pg, np.maximum(dot(g, Pg), 0.0), loss, factor)
+        # Where P is nearly singular, rounding errors hide a smaller product.
+        hidden = EPS * np.sqrt(dot(g, g)) * np.sqrt(dot(Pg, Pg))
+        return Point(beta, g, Pg, np.maximum(dot(g, Pg), hidden), loss, factor)
 
     def first_factor(self, n_targets: int) -> np.ndarray:
         """The factor (t,) of a point that no steps of conjugate gradients have led to."""
         least = self.P.least
         return np.full(n_targets, 1 / least if least > TINY else np.inf)
+
+    def hidden(self, at: Point) -> np.ndarray:
+        """Return about what rounding errors of a gradient from the rows are worth (t,), as an RMS.
+
+        Those of the predictions count as they are, those of their products with the columns by
+        H^-1/2, but they are random.
+        """
+        length = np.sqrt(dot(self.lengths * at.beta, self.lengths * at.beta))
+        least = max(self.P.least, TINY)
+        amplified = np.sqrt(2 * at.loss) * np.sqrt(self.P.inverse_norm / least / self.rows.n_rows)
+        return float(np.finfo(self.rows.dtype).eps) * (1 + length + amplified)
 
     def conjugate(self, v: np.ndarray, directions: list[Direction]) -> Direction:
         """Return v (d, t) made conjugate to the directions before."""
@@ -150,6 +165,11 @@ class Search(NamedTuple):
         bound = self.at.bound
         return np.where(np.isfinite(bound), bound, SAFETY * self.estimate)
 
+    @property
+    def known(self) -> np.ndarray:
+        """The bound (t,), with what rounding errors hide from it."""
+        return self.at.bound + self.check.hidden
+
 
 def minimise(
     problem: Quadratic,
@@ -170,7 +190,7 @@ def minimise(
     """
     n_targets = beta.shape[1]
     at = problem.point(beta, problem.first_factor(n_targets))
-    check = Check(at.length, 0 * at.length, LEAST_LENGTH * at.length)
+    check = Check(at.length, 0 * at.length, problem.hidden(at), LEAST_LENGTH * at.length)
     size = problem.rows.n_rows if mini_batches is None else mini_batches.batch_size
     in_batches = mini_batches is not None and not within_tol(at.bound, settings.tol)
     search = Search(at, check, lr, in_batches)
@@ -266,7 +286,8 @@ def checked(problem: Quadratic, search: Search, tol: float | None) -> Search:
     noise = (length > check.length / 2) & (length < np.minimum(2 * rounding, MOST_NOISE))
     noise |= length < np.minimum(check.least, MOST_NOISE)
     is_exhausted = bool(noise.any()) and within_tol(np.where(noise, 0.0, anew.bound), tol)
-    search = search._replace(at=anew, check=Check(length, rounding, check.least, is_exhausted))
+    check = Check(length, rounding, problem.hidden(anew), check.least, is_exhausted)
+    search = search._replace(at=anew, check=check)
     arrived = search.in_batches and within_tol(np.minimum(search.estimate, anew.bound), tol)
     # The directions are not conjugate to the digits that are left.
     is_lost = not within_tol(anew.bound, tol) and np.any(rounding > length / 10)
@@ -278,10 +299,10 @@ def checked(problem: Quadratic, search: Search, tol: float | None) -> Search:
 
 
 def has_converged(search: Search, tol: float | None) -> bool:
-    """Whether the bound is within `tol`, or within `MOST_NOISE` when rounding hides the rest."""
+    """Whether what is left is known to be within `tol`, or `MOST_NOISE` if that is rounding."""
     if tol is None:
         return False
-    return within_tol(search.at.bound, max(tol, MOST_NOISE) if search.check.exhausted else tol)
+    return within_tol(search.known, max(tol, MOST_NOISE) if search.check.exhausted else tol)
 
 
 def is_unprovable(search: Search, tol: float | None) -> bool:
@@ -325,7 +346,7 @@ def unfinished(distance: np.ndarray, settings: Settings) -> str:
 
 def unproved(search: Search, settings: Settings) -> str:
     """What to warn of where the fit ends and no bound tells that it has converged."""
-    bound = np.max(search.at.bound)
+    bound = np.max(search.known)
     known = f"the bound is {bound:.1e}" if np.isfinite(bound) else "there is no bound"
     return (
         f"Not known to have converged: the predictions seem to be within "

@@ -32,6 +32,7 @@ class Identity(NamedTuple):
     """P = I, for plain gradient steps."""
 
     least: float  # as of all preconditioners: no eigenvalue of P^-1 H is less
+    inverse_norm: float = 1.0  # as of all: that of P^-1, for columns of unit length
 
     def solve(self, g: np.ndarray) -> np.ndarray:
         """Return g (d, t)."""
@@ -43,6 +44,7 @@ class Diagonal(NamedTuple):
 
     D: np.ndarray  # (d, 1)
     least: float
+    inverse_norm: float = 1.0
 
     def solve(self, g: np.ndarray) -> np.ndarray:
         """Return P^-1 g (d, t)."""
@@ -54,6 +56,11 @@ class Full(NamedTuple):
 
     factor: Factored
     least: float
+
+    @property
+    def inverse_norm(self) -> float:
+        """The norm of P^-1, for columns of unit length."""
+        return self.factor.inverse_norm
 
     def solve(self, g: np.ndarray) -> np.ndarray:
         """Return P^-1 g (d, t)."""
@@ -92,6 +99,11 @@ class Nystrom(NamedTuple):
     rho: float
     least: float
 
+    @property
+    def inverse_norm(self) -> float:
+        """The norm of P^-1."""
+        return 1 / self.rho
+
     def solve(self, g: np.ndarray) -> np.ndarray:
         """Return P^-1 g (d, t)."""
         inner = self.U.T @ g
@@ -104,6 +116,10 @@ class Preconditioner(Protocol):
     @property
     def least(self) -> float:
         """A bound below the eigenvalues of P^-1 H; 0 where there is none."""
+
+    @property
+    def inverse_norm(self) -> float:
+        """The norm of P^-1, for columns of unit length."""
 
     def solve(self, g: np.ndarray) -> np.ndarray:
         """Return P^-1 g (d, t)."""
@@ -188,7 +204,8 @@ def nystrom(rows: Rows, rank: int, alpha: float, rng: Any) -> Nystrom:
     B = np.linalg.solve(C, (Y + shift * omega).T)
     U, singular, _ = np.linalg.svd(B.T, full_matrices=False)
     eigenvalues = np.maximum(singular**2 - shift, 0.0)
-    floor = rank * EPS * eigenvalues[0] + TINY
+    # What is left of g beside U is rounding errors of g, which 1 / rho amplifies.
+    floor = eigenvalues[0] / LARGEST_INVERSE + TINY
     eigenvalues = np.maximum(eigenvalues + alpha, floor)
     rho = float(eigenvalues[-1])
     # The approximation is no more than Z'Z/n + shift I, so that P exceeds H by less than this. No
@@ -248,4 +265,9 @@ def preconditioner(problem: Problem, settings: Settings, rng: Any) -> Preconditi
         return nystrom(rows, min(rank, d), alpha, rng)
     assert isinstance(rows, RowsInMemory), "the first pass over chunks leaves second moments"
     n_sums = n_buckets(d)
-    return of_rows(rows.sketch(n_sums, rng), penalty, -(-rows.n_rows // n_sums), rows.dtype)
+    load = -(-rows.n_rows // n_sums)
+    sketched = of_rows(rows.sketch(n_sums, rng), penalty, load, rows.dtype)
+    if load > 1 and isinstance(sketched, Spectral):
+        # Rows that the sketch has taken from each other may have all that there is of a direction.
+        return of_rows(problem.rotated.R, penalty, 1, rows.dtype)
+    return sketched

@@ -121,6 +121,12 @@ class Problem:
         """The samples, put into scaled units when they are first asked for."""
         return self.samples.scaled(self.statistics, self.scaling)
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """The root mean squares (d, 1) of the scaled columns."""
+        x, (x_mean, x_scale, _, _) = self.statistics.x, self.scaling
+        return (np.hypot(np.sqrt(x.var), x.mean - x_mean) / x_scale)[:, None]
+
     @cached_property
     def rotated(self) -> Rotated:
         """The triangular factor of the scaled samples, from one more read of them."""

@@ -58,17 +58,20 @@ def tall_closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | Non
     d = R.shape[1]
     beta = np.zeros((rotated.R.shape[1], rotated.Q.shape[1]))
     A, b = R, rotated.Q
-    if np.any(penalty):
+    if d and np.any(penalty):
         root = np.sqrt(of_features(penalty, len(live))[live])
         A, b = np.vstack([A, np.diag(root)]), np.vstack([b, np.zeros((d, b.shape[1]))])
+        # Householder's transformations keep the digits of short rows below long ones only (Higham,
+        # "Accuracy and Stability of Numerical Algorithms", section 19.4).
+        order = np.argsort(-np.abs(A).max(axis=1), kind="stable")
+        A, b = A[order], b[order]
     D = np.sqrt(dot(A, A))
-    x, least, V = least_squares(A / D, b)
+    x, least, null = least_squares(A / D, b)
+    if null is not None:
+        # Of all minimisers the one nearest to the start; those in between predict the same.
+        away = x if start is None else x - start[live] * D[:, None]
+        x = x - null @ np.linalg.lstsq(null / D[:, None], away / D[:, None], rcond=None)[0]
     solved = x / D[:, None]
-    if V is not None:
-        # Of all minimisers the nearest differs from the start by combinations of the rows.
-        basis = np.linalg.qr(V * D[:, None])[0]
-        away = solved if start is None else solved - start[live]
-        solved = basis @ (basis.T @ away) + (0.0 if start is None else start[live])
     beta[live] = solved
     residual = A @ solved - b
     loss = (dot(residual, residual) + rotated.rest) / 2
@@ -85,11 +88,14 @@ def wide_closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | Non
     A = np.vstack([T.T, np.sqrt(alpha) * np.eye(n)]) if alpha else T.T
     b = np.vstack([Q, np.zeros((n, Q.shape[1]))]) if alpha else Q
     size = float(np.linalg.norm(A, 2)) or 1.0
-    x, least, V = least_squares(A / size, b)
+    x, least, null = least_squares(A / size, b)
     beta = basis @ (x / size)
-    if start is not None and V is not None:
-        kept = basis @ V
-        beta += start - kept @ (kept.T @ start)
+    if start is not None and not alpha:
+        # What no combination of the rows sees stays as it was.
+        beta += start - basis @ (basis.T @ start)
+        if null is not None:
+            lost = basis @ null
+            beta += lost @ (lost.T @ start)
     residual = A @ (x / size) - b
     loss = (dot(residual, residual) + rest) / 2
     rounding = ROUNDING * (1 + np.sqrt(dot(x, x)) + np.sqrt(2 * loss) / least)
@@ -100,7 +106,7 @@ def least_squares(A: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float, np.n
     """Return the x (d, t) that minimises ||A x - b||, for A (k, d) with columns of like lengths.
 
     Return with it about the least singular value of A that is no rounding error and, if others
-    are, the right singular vectors (d, r) of those that are not.
+    are, their right singular vectors (d, r).
     """
     k, d = A.shape
     if d == 0:
@@ -117,7 +123,8 @@ def least_squares(A: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float, np.n
                 # The estimate is too low by a factor of up to d, which counts here.
                 least = float(np.linalg.svd(np.triu(qr[:d]), compute_uv=False)[-1])
             return lapack.dtrtrs(qr[:d], c[:d])[0], least, None
-    U, s, Vt = np.linalg.svd(A, full_matrices=False)
-    kept = s > max(k, d) * EPS * s.max(initial=0.0)
-    x = Vt[kept].T @ ((U[:, kept].T @ b) / s[kept, None])
-    return x, float(s[kept].min(initial=1.0)), None if kept.sum() == d else Vt[kept].T
+    U, s, Vt = np.linalg.svd(A, full_matrices=k < d)
+    n_kept = int(np.sum(s > max(k, d) * EPS * s.max(initial=0.0)))
+    s = s[:n_kept]
+    x = Vt[:n_kept].T @ ((U[:, :n_kept].T @ b) / s[:, None])
+    return x, float(s.min(initial=1.0)), None if n_kept == d else Vt[n_kept:].T

@@ -32,7 +32,7 @@ def solve(
     rows = problem.rows
     P = preconditioner(problem, settings, rng)
     batch_size = resolved_batch_size(settings.batch_size, rows, P)
-    quadratic = Quadratic(rows, settings.penalty, P)
+    quadratic = Quadratic(rows, settings.penalty, P, problem.lengths)
     mini_batches = None
     lr = 1.0 if settings.lr == "auto" else float(settings.lr)
     if batch_size < rows.n_rows:

@@ -107,7 +107,7 @@ def test_refusals_stay_with_the_call(n):
         for spoil_X in (True, False):
             X_bad, y_bad = X.copy(), y.copy()
             (X_bad if spoil_X else y_bad).flat[-1] = bad
-            with pytest.raises(ValueError, match="NaN|infinity|too large"):
+            with pytest.raises(ValueError, match=r"NaN|infinity|too large"):
                 model.partial_fit(X_bad, y_bad)
             assert state(model) == before
 
