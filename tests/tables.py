@@ -15,7 +15,15 @@ UNUSED_IS_FINE = pytest.mark.filterwarnings("ignore:solver='cholesky' does not u
 
 # What no parameter may be.
 INVALID = {
-    "alpha": [-1e-9, np.nan, np.inf, "1", None, True, 10**400, Fraction(1, 3)],
+    "alpha": [
+        *(-1e-9, np.nan, np.inf, "1", None, True, 10**400, Fraction(1, 3)),
+        *([1.0, 2.0], [-1.0], [np.nan], [[1.0]], ["1"], []),
+    ],
+    "penalty_factor": [
+        *([1.0, 2.0], [1.0, -1.0, 1.0], [1.0, np.nan, 1.0], np.ones((3, 1)), 1.0, "all"),
+        {"a": -1.0},
+    ],
+    "positive": ["yes", None, 2, [True, False], np.ones((3, 1), dtype=bool), [0.5, 1.0, 1.0]],
     "solver": ["adam", None, 1],
     "batch_size": [0, -1, 1.5, "all", None, True, 10**400],
     "lr": [0.0, -0.1, np.nan, np.inf, "fast", None, True, 10**400],

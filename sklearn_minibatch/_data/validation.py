@@ -244,12 +244,17 @@ def check_alpha(alpha: Any, n_targets: int) -> None:
     """Raise ValueError unless alpha is a number, or one for each target."""
     if np.ndim(alpha) == 0:
         return
-    alphas = np.asarray(alpha, dtype=float)
-    if alphas.shape != (n_targets,) or not np.all((alphas >= 0) & np.isfinite(alphas)):
+    alphas = np.asarray(alpha)
+    if not are_numbers(alphas, n_targets) or not np.all((alphas >= 0) & np.isfinite(alphas)):
         raise ValueError(
             f"alpha must be a number that is at least 0, or one for each of the {n_targets} "
             f"target(s); got {alpha!r}."
         )
+
+
+def are_numbers(values: np.ndarray, count: int) -> bool:
+    """Whether so many integers or real numbers are given, in one dimension."""
+    return values.shape == (count,) and values.dtype.kind in "iuf"
 
 
 def factors_of_features(estimator: Any, factor: Any) -> np.ndarray | None:
@@ -265,13 +270,13 @@ def factors_of_features(estimator: Any, factor: Any) -> np.ndarray | None:
                 "Give names of columns of a data frame, or an array of one factor per feature."
             )
         factor = [factor.get(name, 1.0) for name in names]
-    factors = np.array(factor, dtype=float)
-    if factors.shape != (d,) or not np.all(factors >= 0):
+    factors = np.array(factor)
+    if not are_numbers(factors, d) or not np.all(factors >= 0):
         raise ValueError(
             f"penalty_factor must have {d} numbers that are at least 0, one for each feature; got "
-            f"an array of shape {factors.shape} with the least number {factors.min(initial=0):g}."
+            f"an array of shape {factors.shape} of {factors.dtype}, {factor!s:.100}."
         )
-    return factors
+    return factors.astype(float)
 
 
 def mask_of_features(estimator: Any, positive: Any) -> np.ndarray | None:

@@ -37,19 +37,21 @@ def solve(
     products = standardized(problem.statistics, problem.scaling)
     penalty = settings.penalty
     closed = closed_form(products, penalty)
-    if not closed.is_unique:
-        # The samples have twice the digits of their products.
+    is_exact = closed.is_exact_enough(least_of(penalty), settings.tol)
+    # The samples have twice the digits of their products, unless they are in single precision.
+    needs_factor = not closed.is_unique or not (is_exact or problem.rows.dtype == float)
+    if needs_factor:
         closed = qr.closed_form(problem.rotated, penalty, start[0])
     monitor.begin_epoch()
     solution = closed.solution(problem.statistics.x.n_rows, settings.tol)
     stop = monitor(solution, *solution.last, closed.loss, closed.rounding)
-    if stop or closed.is_exact_enough(least_of(penalty), settings.tol):
+    if stop or is_exact or settings.tol is None:
         return solution
-    P = of_gram(products.zz, least_of_targets(penalty))
-    if isinstance(P, Spectral) or settings.max_iter == 1:
-        assert settings.tol is not None
+    if needs_factor or settings.max_iter == 1:
         warning = None if solution.converged else out_of_digits(closed, settings.tol)
         return replace(solution, warning=warning)
+    P = of_gram(products.zz, least_of_targets(penalty))
+    assert isinstance(P, Factored), "the closed form is unique"
     full = Full(P, LEAST_EIGENVALUE)
     quadratic = Quadratic(problem.rows, penalty, full, problem.lengths)
     solution = minimise(quadratic, closed.beta, settings, monitor)

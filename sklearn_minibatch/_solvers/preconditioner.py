@@ -146,10 +146,14 @@ def spectral(
     """
     scaled = rows / D[:, 0]
     _, singular, Vt = np.linalg.svd(scaled, full_matrices=False)
-    noise = max(max(rows.shape) * EPS, 4 * float(np.finfo(dtype).eps))
+    in_double = max(rows.shape) * EPS
+    noise = max(in_double, 4 * float(np.finfo(dtype).eps))
     kept = singular > noise * singular[0]
     dead = np.abs(scaled).max(axis=0) <= noise
-    return spectral_of(Vt[kept].T, singular[kept] ** 2, penalty, D, dead, load)
+    P = spectral_of(Vt[kept].T, singular[kept] ** 2, penalty, D, dead, load)
+    # The rows have a direction that no step in their precision can go.
+    is_lost = np.any(singular[~kept] > in_double * singular[0])
+    return P._replace(least=0.0) if is_lost else P
 
 
 def spectral_of(
@@ -267,7 +271,8 @@ def preconditioner(problem: Problem, settings: Settings, rng: Any) -> Preconditi
     n_sums = n_buckets(d)
     load = -(-rows.n_rows // n_sums)
     sketched = of_rows(rows.sketch(n_sums, rng), penalty, load, rows.dtype)
-    if load > 1 and isinstance(sketched, Spectral):
-        # Rows that the sketch has taken from each other may have all that there is of a direction.
+    if isinstance(sketched, Spectral) and (load > 1 or rows.dtype != float):
+        # Rows that the sketch has taken from each other, and digits that it has rounded, may have
+        # all that there is of a direction.
         return of_rows(problem.rotated.R, penalty, 1, rows.dtype)
     return sketched

@@ -148,7 +148,7 @@ def test_clone_and_params():
     model = MiniBatchRidgeSGD(**params)
     assert {name: clone(model).get_params()[name] for name in params} == params
     assert MiniBatchRidgeSGD().set_params(**params).get_params() == model.get_params()
-    assert len(model.get_params()) == 21
+    assert len(model.get_params()) == 23
 
 
 @pytest.mark.slow

@@ -63,7 +63,9 @@ VALID = {
     "n_jobs": [None, None, 1, 2],
 }
 INVALID = {
-    "alpha": [-1, np.nan, np.inf, "1", None, [1.0], np.array([1.0, 2.0])],
+    "alpha": [-1, np.nan, np.inf, "1", None, [-1.0], [], np.array([[1.0, 2.0]])],
+    "penalty_factor": [[], [-1.0], 1.0, {"no such column": 1.0}],
+    "positive": [None, "yes", [], [0.5]],
     "solver": ["adam", None, 1, b"svrg"],
     "batch_size": [0, -1, 2.0, None, "all", np.nan],
     "lr": [0, -1, np.nan, np.inf, None, "fast"],
