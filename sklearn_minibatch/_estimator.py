@@ -483,10 +483,10 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         """Learn from a chunk of samples, which may then be forgotten.
 
         For up to 3,000 features, and by "cholesky" and "qr" for any number, the model is that of
-        `fit` on all samples so far (with products, not gradients of earlier samples), however they
-        were cut into chunks. It keeps their second moments, or their triangular factor, and solves
-        for the coefficients when they are first read. Up to 255 of the last samples wait as copies
-        before they are merged; a pickle holds none.
+        `fit` on all samples so far, up to rounding errors, however they were cut into chunks. It
+        keeps their second moments, or their triangular factor, and solves for the coefficients when
+        they are first read. Up to 255 of the last samples wait as copies before they are merged; a
+        pickle holds none.
 
         With more features, "auto" and "svrg" take one pass of averaged mini-batch steps over the
         chunk, in memory for a few vectors, and come near the closed form. "sgd" takes an epoch of
