@@ -1,4 +1,4 @@
-"""Ridge regression trained by mini-batches that lands on the closed form."""
+"""Ridge regression in one read or by mini-batches, with the scaler inside."""
 
 from ._data.source import ChunkSource
 from ._displays.alpha_path import AlphaPathDisplay

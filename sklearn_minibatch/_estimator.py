@@ -62,16 +62,16 @@ def unless_unchecked(method: Callable[..., Any]) -> Any:
 
 
 class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
-    """Ridge regression with its scaler inside, in closed form from one read, or by mini-batches.
+    """Ridge regression with its scaler inside: in closed form from one read, or by mini-batches.
 
-    Minimises, over the coefficients `beta` of the standardised columns z = (x - mean) / std and the
-    intercept b,
+    Minimises, over the coefficients `beta` of the standardised features z = (x - mean) / std and
+    the intercept b,
 
         F = 1/(2 W) sum_i w_i (z_i . beta + b - y_i)^2 + alpha/2 ||beta||^2,        W = sum_i w_i
 
-    which is the objective of ``make_pipeline(StandardScaler(), Ridge(alpha=alpha * W))``, and gives
-    the coefficients in the units of the original columns. The solvers "cholesky" and "svrg" reach
-    the minimiser, whatever the batch size and the learning rate; "auto" takes one of them.
+    which is the objective of ``make_pipeline(StandardScaler(), Ridge(alpha=alpha * W))``. `coef_`
+    is in the units of the original features. All solvers but "sgd" reach the minimiser, whatever
+    the batch size and the learning rate.
 
     Parameters
     ----------
@@ -80,178 +80,170 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         :class:`~sklearn.linear_model.SGDRegressor`, for all targets or for each.
         :class:`~sklearn.linear_model.Ridge` calls ``alpha * W`` alpha.
     penalty_factor : array-like of shape (n_features,), dict or None, default=None
-        Factors by which `alpha` is multiplied for each feature; a dict has them by column name, and
-        1 for the others. 0 means no penalty, and infinity leaves the feature out.
+        Factors by which `alpha` is multiplied for each feature; a dict has them by feature name,
+        and 1 for the others. 0 means no penalty, and infinity leaves the feature out.
     positive : bool or array-like of shape (n_features,), default=False
         Whether coefficients must not be negative: all, or those in a mask. The intercept is free.
         For "cholesky" and "qr", and for up to 3,000 features.
     solver : {"auto", "cholesky", "qr", "svrg", "sgd"}, default="auto"
-        "auto" takes "cholesky" for up to 1,000 columns, and up to 3,000 if the rows are dense and
-        in memory; otherwise "svrg". It takes "svrg" too if `batch_size`, `lr`, `preconditioner` or
-        `early_stopping` is set, and for sparse rows in memory with so few entries that passes over
-        them cost less than products of the columns.
-        "cholesky" solves the normal equations, from second moments gathered in one read of the
-        rows. "svrg" takes preconditioned, variance-reduced mini-batch steps, combines them by
-        conjugate gradients, and lands on the closed form. "sgd" is the textbook algorithm, for
-        comparison and teaching.
+        "cholesky" solves the normal equations, from products that it gathers in one read: of the
+        features, or of the samples if these are in memory and fewer. "qr" solves from a triangular
+        factor of the samples, also in one read: it takes several times as long, and keeps all
+        digits where features are nearly collinear. "svrg" takes preconditioned, variance-reduced
+        mini-batch steps, combines them by conjugate gradients, and converges to the closed form.
+        "sgd" is the textbook algorithm, for comparison and teaching. "auto" takes "cholesky" for up
+        to 3,000 features, or samples if these are in memory and fewer, and "svrg" for more; also
+        "svrg" if `batch_size`, `lr`, `preconditioner` or `early_stopping` is set, or for sparse
+        samples in memory with so few entries that passes cost less than products (and then
+        "cholesky" if "svrg" has not converged).
     batch_size : int or "auto", default="auto"
-        Samples per mini-batch of "svrg" and "sgd". Values above n_samples use all samples; in
-        `partial_fit` with "sgd", all of the chunk. "cholesky" has no mini-batches. "sgd" divides
-        the sum over a last, smaller mini-batch by `batch_size` too. "auto" takes, for "svrg", 2048
-        or twice as many as there are columns, or all rows where those would be fewer than 8
-        mini-batches, where rows come in chunks, or where the preconditioner is diagonal; for "sgd",
-        32. In `partial_fit`, 512 for "svrg" with a preconditioner, or half as many as there are
-        columns if that is more and the preconditioner is a sketch; otherwise 32.
+        For "svrg" and "sgd": samples per mini-batch. Values above n_samples use all samples. "sgd"
+        divides the sum over a last, smaller mini-batch by `batch_size` too. "auto" is 32 for "sgd"
+        and in `partial_fit`; in `fit` by "svrg" it is 2048, or ``2 * n_features`` if that is more,
+        or all samples where these make fewer than 8 mini-batches, come in chunks, or are sparse and
+        wide.
     lr : float or "auto", default="auto"
-        Learning rate of "svrg" and "sgd"; "cholesky" has none. "auto" takes 1 / (largest curvature
-        of a mini-batch); in `partial_fit` with "svrg", a step that falls like 1/t. In `fit` it is
-        reduced automatically if it is too large; full-batch steps of "svrg" ignore it. With "sgd"
-        it is stable for plain steps; in `partial_fit` it is found anew for each chunk, and
-        coefficients of columns whose scale has more than doubled shrink.
+        For "svrg" and "sgd": the learning rate. "auto" takes 1 / (largest curvature of a
+        mini-batch) for "svrg", and the largest rate that is known to be stable for "sgd"; in
+        `partial_fit` it falls like 1/t for "svrg", and is found for each chunk for "sgd". In `fit`
+        it is reduced automatically if it is too large; full-batch steps of "svrg" ignore it.
     lr_schedule : {"constant", "inverse_time", "compound"}, default="constant"
         For "sgd". In epoch e = 1, 2, ...: the rate is `lr`; ``lr / (1 + lr_decay * e)``; or is
         divided by ``1 + lr_decay * e`` again before every mini-batch. A call of `partial_fit` is an
         epoch.
     lr_decay : float, default=0.0
-        For the last two schedules.
+        For "sgd", in the last two schedules.
     preconditioner : int, "auto" or None, default="auto"
-        For "svrg". An int is the rank of a randomised Nystrom approximation of the Hessian. "auto"
-        takes the Hessian of a random sketch of the rows for up to 3000 columns, and rank 100 above;
-        the Hessian itself where the first pass over chunks has left it (up to 1000 columns); and
-        the diagonal for sparse rows with so many columns that a (d, d) matrix costs more than it
-        saves. None does without. `partial_fit`, where it is not None, takes the sketch for up to
-        3000 columns, and does without above.
+        For "svrg" in `fit`. An int is the rank of a randomised Nystrom approximation of the
+        Hessian. "auto" takes, for up to 3,000 features, the Hessian (of samples in chunks) or that
+        of random sums of the samples; rank 100 for more features; and the diagonal for sparse
+        samples with so many features that a (d, d) matrix costs more than it saves. None takes
+        plain gradients.
     average : bool or "auto", default="auto"
-        For "sgd". True: predict with a running average of the iterates in which step t has weight
-        proportional to t. False: predict with the last iterate. "auto" does so too if `lr` or a
-        schedule is set. If not, steps start from the prediction of the mean. `fit` then predicts
-        with the average, the last iterate or the mean, whichever has the lowest F for the target,
-        and `partial_fit` with the average.
+        For "sgd". True predicts with a running average of the iterates, in which step t has a
+        weight proportional to t, False with the last iterate. "auto" does so too if `lr` or a
+        schedule is set. Otherwise steps start from the prediction of the mean, and the model
+        predicts with the average, the last iterate or the mean, whichever has the lowest F for the
+        target (`partial_fit`: with the average).
     max_iter : int, default=100
-        Largest number of epochs in `fit`. "cholesky" takes one, and more only where gradients from
-        the rows refine it.
+        Largest number of epochs in `fit`. "cholesky" and "qr" take one; "cholesky" takes more where
+        rounding errors require a refinement.
     tol : float or None, default=1e-6
-        "svrg" stops when its predictions are, by its estimate, within `tol` standard deviations of
-        y (root mean square) of those of the closed form, or so near that rounding errors hide the
-        rest. "cholesky" refines its solution when rounding errors may have cost the predictions
-        more than ``tol / 10`` standard deviations of y. "sgd" ends when F has not fallen by more
-        than this fraction for `n_iter_no_change` epochs, nor by more than a thousandth of the noise
-        (F of the last iterate less that of what predicts). Epochs of tiny steps do not count. This
-        criterion does not bound the distance to the minimum. None runs `max_iter` epochs of "svrg"
-        and "sgd", and one of "cholesky".
+        Largest root mean square distance of the predictions from those of the closed form, in
+        standard deviations of y. "svrg" stops when a bound on this distance is at most `tol`.
+        "cholesky" refines its solution where rounding errors may have cost more than ``tol / 10``.
+        "sgd" stops when F has not fallen by more than this fraction, nor by more than a thousandth
+        of its noise, for `n_iter_no_change` epochs; that does not bound the distance. None runs
+        `max_iter` epochs of "svrg" and "sgd", and one of the others.
     fit_intercept : bool, default=True
-        Whether to fit an intercept, which is never penalised. If not, columns are scaled but not
+        Whether to fit an intercept, which is never penalised. If not, features are scaled but not
         centred.
     standardize : bool, default=True
-        Whether to divide columns by their standard deviation. If not, the penalty is on the
+        Whether to divide features by their standard deviation. If not, the penalty is on the
         original coefficients.
     shuffle : bool, default=True
-        Whether to shuffle the rows, once; and in every epoch "svrg" the mini-batches, "sgd" the
-        rows, from 8,000 rows on in groups of 8 where the batch size allows. For "cholesky" the
-        order of the rows is of no account.
+        For "svrg" and "sgd": whether to shuffle the samples once, and in every epoch the
+        mini-batches ("svrg") or the samples ("sgd"; from 8,000 samples on in groups of 8 where the
+        batch size allows).
     half_life : float or None, default=None
-        Number of samples after which a sample counts half: the weight of a sample is multiplied by
+        Number of samples after which a sample counts half: its weight is multiplied by
         ``2 ** (-age / half_life)``, where its age is the number of samples of positive weight after
-        it. It holds for `fit`, for chunks and for `partial_fit`, however the samples are cut. Steps
-        of mini-batches in a stream, "sgd" and Dask collections do not take it.
+        it. For `fit`, chunks and `partial_fit`, however the samples are cut; not for "sgd", streams
+        without second moments, and Dask collections.
     early_stopping : bool, default=False
-        Whether `fit` holds rows out, scores them (R^2) after every epoch, and returns the best
-        epoch. "auto" takes "svrg" then; "cholesky" has one epoch to score.
+        Whether `fit` holds samples out, scores them (R^2) after every epoch, and returns the best
+        epoch. For samples in memory.
     validation_fraction : float, default=0.1
-        Fraction of the rows to hold out, drawn by their numbers to seven digits. Equal rows are
-        held out together.
+        Fraction of the samples to hold out, drawn by their numbers to seven digits. Equal samples
+        are held out together.
     n_iter_no_change : int, default=5
         Epochs without a gain of more than `tol` after which early stopping, and "sgd", stop.
     warm_start : bool, default=False
-        Whether `fit` starts from the coefficients of the last one. "cholesky" needs no start: it
-        makes a difference only where several coefficients fit alike, which with ``alpha=0`` they do
-        if columns follow from others.
+        Whether `fit` starts from the coefficients of the last one. For a closed form it makes a
+        difference only if the minimiser is not unique.
     random_state : int, RandomState instance or None, default=None
-        For shuffling, the sketch and the held-out rows. "cholesky" needs it for held-out rows only,
-        and where "svrg" finishes because columns follow from others.
+        For shuffling, preconditioners, learning rates and the samples held out. "cholesky" and "qr"
+        have only the last of these.
     verbose : int, default=0
         1 prints a line per epoch: epoch, loss, distance to the closed form, seconds.
     n_jobs : int or None, default=None
-        Threads that share out blocks of dense rows in memory in `fit`, for the moments and for the
-        passes of "svrg"; -1 takes all cores. It changes no bit of the result.
+        Threads that share blocks of dense samples in memory in `fit`; -1 takes all cores. It
+        changes no bit of the result.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        Coefficients in original units, in float64.
+        Coefficients in original units, in float64. After `partial_fit` and `merge` they are solved
+        for when they are first read.
     intercept_ : float or ndarray of shape (n_targets,)
         Intercept in original units.
+    standardized_coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
+        Coefficients per standard deviation of the features: a ranking of the features, for example
+        as `importance_getter` of :class:`~sklearn.feature_selection.RFE`.
     scaler_ : StandardScaler
-        Weighted mean, variance and scale of the columns, over all rows trained on.
+        Weighted mean, variance and scale of the features, over all samples trained on.
     solver_ : str
-        The solver of the last `fit` or `partial_fit`: what "auto" has taken, or `solver`.
+        The solver that was used.
+    converged_ : bool
+        Whether the model met the stopping rule of its solver, see `tol`. Except by "sgd", a bound
+        then proves that the predictions are within `tol` of those of the closed form, or that the
+        rest is hidden by rounding errors of at most 1e-6. By "sgd" F has stopped falling and the
+        model is no worse than the prediction of the mean. False with ``tol=None``, after steps of
+        `partial_fit`, and where early stopping has returned an earlier epoch than the last.
     loss_history_ : ndarray of shape (n_epochs,)
         F after each epoch of the last `fit`, summed over the targets; empty after `partial_fit`
         alone.
     distance_history_ : ndarray of shape (n_epochs,)
-        Distance of the predictions to those of the closed form, in standard deviations of y, after
-        each epoch of the last `fit`. "cholesky": a bound on what rounding errors may have cost, and
-        the estimates of the epochs that refine, if any. "svrg": the estimate that `tol` is held
-        against. "sgd": empty.
+        The distance that `tol` is compared with, after each epoch of the last `fit`: a bound, or
+        where there is none a cautious estimate. Empty for "sgd".
     n_iter_ : int
-        Epochs of the last `fit`, of which "cholesky" runs one unless gradients refine it; and calls
-        of `partial_fit` since.
+        Epochs of the last `fit`, and calls of `partial_fit` since.
     t_ : int
-        Steps taken: mini-batches, or for "cholesky" one a solution and one a refinement.
+        Steps taken: mini-batches, or one for each closed form and each refinement.
     lr_ : float
-        Learning rate: as resolved, and cut if need was; 1.0 for "cholesky".
+        The learning rate used, after any automatic reduction; 1.0 for a closed form.
     batch_size_ : int
-        Rows per mini-batch, as resolved; all rows for "cholesky".
-    converged_ : bool
-        Whether the model met the stopping rule of its solver, see `tol`. By "cholesky" and "svrg"
-        the predictions are then within `tol` of those of the closed form, or as near as float64
-        allows. By "sgd" F has stopped falling, and the model is no worse than the prediction of the
-        mean; that promises no nearness to the closed form. It is False with ``tol=None``, after
-        `partial_fit` by "svrg" or "sgd", and where early stopping has returned an earlier epoch
-        than the last.
+        Samples per mini-batch; all samples for a closed form.
     n_passes_ : int
-        Passes of the last `fit` over chunks, if the rows came in chunks: one for "cholesky", unless
-        gradients refine it.
+        Passes of the last `fit` over chunks, if the samples came in chunks.
     validation_scores_ : list of float
-        R^2 on the held-out rows after each epoch, with early stopping.
+        R^2 on the samples held out after each epoch, with early stopping.
     n_features_in_ : int
-        Number of columns seen in `fit`.
+        Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns, where X has string names.
+        Names of the features, where X has string names.
 
     See Also
     --------
-    sklearn.linear_model.Ridge : The closed form, of rows in memory.
-    sklearn.linear_model.SGDRegressor : Single-row steps, several losses.
+    MiniBatchRidgeSGDCV : The same regression, with alpha chosen by cross-validation.
+    sklearn.linear_model.Ridge : The closed form, without a scaler, of samples in memory.
+    sklearn.linear_model.SGDRegressor : Steps of single samples, several losses.
 
     Notes
     -----
-    Weights act as repetitions: a weight of 2 is the row twice, 0 the row left out, and their
-    overall scale is of no account.
+    Weights act as repetitions: a weight of 2 is the sample twice, 0 the sample left out, and their
+    overall scale is ignored.
 
-    With ``alpha=0`` this is least squares. Where columns follow from others, or are more than the
-    rows, many coefficients fit alike: those with the least norm in the units of the penalty are
-    found, to which ever smaller `alpha` would lead (with `warm_start`, those nearest to the start).
+    With ``alpha=0`` this is least squares. If the minimiser is not unique, the minimum-norm
+    solution in the units of the penalty is returned (the limit alpha -> 0), or with `warm_start`
+    the solution nearest to the start.
 
-    A column whose variance underflows float64 (it varies by less than 1e-154) is taken for
-    constant, with a warning. Columns with a root mean square beyond 1e151, and targets with such a
+    A feature whose variance underflows float64 (it varies by less than 1e-154) is taken for
+    constant, with a warning. Features with a root mean square beyond 1e151, and targets with such a
     standard deviation, are refused by name.
 
-    Second moments are the weighted means of the columns [x, y] and their centred products. Blocks
-    of rows are centred before they are multiplied, and merged by the formulas of Chan, Golub and
-    LeVeque (1983), "Algorithms for computing the sample variance". So they lose no digits where
-    columns lie far from 0 or where chunks drift, and any order of merging gives the same, up to
-    rounding. From them "cholesky" has the closed form; `partial_fit` with "auto" or "cholesky"
-    leaves that of all rows so far after every call, and `merge` that of the rows of two models.
-
+    Second moments are the weighted means of [x, y] and their centred products, merged by the
+    formulas of Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance": they
+    lose no digits where features lie far from 0 or where chunks drift, in any order of merging.
     Rounding errors of these products cost the predictions at most about eps (1 + ||D beta||) /
-    sqrt(l) standard deviations of y, where D brings the columns to unit length and l is the least
-    eigenvalue of the Hessian of such columns. Where that is more than ``tol / 10``, "cholesky"
-    takes gradients from the rows, which have twice the digits, until they meet `tol`.
+    sqrt(l) standard deviations of y, where D brings the features to unit length and l is the least
+    eigenvalue of the Hessian of such features. Where that is more than ``tol / 10``, `fit` by
+    "cholesky" takes gradients from the samples, which have twice the digits, until they meet `tol`.
 
     The variance-reduced step is that of Johnson and Zhang (2013), "Accelerating stochastic gradient
-    descent using predictive variance reduction"; the sketch that of Charikar, Chen and
-    Farach-Colton (2002).
+    descent using predictive variance reduction"; the bound on the distance is that of Meurant and
+    Tichy (2013), "On computing quadrature-based bounds for the A-norm of the error in conjugate
+    gradients".
 
     Examples
     --------
@@ -356,20 +348,21 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Fit to the rows of X.
+        """Fit to the samples of X.
 
-        "cholesky" reads them once; the other solvers take as many epochs as they need.
+        "cholesky" and "qr" read them once; the other solvers take as many epochs as they need.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
-            Rows; CSR matrices of float64, and arrays of float32 and float64, are used as they are.
-            Under scikit-learn's array API dispatch, so are PyTorch tensors and other arrays on
-            their device; `coef_`, `intercept_` and the histories are then there too. A
+            Samples. CSR matrices of float64, and arrays of float32 and float64, are used without a
+            conversion. Under scikit-learn's array API dispatch, so are PyTorch tensors and other
+            arrays on their device; `coef_`, `intercept_` and the histories are then there too. A
             `numpy.memmap` that takes more than half of the memory is read in chunks. Dask arrays
             and dataframes, together with `y`, stay on their workers. With `y` left out, a
             :class:`ChunkSource`, or another object that can be iterated again and again over chunks
-            ``(X, y)`` or ``(X, y, sample_weight)``.
+            ``(X, y)`` or ``(X, y, sample_weight)``; a change of its samples between two passes is
+            refused.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -487,27 +480,27 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         sample_weight: ArrayLike | None = None,
         check_input: bool = True,
     ) -> Self:
-        """Learn from a chunk of rows, which may then be forgotten.
+        """Learn from a chunk of samples, which may then be forgotten.
 
-        With solver "auto" or "cholesky", the model is after every call what `fit` gives on all rows
-        so far, however they were cut into chunks; there may be fewer rows than columns. "auto" does
-        so for up to 1,000 columns. The model keeps the second moments of the rows, a (d, d) matrix
-        for d columns, and factors it in every call.
+        For up to 3,000 features, and by "cholesky" and "qr" for any number, the model is that of
+        `fit` on all samples so far, up to rounding errors, however they were cut into chunks. It
+        keeps their second moments, or their triangular factor, and solves for the coefficients when
+        they are first read. Up to 255 of the last samples wait as copies before they are merged; a
+        pickle holds none.
 
-        With "svrg", which "auto" takes as in `fit`, and with "sgd", it takes one pass of mini-batch
-        steps over the chunk, which come near the closed form but do not land on it. With "svrg" the
-        model, and so a pickle of it, may hold up to 511 of the last rows until they enter the
-        sketch.
+        With more features, "auto" and "svrg" take one pass of averaged mini-batch steps over the
+        chunk, in memory for a few vectors, and come near the closed form. "sgd" takes an epoch of
+        textbook steps over the chunk; the scaler runs along.
 
-        The scaler runs along with the rows of all calls. May be the first call, follow others, or
-        follow `fit`. If `solver` has been changed in between, "svrg" and "sgd" go on from where the
-        model stands; "auto" goes on with "svrg" where some rows have been learnt without their
-        second moments.
+        May be the first call, follow others, or follow `fit`. If parameters have been changed in
+        between, the new ones hold for all samples so far, and steps go on from where the model
+        stands. "auto" takes such steps too where samples have been learnt without second moments:
+        by steps, or in a `fit` by "svrg" of samples in memory.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+            Samples.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -526,11 +519,11 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         ------
         ValueError
             If X, y or the weights do not fit what came before, the steps of solver "sgd" diverge,
-            or `solver` has become "cholesky" after rows without second moments; the estimator is
+            or `solver` needs statistics of earlier samples that were not kept; the estimator is
             then as it was.
         KeyboardInterrupt
-            If interrupted. The estimator is then as it was, and the chunk may be handed over again;
-            `n_iter_`, which counts the chunks, tells of an interrupt that came just after the end.
+            If interrupted. The estimator is then as it was, and the chunk may be handed over again.
+            Compare `n_iter_` to see whether the chunk was already learned.
         """
         task = Task(self, "partial_fit", 0, X, y, sample_weight)
         with np.errstate(all="ignore"), AllOrNothing(self), task:
@@ -603,21 +596,22 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         return state
 
     def merge(self, other: Self) -> Self:
-        """Learn the rows that another model has learnt, from its second moments.
+        """Learn the samples that another model has learnt, from its statistics.
 
-        The model is then what `fit` gives on the rows of both, in any order of merging: shards can
-        be fitted by other processes or machines and reduced. `other` stays as it is.
+        The model is then that of `fit` on the samples of both, in any order of merging: shards can
+        be fitted by other processes or machines and reduced. `other` does not change.
 
         Parameters
         ----------
         other : MiniBatchRidgeSGD
-            Fitted by "cholesky" (which "auto" takes for few columns) like this one, with the same
-            columns, targets and parameters; `random_state`, `verbose` and `n_jobs` may differ.
+            A model that keeps second moments or a triangular factor, as after `fit` by "cholesky"
+            and "qr" and after `partial_fit` with up to 3,000 features. It has the same features,
+            targets and parameters; `random_state`, `verbose` and `n_jobs` may differ.
 
         Returns
         -------
         self : MiniBatchRidgeSGD
-            With the rows of both.
+            With the samples of both.
 
         Raises
         ------

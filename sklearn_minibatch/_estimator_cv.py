@@ -92,29 +92,28 @@ class CVState(FittedState):
 
 
 class MiniBatchRidgeSGDCV(ScaledLinearModel):
-    """Ridge regression with alpha chosen by cross-validation, in one read of the rows.
+    """Ridge regression with alpha chosen by cross-validation, in one read of the samples.
 
-    One read leaves the second moments of each fold. Those of a fold's training rows are merged from
-    the other folds'; from them follow the coefficients for all alphas, and with the moments of the
-    rows held out their mean squared errors. Each fold has the scaler of its own training rows.
-    Scores are those of ``GridSearchCV(MiniBatchRidgeSGD(), {"alpha": alphas})``, which fits once
-    for each alpha and fold.
+    One read leaves the second moments of each fold. Those of its training samples are merged from
+    the other folds; from them follow the coefficients for all alphas, and with the moments of the
+    samples held out their mean squared errors. Each fold has the scaler of its own training
+    samples. Scores are those of ``GridSearchCV(MiniBatchRidgeSGD(), {"alpha": alphas})``, which
+    fits once for each alpha and fold.
 
     Parameters
     ----------
     alphas : array-like of shape (n_alphas,), default=None
         Strengths of the penalty to choose from, each as `alpha` of :class:`MiniBatchRidgeSGD`. None
-        takes 50 from the data, evenly spaced in logarithms, from one that shrinks all but nothing
-        remains down to one that shrinks next to nothing.
+        takes 50 that depend on the data, from about 99 % shrinkage to at most 1 %, log-spaced.
     penalty_factor : array-like of shape (n_features,), dict or None, default=None
         Factors by which alpha is multiplied, as in :class:`MiniBatchRidgeSGD`.
     positive : bool or array-like of shape (n_features,), default=False
         Whether coefficients must not be negative: all, or those in a mask.
     cv : int, cross-validation generator or iterable, default=None
-        Folds. None means 5. A number K means, for rows in memory,
-        :class:`~sklearn.model_selection.KFold` without shuffling; where rows come in chunks, each K
-        rows in turn are dealt to the K folds in random order, the same however the rows are cut
-        into chunks. A splitter, or an iterable of (training rows, test rows), needs all rows in
+        Folds. None means 5. A number K means, for samples in memory,
+        :class:`~sklearn.model_selection.KFold` without shuffling; where samples come in chunks,
+        each K in turn are dealt to the K folds in random order, the same however they are cut into
+        chunks. A splitter, or an iterable of (training samples, test samples), needs all samples in
         memory, and test sets that are disjoint, or few.
     scoring : {"neg_mean_squared_error", "r2"}, default=None
         What to choose alpha by: its mean over the folds. None means "neg_mean_squared_error".
@@ -124,17 +123,17 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         Whether to take the largest alpha whose score is within one standard error, over the folds,
         of the best.
     fit_intercept : bool, default=True
-        Whether to fit an intercept, which is never penalised. If not, columns are scaled but not
+        Whether to fit an intercept, which is never penalised. If not, features are scaled but not
         centred.
     standardize : bool, default=True
-        Whether to divide columns by their standard deviation. If not, the penalty is on the
+        Whether to divide features by their standard deviation. If not, the penalty is on the
         original coefficients.
     half_life : float or None, default=None
         Number of samples after which a sample counts half, as in :class:`MiniBatchRidgeSGD`.
     random_state : int, RandomState instance or None, default=None
-        For dealing rows to folds where they come in chunks.
+        For dealing samples to folds where they come in chunks.
     n_jobs : int or None, default=None
-        Threads that share out the folds of rows in memory; -1 takes all cores. It changes no bit of
+        Threads that share the folds of samples in memory; -1 takes all cores. It changes no bit of
         the result.
     verbose : int, default=0
         1 prints a line for each alpha: alpha, mean score, standard error over the folds.
@@ -146,25 +145,31 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
     alphas_ : ndarray of shape (n_alphas,)
         The alphas to choose from.
     mse_path_ : ndarray of shape (n_alphas, n_folds) or (n_alphas, n_folds, n_targets)
-        Mean squared error on the rows held out. NaN for a fold in which no row has weight: the
-        choice leaves it out, as ``np.nanmean(mse_path_, axis=1)`` does.
+        Mean squared error on the samples held out. NaN for a fold in which no sample has weight:
+        the choice leaves it out, as ``np.nanmean(mse_path_, axis=1)`` does.
     best_score_ : float or ndarray of shape (n_targets,)
         Mean score of `alpha_` over the folds; one for each target with `alpha_per_target`.
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        Coefficients in original units, of all rows, with `alpha_`.
+        Coefficients in original units, of all samples, with `alpha_`.
     intercept_ : float or ndarray of shape (n_targets,)
         Intercept in original units.
+    standardized_coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
+        Coefficients per standard deviation of the features.
     coef_path_ : ndarray of shape (n_alphas, n_features) or (n_alphas, n_targets, n_features)
-        Coefficients in original units, of all rows, for each of `alphas_`; computed when it is
-        asked for.
+        Coefficients in original units, of all samples, for each of `alphas_`; computed when it is
+        read.
+    converged_ : bool
+        Whether rounding errors leave the predictions within 1e-6 standard deviations of y of the
+        closed form.
     scaler_ : StandardScaler
-        Weighted mean, variance and scale of the columns, over all rows trained on.
+        Weighted mean, variance and scale of the features, over all samples trained on.
     n_passes_ : int
-        Passes of the last `fit` over chunks, if the rows came in chunks: 1.
+        Passes of the last `fit` over chunks, if the samples came in chunks: 1, or 2 where products
+        had too few digits.
     n_features_in_ : int
-        Number of columns seen in `fit`.
+        Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns, where X has string names.
+        Names of the features, where X has string names.
 
     See Also
     --------
@@ -173,17 +178,18 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
 
     Notes
     -----
-    Weights count in the fit and in the scores. A weight of 2 is the row twice in the same fold;
-    where the folds are dealt, two copies of a row fall into different folds. A weight of 0 is the
-    row left out: it takes no part in the dealing.
+    Weights count in the fit and in the scores. A weight of 2 is the sample twice in the same fold;
+    where the folds are dealt, two copies of a sample fall into different folds. A weight of 0 is
+    the sample left out: it takes no part in the dealing.
 
     The means over the folds are plain ones, as those of
     :class:`~sklearn.model_selection.GridSearchCV`. Of alphas with equal scores the largest is
     taken.
 
-    Scores come from moments, which leave a mean squared error fewer than 8 digits where it is less
-    than about 1e-7 of the variance of y. Rows in memory are then looked at once more; those of
-    chunks are not.
+    Products leave fewer than 8 digits of a mean squared error that is a small part of the variance
+    of y, or of features that are nearly collinear. `fit` then reads the samples once more, for
+    triangular factors, which have twice the digits. In `partial_fit`, and of an iterator that can
+    be read only once, that is not possible, and a warning says so.
 
     References
     ----------
@@ -257,16 +263,17 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Choose alpha, and fit to all rows of X with it.
+        """Choose alpha, and fit to all samples of X with it.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
-            Rows, of up to 1000 columns. A `numpy.memmap` that takes more than half of the memory is
-            read in chunks. Dask arrays and dataframes, together with `y`, stay on their workers:
-            one round; their rows are dealt to folds by the number of their partition and by their
-            number in it. With `y` left out, a :class:`ChunkSource`, or another object that can be
-            iterated over chunks ``(X, y)`` or ``(X, y, sample_weight)``, once.
+            Samples, of up to 3,000 features. A `numpy.memmap` that takes more than half of the
+            memory is read in chunks. Dask arrays and dataframes, together with `y`, stay on their
+            workers: one round; their samples are dealt to folds by the number of their partition
+            and by their number in it. With `y` left out, a :class:`ChunkSource`, or another object
+            that can be iterated over chunks ``(X, y)`` or ``(X, y, sample_weight)``; once is enough
+            unless products have too few digits.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -301,17 +308,17 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         return self
 
     def partial_fit(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Learn from a chunk of rows, and choose alpha anew; the rows may then be forgotten.
+        """Learn from a chunk of samples, which may then be forgotten, and choose alpha anew.
 
-        Rows are dealt to folds as `fit` deals those of chunks, by their number in all calls. The
-        model is that of all rows so far, however they are cut into chunks. As long as no fold has
-        rows to train on and rows held out, the largest alpha is taken. May be the first call,
-        follow others, or follow `fit` with a number of folds.
+        Samples are dealt to folds as `fit` deals those of chunks, by their number in all calls. The
+        model is that of all samples so far, however they are cut into chunks. As long as no fold
+        has samples to train on and samples held out, the largest alpha is taken. May be the first
+        call, follow others, or follow `fit` with a number of folds.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+            Samples.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None

@@ -102,7 +102,7 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
-            Rows, in the library and on the device of those of `fit`. A source, as in `fit`, may
+            Samples, in the library and on the device of those of `fit`. A source, as in `fit`, may
             also be an iterator that is read once; its chunks are tuples that begin with X, or are X
             alone.
         check_input : bool, default=True
@@ -113,16 +113,16 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets), or iterator over such arrays
             ``X @ coef_.T + intercept_``; lazy, if X is a Dask collection. Of a source, an iterator
-            over the predictions of one chunk after the other, each read when it is asked for. A
-            warning says so if some are not finite.
+            over the predictions of its chunks, each of which is read when it is reached. A warning
+            says so if some predictions are not finite.
 
         Raises
         ------
         NotFittedError
             If there was no `fit` or `partial_fit`.
         ValueError
-            If X has other columns, NaN or infinity, or is elsewhere than the rows of `fit`; of a
-            source, when that chunk is reached.
+            If X has other features, NaN or infinity, or is elsewhere than the samples of `fit`; of
+            a source, when that chunk is reached.
         """
         if not check_input:
             return X @ self.coef_.T + self.intercept_
@@ -164,7 +164,7 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
-            Rows, as in `fit`, wherever they are. A source is read once, and may be an iterator.
+            Samples, as in `fit`, wherever they are. A source is read once, and may be an iterator.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets; left out for a source, which has its own.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -228,8 +228,8 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
     def without_statistics(self) -> Self:
         """Return a copy that predicts and has forgotten all else.
 
-        It is small, whatever the number of features and the solver: for ensembles, and for models
-        that are stored or served. It cannot learn on or be merged.
+        It holds the coefficients and no statistics or samples: for ensembles, and for models that
+        are stored or served. It cannot go on by `partial_fit` or be merged.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Questions about mini-batches, streams, centring and shapes, each answered by a table."""
+"""Questions about mini-batches, streams, centring, digits and shapes, each answered by a table."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from ..report import markdown, provenance
 from ..rows import Size
 from .batches import batch_sizes, batches
 from .centring import centring
+from .digits import conditions
 from .shapes import shapes
 from .streams import streams
 
@@ -14,6 +15,7 @@ QUESTIONS = {
     "batch_sizes": batch_sizes,
     "shapes": shapes,
     "centring": centring,
+    "digits": conditions,
     "streams": streams,
 }
 

@@ -1,7 +1,6 @@
 """Whether it is enough to add up X'X and X'y."""
 
 from fractions import Fraction
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,6 @@ import numpy as np
 from sklearn_minibatch import MiniBatchRidgeSGD
 
 from ..rows import Size, Table
-from ..timing import duration, interleaved
 
 RATIOS = 1, 10**3, 10**6, 10**8
 
@@ -27,11 +25,6 @@ def centring(size: Size) -> Table:
         exact = exact_slopes(small, y)
         slopes = [of(X.astype(float), y.astype(float)) for of in SLOPES.values()]
         rows.append((f"{ratio:,}", *(f"{digits(each, exact):.1f}" for each in slopes)))
-    n, d = size.rows(100_000), size.columns(100)
-    X, y = rng.standard_normal((n, d)), rng.standard_normal(n)
-    calls = [partial(of, X, y) for of in SLOPES.values()]
-    seconds = interleaved(calls, min(size.repeats, 5))[0]
-    rows.append((f"time, {n:,} x {d}", *map(duration, seconds)))
     return ["mean / standard deviation", *SLOPES], rows
 
 

@@ -18,8 +18,8 @@ def streams(size: Size) -> Table:
     n_chunks = 100 if size.shrink == 1 else 20
     learners = {
         "StandardScaler and SGDRegressor, both by partial_fit": TwoSteps(problem.alpha),
-        'MiniBatchRidgeSGD(solver="svrg")': MiniBatchRidgeSGD(
-            problem.alpha, solver="svrg", random_state=0
+        'MiniBatchRidgeSGD(solver="sgd")': MiniBatchRidgeSGD(
+            problem.alpha, solver="sgd", random_state=0
         ),
         "MiniBatchRidgeSGD()": MiniBatchRidgeSGD(problem.alpha),
     }

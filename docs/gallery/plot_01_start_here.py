@@ -22,8 +22,8 @@ display = LossHistoryDisplay.from_estimator([svrg, textbook], names=names, optim
 
 # %%
 # The default has solved for the optimum, so it has no curve to show. ``solver="svrg"`` takes the
-# noise out of its steps and lands on the optimum, up to rounding. The textbook algorithm comes near
-# and then stays where the noise of its mini-batches keeps it.
+# noise out of its steps and converges to the optimum, up to rounding. The textbook algorithm comes
+# near and then stays where the noise of its mini-batches keeps it.
 #
 # The coefficients are per unit of the original columns: years of age, points of blood pressure, and
 # so on.

@@ -2,7 +2,7 @@
 Loss curves for several batch sizes
 ===================================
 
-``solver="svrg"`` lands on the optimum from every batch size. The textbook algorithm, with a
+``solver="svrg"`` converges to the optimum with every batch size. The textbook algorithm, with a
 constant learning rate, stays above it by a distance that depends on the batch size.
 """
 

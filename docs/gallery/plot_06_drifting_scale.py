@@ -27,33 +27,33 @@ chunks = [slice(start, start + 200) for start in range(0, len(y) - 200, 200)]
 
 # %%
 # Every chunk is predicted before it is learnt. Ridge is fitted anew to all rows so far;
-# `MiniBatchRidgeSGD` reads each row once and arrives at the same. The mini-batch steps of
-# ``solver="svrg"`` come near.
+# `MiniBatchRidgeSGD` reads each row once and arrives at the same. With ``half_life`` it forgets the
+# seasons before.
 
-model, svrg = MiniBatchRidgeSGD(), MiniBatchRidgeSGD(solver="svrg", random_state=0)
+model, forgetting = MiniBatchRidgeSGD(), MiniBatchRidgeSGD(half_life=2000)
 sgd, scaler = SGDRegressor(random_state=0), StandardScaler()
 errors = {
     "Ridge on all rows so far": [],
     "MiniBatchRidgeSGD": [],
-    'MiniBatchRidgeSGD, solver="svrg"': [],
+    "MiniBatchRidgeSGD, half_life=2000": [],
     "StandardScaler and SGDRegressor": [],
 }
 temperature = []
 for now, after in pairwise(chunks):
     model.partial_fit(X[now], y[now])
-    svrg.partial_fit(X[now], y[now])
+    forgetting.partial_fit(X[now], y[now])
     sgd.partial_fit(scaler.partial_fit(X[now]).transform(X[now]), y[now])
     ridge = make_pipeline(StandardScaler(), Ridge(alpha=1e-4 * now.stop)).fit(
         X[: now.stop], y[: now.stop]
     )
-    predictions = [each.predict(X[after]) for each in (ridge, model, svrg)]
+    predictions = [each.predict(X[after]) for each in (ridge, model, forgetting)]
     predictions.append(sgd.predict(scaler.transform(X[after])))
     for name, predicted in zip(errors, predictions, strict=True):
         errors[name].append(np.sqrt(np.mean((predicted - y[after]) ** 2)))
     temperature.append((model.scaler_.mean_[0], model.scaler_.scale_[0]))
 
 for name, error in errors.items():
-    print(f"{name:32} median error {np.median(error):.3f} °F")
+    print(f"{name:34} median error {np.median(error):.3f} °F")
 
 # %%
 # Above: what the running scaler makes of the temperature. Below: the error of the next chunk's dew

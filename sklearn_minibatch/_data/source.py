@@ -23,14 +23,14 @@ DASK_CLASSES = (
 
 
 class ChunkSource:
-    """Rows that ``MiniBatchRidgeSGD().fit(source)`` reads a chunk at a time, in several passes.
+    """Samples that ``MiniBatchRidgeSGD().fit(source)`` reads a chunk at a time, once or repeatedly.
 
     Parameters
     ----------
     function : callable
         A function without arguments, such as a generator function, that is called at the start of
         each pass. It returns an iterator of chunks ``(X, y)`` or ``(X, y, sample_weight)``, which
-        must have the same rows each time.
+        must have the same samples each time.
     prefetch : bool, default=False
         Whether a thread reads the next chunk while the fit processes the current one. This needs
         the memory of one more chunk. The iterator must then not reuse its arrays. It runs in that

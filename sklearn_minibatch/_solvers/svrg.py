@@ -1,4 +1,4 @@
-"""Variance-reduced mini-batch SGD that lands on the closed form.
+"""Variance-reduced mini-batch SGD that converges to the closed form.
 
 Each epoch of mini-batch steps gives a direction, along which conjugate gradients take an exact line
 search. So the objective falls in every epoch, whatever the learning rate and the batch size.

@@ -202,7 +202,7 @@ def test_a_peer_that_cannot_is_skipped_with_its_reason(tiny):
 @pytest.mark.slow
 def test_tables_of_evidence(tmp_path):
     run("evidence", "--tiny", "--out", tmp_path)
-    names = ["batches", "batch_sizes", "shapes", "centring", "streams"]
+    names = ["batches", "batch_sizes", "shapes", "centring", "digits", "streams"]
     read = {name: (tmp_path / f"evidence_{name}.md").read_text() for name in names}
     assert 'solver="svrg", batch_size=256' in read["batches"]
     ratio, *digits = read["centring"].splitlines()[4].strip("| ").split(" | ")
@@ -210,6 +210,9 @@ def test_tables_of_evidence(tmp_path):
     *uncentred, svd, merged = map(float, digits)
     assert max(uncentred) < 6
     assert min(svd, merged) > 13
+    (row,) = [line for line in read["digits"].splitlines() if line.startswith("| 1e+08")]
+    fit, fit_qr, streamed, streamed_qr, *_ = map(float, row.strip("| ").split(" | ")[1:])
+    assert streamed < 2 < min(fit, fit_qr, streamed_qr)
     assert "MiniBatchRidgeSGD()" in read["streams"]
     rates = [float(line.split(" | ")[1]) for line in read["batch_sizes"].splitlines()[2:8]]
     assert rates == sorted(rates)

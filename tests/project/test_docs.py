@@ -28,7 +28,7 @@ PAGES = sorted(
 # What a page's blocks import beyond the test extra.
 NEEDS = {"keras_pytorch.md": "torch", "dask.md": "dask", "array_api.md": "torch"}
 # Pages whose blocks take seconds.
-SLOW = {"dask.md", "larger_than_memory.md", "scale.md", "streaming.md", "tuning.md"}
+SLOW = {"dask.md", "larger_than_memory.md", "scale.md", "streams.md", "tuning.md"}
 
 
 EVERY_PAGE = [

@@ -11,7 +11,7 @@ from sklearn_minibatch import MiniBatchRidgeSGD
 
 
 class Solver(BaseSolver):
-    """Second moments in one read ("auto", up to about 1,000 columns), or steps on mini-batches."""
+    """Second moments in one read ("auto", up to 3,000 columns), or steps on mini-batches."""
 
     name = "MiniBatchRidgeSGD"
     requirements = ["pip::sklearn-minibatch", "pip::scikit-learn>=1.9"]
