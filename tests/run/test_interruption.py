@@ -127,7 +127,7 @@ def test_a_second_interrupt_undoes_the_fit(rows, params, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(MiniBatchRidgeSGD, "_publish", interrupted)
+    monkeypatch.setattr(MiniBatchRidgeSGD, "_publish_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.set_params(max_iter=100).fit(ChunkSource(read))
     assert state(model.set_params(max_iter=2)) == before

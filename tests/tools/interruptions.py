@@ -11,12 +11,12 @@ import argparse
 import pickle
 import sys
 import warnings
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn_minibatch._run.state import packed
 
 import sklearn_minibatch
 from sklearn_minibatch import MiniBatchRidgeSGD
@@ -26,7 +26,7 @@ from ..oracles import regression
 PACKAGE = str(Path(sklearn_minibatch.__file__).parent)
 MONITOR = sklearn_minibatch._run.monitor.Monitor.__call__.__code__
 # What a fit that ends by itself and an interrupted one need not share.
-OWN = {"max_iter", "n_passes_", "_seed", "converged_"}
+OWN = {"max_iter", "settings", "n_passes", "seed", "converged", "warning"}
 
 FITS = {
     "svrg": {"batch_size": 7, "tol": None, "max_iter": 4},
@@ -60,20 +60,21 @@ STREAMS = {
 
 def state(model, without=()):
     """All that a model holds, to the last bit: name -> what can be compared."""
-    return {name: bits(value) for name, value in packed(vars(model)).items() if name not in without}
+    held = dict(vars(model))
+    if (of_model := held.pop("_state", None)) is not None:
+        held.update({each.name: getattr(of_model, each.name) for each in fields(of_model)})
+        held.update(of_model.answer._asdict())
+        del held["given"], held["solving"], held["example"]
+    return {name: bits(value) for name, value in held.items() if name not in without}
 
 
 def bits(value):
-    if isinstance(value, dict):
-        return {name: bits(part) for name, part in value.items()}
+    if is_dataclass(value):
+        return {each.name: bits(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, (list, tuple)):
         return [bits(part) for part in value]
     if isinstance(value, np.ndarray):
-        return (
-            value.dtype.str,
-            value.shape,
-            value.tolist() if value.dtype == object else value.tobytes(),
-        )
+        return value.dtype.str, value.shape, value.tobytes()
     return pickle.dumps(value)
 
 
