@@ -63,8 +63,9 @@ def state(model, without=()):
     held = dict(vars(model))
     if (of_model := held.pop("_state", None)) is not None:
         held.update({each.name: getattr(of_model, each.name) for each in fields(of_model)})
-        held.update(of_model.answer._asdict())
-        del held["given"], held["solving"], held["example"]
+        held.update(of_model.answer._asdict(), moments=of_model.statistics)
+        for name in ("given", "waiting", "n_waiting", "solving", "example"):
+            del held[name]
     return {name: bits(value) for name, value in held.items() if name not in without}
 
 
