@@ -199,7 +199,8 @@ def nystrom(rows: Rows, rank: int, alpha: float, rng: Any) -> Nystrom:
     omega = np.linalg.qr(rng.standard_normal((rows.n_features, rank)))[0]
     Y = rows.hessian_product(omega)
     check_finite(Y)
-    shift = float(np.finfo(rows.dtype).eps) * norm(Y) + TINY
+    eps = float(np.finfo(rows.dtype).eps)
+    shift = eps * norm(Y) + TINY
     while True:
         C, failed = lapack.dpotrf(omega.T @ (Y + shift * omega), lower=1)
         if not failed:
@@ -209,7 +210,7 @@ def nystrom(rows: Rows, rank: int, alpha: float, rng: Any) -> Nystrom:
     U, singular, _ = np.linalg.svd(B.T, full_matrices=False)
     eigenvalues = np.maximum(singular**2 - shift, 0.0)
     # What is left of g beside U is rounding errors of g, which 1 / rho amplifies.
-    floor = eigenvalues[0] / LARGEST_INVERSE + TINY
+    floor = max(rank * eps, 1 / LARGEST_INVERSE) * eigenvalues[0] + TINY
     eigenvalues = np.maximum(eigenvalues + alpha, floor)
     rho = float(eigenvalues[-1])
     # The approximation is no more than Z'Z/n + shift I, so that P exceeds H by less than this. No
