@@ -28,6 +28,8 @@ from .state import ModelState
 STEP = 3.0
 # The rows per step that "auto" stands for.
 BATCH_SIZE = 32
+# A column whose scale grows by this factor in one chunk has new units.
+GROWN = 2.0
 # With fewer rows per column than this, the variances of the columns say little.
 FEW_ROWS = 4
 
@@ -109,23 +111,25 @@ def learnt_in_parts(rows: Chunk, slopes: Slopes, before: Seen, this: Pass) -> Sl
     return slopes
 
 
-def changed_columns(before: Seen, now: Seen) -> np.ndarray:
-    """Mask (d,) of columns whose scale has grown by a factor of 2, or that are constant no more."""
+def growth(before: Seen, now: Seen) -> np.ndarray:
+    """Return the factors (d,) by which the scales of columns grew; 2 for those constant before."""
     awake = before.x.is_constant & ~now.x.is_constant
-    return awake | (now.x.scale > 2 * before.x.scale)
+    return np.where(awake, GROWN, now.x.scale / before.x.scale)
 
 
 def is_rescaled(before: Seen, now: Seen) -> bool:
     """Whether a column has changed its scale by a factor of 2, or is constant no more."""
-    return bool(changed_columns(before, now).any() or np.any(now.x.scale < 0.5 * before.x.scale))
+    grown = growth(before, now)
+    return bool(np.any((grown >= GROWN) | (grown < 1 / GROWN)))
 
 
 def step_of_changed_columns(
     rows: Chunk, slopes: Slopes, before: Seen, now: Seen, this: Pass
 ) -> Slopes:
-    """Return the slopes after one step of the columns whose scale these rows have changed.
+    """Return the slopes after a step of the columns whose scale these rows have changed.
 
     In its new units the coefficient of such a column may be off by many standard deviations of y.
+    Those that grew most come first: what they have left of the residuals tells nothing of others.
     The gradient is that of F over all rows, as if the coefficients were the best for those before.
     Of these it has their mean only, as one more row, because the intercept follows the means.
     """
@@ -138,14 +142,18 @@ def step_of_changed_columns(
     penalty = this.settings.penalty * (1 - old_weight) * scale**2
     penalty = np.tile(np.broadcast_to(penalty, slopes.last.shape), 2)
     coef = np.hstack(slopes)
-    residual = T @ coef - np.tile(rows.y - now.scaling.y_mean, 2)
-    mean_residual = mean_row @ coef - np.tile(mean_target, 2)
-    g = T.T @ (s * residual) + mean_row.T @ mean_residual + penalty * coef
-    p = (kept & changed_columns(before, now)[:, None]) * g / now.x.scale[:, None] ** 2
-    Tp = T @ p
-    mean_p = mean_row @ p
-    exact = divide(dot(g, p), dot(s * Tp, Tp) + dot(mean_p, mean_p) + dot(penalty * p, p))
-    coef = coef - np.minimum(1.0 if this.lr is None else this.lr, exact) * p
+    grown = growth(before, now)
+    while np.any(grown >= GROWN):
+        columns = (grown >= GROWN) & (grown**2 >= grown.max())
+        grown[columns] = 0.0
+        residual = T @ coef - np.tile(rows.y - now.scaling.y_mean, 2)
+        mean_residual = mean_row @ coef - np.tile(mean_target, 2)
+        g = T.T @ (s * residual) + mean_row.T @ mean_residual + penalty * coef
+        p = (kept & columns[:, None]) * g / now.x.scale[:, None] ** 2
+        Tp = T @ p
+        mean_p = mean_row @ p
+        exact = divide(dot(g, p), dot(s * Tp, Tp) + dot(mean_p, mean_p) + dot(penalty * p, p))
+        coef = coef - np.minimum(1.0 if this.lr is None else this.lr, exact) * p
     return Slopes(*np.hsplit(coef, 2))
 
 
