@@ -2,148 +2,82 @@
 
 import argparse
 import csv
-
-from .cells import LARGEST, number
+from collections.abc import Callable
+from typing import Any
 
 PROGRAM = "python -m sklearn_minibatch"
-SOLVERS = ("auto", "cholesky", "svrg", "sgd")
 AUTO = "auto"
-SEPARATORS = {"tab": "\t", r"\t": "\t"}
+TABLE_OPTIONS = ["target", "sql", "drop", "text", "numbers", "sep", "decimal", "encoding"]
+TABLE_OPTIONS += ["no_header", "chunks"]
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     found = argparse.ArgumentParser(
         prog=PROGRAM,
-        usage=f"{PROGRAM} [data.csv --target COLUMN] [options]",
+        usage=f"{PROGRAM} [TABLE --target NAME] [options]",
         description="Fit MiniBatchRidgeSGD, closed-form Ridge and SGDRegressor to the same rows "
         "and print, side by side, their coefficients in original units, R2, epochs and seconds. "
         "Then search a grid of batch sizes and learning rates, "
-        "and write the loss curve as a picture.",
-        epilog=f"example: {PROGRAM} houses.csv --target price --drop id,address "
-        "--save model.joblib",
+        "and draw the loss curve and the coefficients.",
+        epilog=f"example: {PROGRAM} houses.csv --target price --drop id --save model.joblib",
     )
-    found.add_argument(
-        "csv",
+    add = found.add_argument
+    add(
+        "table",
         nargs="?",
-        help="comma-separated file (UTF-8) with a header; "
-        "the diabetes data of scikit-learn if left out",
+        help="CSV file, which may be compressed (.gz, .bz2, .xz, .zip), Parquet file or folder, or "
+        "URL of a database as sqlite:///shop.db; the diabetes data of scikit-learn if left out",
     )
-    _add_file_options(found.add_argument_group("the file"))
-    _add_fit_options(found.add_argument_group("the fit"))
-    _add_output_options(found.add_argument_group("what is shown and written"))
-    return found
-
-
-def _add_file_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--target", metavar="COLUMN", help="column to predict from the others")
-    column_options = {
-        "--drop": "columns to leave out",
-        "--text": "columns to take as text, each level a column of its own, whatever is in them",
-        "--numbers": "columns to use as numbers, though they look like identifiers",
-    }
-    for option, what in column_options.items():
-        group.add_argument(
-            option, type=_columns, action="extend", default=[], metavar="COLUMN[,COLUMN]", help=what
-        )
-    group.add_argument(
-        "--sep",
-        type=_separator,
-        default=",",
-        metavar="CHARACTER",
-        help="separator of cells, or tab (default: ,)",
-    )
-    group.add_argument(
-        "--no-header",
-        action="store_true",
-        help="the first line is a row; columns are called x0, x1, ...",
-    )
-    group.add_argument(
+    add("--target", metavar="NAME", help="column to predict from the others")
+    add("--sql", metavar="NAME", help="table of the database, or a query")
+    names: dict[str, Any] = {"type": split, "action": "extend", "default": []}
+    names["metavar"] = "NAME[,NAME]"
+    add("--drop", **names, help="columns to leave out")
+    add("--text", **names, help="columns to take as text, whatever is in them")
+    add("--numbers", **names, help="columns to take as numbers, not as identifiers or codes")
+    add("--sep", metavar="CHARACTER", help="separator of cells, or tab (default: found)")
+    add("--decimal", choices=[".", ","], help="decimal mark of numbers such as 1.234")
+    add("--encoding", metavar="NAME", help="such as cp1252 (default: UTF-8)")
+    add("--no-header", action="store_true", help="the first line is a row: columns are x0, x1, ...")
+    add(
         "--chunks",
         action="store_true",
         help="read the rows in chunks, again and again, and do without the comparison; "
-        "done by itself where they are more than a gigabyte of numbers",
+        "done by itself where a table takes more than a gigabyte",
     )
+    help_alpha = "penalty per row, as in SGDRegressor; auto is by cross-validation (default: 1e-4)"
+    add("--alpha", type=auto_or(float), default=1e-4, help=help_alpha)
+    solvers = [AUTO, "cholesky", "svrg", "sgd"]
+    add("--solver", choices=solvers, default=AUTO, help="of MiniBatchRidgeSGD (default: auto)")
+    rows = "rows per mini-batch (default: auto)"
+    add("--batch-size", type=auto_or(int), default=AUTO, metavar="ROWS", help=rows)
+    add("--all", action="store_true", help="print all columns and coefficients, however many")
+    add("--save", metavar="PATH", help="write the fitted pipeline there, for joblib.load")
+    add("--code", action="store_true", help="print Python that does the same, and do no more")
+    plot = "where to write the loss curve, and the coefficients beside it (default: %(default)s)"
+    add("--plot", default="loss_history.png", metavar="PATH", help=plot)
+    grid = "run the grid search, or leave it out (default: run it with up to 50 columns)"
+    add("--grid", action=argparse.BooleanOptionalAction, help=grid)
+    return found
 
 
-def _add_fit_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--alpha",
-        type=_penalty,
-        default=1e-4,
-        help="penalty per row, as in SGDRegressor; auto chooses it by cross-validation, "
-        "in one read (default: 1e-4)",
-    )
-    group.add_argument(
-        "--solver",
-        choices=SOLVERS,
-        default=SOLVERS[0],
-        help=f"solver of MiniBatchRidgeSGD (default: {SOLVERS[0]})",
-    )
-    group.add_argument(
-        "--batch-size",
-        type=_batch_size,
-        default="auto",
-        metavar="ROWS",
-        help="rows per mini-batch (default: auto)",
-    )
+def auto_or(number: Callable[[str], float]) -> Callable[[str], Any]:
+    """Return a function that reads a number, or AUTO."""
+
+    def read(text: str) -> Any:
+        return AUTO if text == AUTO else number(text)
+
+    read.__name__ = number.__name__  # for the message
+    return read
 
 
-def _add_output_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--all", action="store_true", help="print all coefficients, however many")
-    group.add_argument(
-        "--save",
-        metavar="PATH",
-        help="write the fitted pipeline there, for joblib.load: model.joblib, say",
-    )
-    group.add_argument(
-        "--code", action="store_true", help="print Python that does the same, and do no more"
-    )
-    group.add_argument(
-        "--plot",
-        default="loss_history.png",
-        metavar="PATH",
-        help="where to write the loss curve (default: loss_history.png)",
-    )
-    group.add_argument(
-        "--grid",
-        action=argparse.BooleanOptionalAction,
-        help="run the grid search, or leave it out (default: run it with up to 50 columns)",
-    )
-
-
-def file_option(args: argparse.Namespace) -> str | None:
-    """Return the first given option that needs a CSV file, or None."""
-    names = ("target", "drop", "text", "numbers", "no_header", "chunks")
-    given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name)]
-    return next(iter(given), None)
-
-
-def _penalty(text: str) -> float | str:
-    if text == AUTO:
-        return text
-    if not 0 <= (alpha := number(text)) <= LARGEST:
-        raise argparse.ArgumentTypeError(f"must be 'auto' or a number from 0 on, got {text!r}")
-    return alpha
-
-
-def _batch_size(text: str) -> int | str:
-    if text == AUTO:
-        return text
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(
-            f"must be 'auto' or a whole number from 1 on, got {text!r}"
-        )
-    return int(text)
-
-
-def _columns(text: str) -> list[str]:
+def split(text: str) -> list[str]:
     """Split names at commas; a name that contains a comma must be in quotation marks."""
     return next(csv.reader([text], skipinitialspace=True), [])
 
 
-def _separator(text: str) -> str:
-    separator = SEPARATORS.get(text, text)
-    if len(separator) != 1 or separator in '\r\n"\0':
-        raise argparse.ArgumentTypeError(f"must be one character or 'tab', got {text!r}")
-    return separator
+def table_option(args: argparse.Namespace) -> str | None:
+    """Return the first given option that needs a table, or None."""
+    given = (f"--{name.replace('_', '-')}" for name in TABLE_OPTIONS if getattr(args, name))
+    return next(given, None)

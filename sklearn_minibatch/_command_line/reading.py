@@ -1,220 +1,225 @@
-"""Reading of a CSV file in blocks of rows, in as many passes as needed."""
+"""Tables that pandas reads: CSV files, Parquet files and folders, tables of databases."""
 
-import codecs
-import csv
-import io
-import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+import bz2
+import gzip
+import lzma
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any
 
-from .words import listed, shown
+import pandas as pd
 
-LONGEST_LINE = 2**26  # characters
-BLOCK_CELLS = 2**16
-LONG_FILE = 2**26  # bytes
+from .dialect import BadInput, find_dialect, parsed
 
-
-class BadInput(Exception):
-    """An error in the input; the message says where and why, on one line."""
-
-
-class Block(NamedTuple):
-    """Rows of a file: the number of the last line of each row, and the cells of each column."""
-
-    lines: list[int]
-    columns: list[list[str]]
+SAMPLE = 2**20  # characters that show the dialect
+RAW_ROWS = 10_000  # rows that show how numbers are written
+BYTE_ORDER_MARKS = {
+    b"\xff\xfe\0\0": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+CTRL_Z = "\x1a"  # the end of a text file under DOS
 
 
-class CsvFile:
-    """A file of separated values in UTF-8.
+def shown(text: str) -> str:
+    """Return a cell or a name in quotation marks, on one line and shortened if it is long."""
+    return repr(text if len(text) <= 40 else text[:37] + "...")
 
-    Parameters
-    ----------
-    path : str
-        The path of the file. If it can be read only once, as a pipe, its content is kept in memory.
-    separator : str
-        The character between cells.
-    has_header : bool
-        Whether the first row has the names of the columns. If not, they are x0, x1, ...
 
-    Attributes
-    ----------
-    given : list of str
-        The names of the columns in the file.
-    header_line : int
-        The line of the file on which the first row ends.
-    names : list of str
-        The names made unique and not empty, as `pandas.read_csv` does.
+@contextmanager
+def refusing(name: str) -> Iterator[None]:
+    """Turn any error of a library that reads a table into BadInput."""
+    try:
+        yield
+    except (BadInput, MemoryError):
+        raise
+    except Exception as error:
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if "out of memory" in why:  # pandas
+            raise MemoryError from error
+        raise BadInput(f"cannot read {name}: {why.splitlines()[0][:200]}") from error
 
-    Raises
-    ------
-    BadInput
-        If the file cannot be read.
-    """
 
-    def __init__(self, path: str, separator: str = ",", has_header: bool = True) -> None:
+class Table:
+    """A table that a function of pandas reads from `arguments`."""
+
+    separator = ","
+
+    def __init__(self, path: str, reader: str, *arguments: str) -> None:
         self.path = path
-        self.separator = separator
-        self.has_header = has_header
-        try:
-            self.content = None if os.path.isfile(path) else Path(path).read_bytes()
-            first = next(self._rows(), None)
-        except OSError as error:
-            raise BadInput(f"cannot read {path}: {error.strerror}") from error
-        if first is None:
+        self.reader = reader
+        self.arguments = arguments
+        self.options: dict[str, Any] = {}
+
+    def code(self, **more: Any) -> str:
+        """Return the expression that reads the table."""
+        options = {**self.options, **more}
+        given = [*map(repr, self.arguments), *(f"{k}={v!r}" for k, v in options.items())]
+        return f"pd.{self.reader}({', '.join(given)})"
+
+    def parts_code(self, rows: int) -> str:
+        """Return the expression of an iterator over frames of at most so many rows."""
+        return self.code(chunksize=rows)
+
+    def read(self, **more: Any) -> pd.DataFrame:
+        """Return the table, with its rows numbered."""
+        with refusing(self.path):
+            frame = getattr(pd, self.reader)(*self.arguments, **self.options, **more)
+            return frame.reset_index(drop=True)
+
+    def parts(self, rows: int) -> Iterator[pd.DataFrame]:
+        """Yield frames of at most so many rows, which are numbered through."""
+        start = 0
+        with refusing(self.path):
+            for frame in self._parts(rows):
+                yield frame.set_axis(range(start, start + len(frame)))
+                start += len(frame)
+
+    def _parts(self, rows: int) -> Iterator[pd.DataFrame]:
+        yield from getattr(pd, self.reader)(*self.arguments, **self.options, chunksize=rows)
+
+    def first_rows(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the first rows, and the same as they are written where that is known."""
+        first = next(self.parts(RAW_ROWS), pd.DataFrame())
+        return first, first
+
+    def where(self, row: int) -> str:
+        """Return the place of a row for a message."""
+        return f"{self.path}, row {row + 1}"
+
+
+class ParquetTable(Table):
+    """A Parquet file, or a folder of them."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "read_parquet", path)
+
+    def parts_code(self, rows: int) -> str:
+        source = f"pyarrow.dataset.dataset({self.path!r}, partitioning='hive')"
+        return f"(batch.to_pandas() for batch in {source}.to_batches(batch_size={rows}))"
+
+    def _parts(self, rows: int) -> Iterator[pd.DataFrame]:
+        import pyarrow.dataset
+
+        source = pyarrow.dataset.dataset(self.path, partitioning="hive")
+        yield from (batch.to_pandas() for batch in source.to_batches(batch_size=rows))
+
+
+class CsvFile(Table):
+    """A file of separated values; separator and encoding are found if they are None."""
+
+    def __init__(
+        self, path: str, separator: str | None, encoding: str | None, has_header: bool
+    ) -> None:
+        super().__init__(path, "read_csv", path)
+        with refusing(path), _open(path, "rb") as file:
+            start = file.read(4)
+        known = (name for mark, name in BYTE_ORDER_MARKS.items() if start.startswith(mark))
+        self.encoding = encoding or next(known, "utf-8")
+        with self._lines() as lines:
+            sample = ""
+            while len(sample) < SAMPLE and (line := next(lines, "")):
+                sample += line
+        if not sample.strip():
             raise BadInput(f"{path} is empty")
-        self.header_line, row = first
-        self.given = row if has_header else [f"x{j}" for j in range(len(row))]
-        self.names = distinct(self.given)
+        self.dialect = find_dialect(sample, separator, has_header)
+        self.separator = self.dialect.cells["sep"]
+        self.options = {**self.dialect.cells, **self.dialect.options}
+        if self.separator == ",":
+            del self.options["sep"]
+        if self.encoding != "utf-8":
+            self.options["encoding"] = self.encoding
+        self._check()
 
-    def index(self, name: str) -> int:
-        """Return the index of the column with this name in `given` or `names`."""
-        for names in (self.given, self.names):
-            found = [j for j, known in enumerate(names) if known.strip() == name.strip()]
-            if len(found) == 1:
-                return found[0]
-            if found:
-                fault = f"has {len(found)} columns"
-                break
-        else:
-            fault = "has no column"
-        raise BadInput(f"{self.path} {fault} {shown(name.strip())}; {self.columns()}{self._hint()}")
+    def _check(self) -> None:
+        """Raise BadInput unless there are rows, all as wide as the header.
 
-    def is_long(self) -> bool:
-        """Return whether a pass takes so long that progress should be shown."""
-        return self.content is None and os.path.getsize(self.path) > LONG_FILE
-
-    def columns(self) -> str:
-        """Return a text that lists the columns, for a message."""
-        return f"columns: {listed(self.given, 20, lambda name: shown(name.strip()))}"
-
-    def blocks(self, progress: bool = False) -> Iterator[Block]:
-        """Yield all rows after the header in blocks.
-
-        Parameters
-        ----------
-        progress : bool
-            Whether to show on the standard error stream how much of the file has been read.
-
-        Yields
-        ------
-        block : Block
-            A block of about BLOCK_CELLS cells.
-
-        Raises
-        ------
-        BadInput
-            If a row has another number of cells than the header, or cannot be read.
+        pandas fills short rows up, shifts long ones, and reads '"1"2' as 12.
         """
-        n_columns = len(self.names)
-        most = max(1, BLOCK_CELLS // n_columns)
-        lines: list[int] = []
-        # All cells are in one list, because a list per row would slow down the garbage collector.
-        cells: list[str] = []
-        read = self._rows(progress)
-        if self.has_header:
-            next(read, None)
-        for line, row in read:
-            if len(row) != n_columns:
-                found = f"{len(row)} instead of {n_columns} cells"
-                raise BadInput(f"{self.path}, line {line}: {found}{self._hint()}")
-            lines.append(line)
-            cells += row
-            if len(lines) == most:
-                yield Block(lines, [cells[j::n_columns] for j in range(n_columns)])
-                lines = []
-                cells = []
-        if lines:
-            yield Block(lines, [cells[j::n_columns] for j in range(n_columns)])
+        line = self.dialect.first_line
+        names: set[str] = set()
+        for line, row in self._rows():
+            if row == [CTRL_Z]:
+                self.options["comment"] = CTRL_Z
+                continue
+            is_known = self.dialect.has_row_names and row[0] in names
+            if len(row) != self.dialect.width or is_known:
+                cells = f"{len(row)} instead of {self.dialect.width - is_known} cells"
+                content = f": {shown(row[0])}" if len(row) == 1 else ""
+                raise BadInput(f"{self.path}, line {line}: {cells}{content}")
+            if self.dialect.has_row_names:
+                names.add(row[0])
+        if line == self.dialect.first_line:
+            raise BadInput(f"{self.path} has a header but no rows")
 
-    def _rows(self, progress: bool = False) -> Iterator[tuple[int, list[str]]]:
-        """Yield the rows that are not blank, each with the number of its last line."""
-        with self._open() as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
-            lines = self._lines(text, file.tell if progress else None)
-            reader = csv.reader(lines, delimiter=self.separator, skipinitialspace=True, strict=True)
+    def read(self, **more: Any) -> pd.DataFrame:
+        return super().read(low_memory=False, **more)
+
+    def first_rows(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        return self.read(nrows=RAW_ROWS), self.read(nrows=RAW_ROWS, dtype=str)
+
+    def where(self, row: int) -> str:
+        line, _ = next(islice(self._rows(), row, None))
+        return f"{self.path}, line {line}"
+
+    def _rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield the rows after the header, each with the number of its last line."""
+        with self._lines() as lines:
+            for line, row in parsed(lines, self.dialect.cells):
+                if line > self.dialect.first_line:
+                    yield line, row
+
+    @contextmanager
+    def _lines(self) -> Iterator[Iterator[str]]:
+        encoding = "utf-8-sig" if self.encoding == "utf-8" else self.encoding
+        with refusing(self.path):
             try:
-                yield from ((reader.line_num, row) for row in reader if row)
-            except csv.Error as error:
-                where = f"{self.path}, line {reader.line_num}"
-                raise BadInput(f"{where}: {error}; is a quotation mark left open?") from error
-            except UnicodeDecodeError as error:
-                raise BadInput(self._not_utf8()) from error
+                with _open(self.path, "rt", encoding=encoding, newline="") as text:
+                    yield _without_nul(text)
+            except UnicodeError as error:
+                raise BadInput(f"{self.path}, {self._undecodable()}") from error
+            except BadInput as error:
+                raise BadInput(f"{self.path}, {error}") from error
 
-    def _lines(self, text: io.TextIOWrapper, position: Callable[[], int] | None) -> Iterator[str]:
-        """Yield the lines.
-
-        If `position` is given, it returns the number of bytes that have been read, and progress is
-        shown on the standard error stream.
-        """
-        percent = -1
-        for number, line in enumerate(iter(partial(text.readline, LONGEST_LINE), ""), 1):
-            if "\0" in line:
-                raise BadInput(
-                    f"{self.path}, line {number}: NUL byte; this is not a CSV file in UTF-8"
-                )
-            if len(line) == LONGEST_LINE:
-                raise BadInput(
-                    f"{self.path}, line {number} has more than {LONGEST_LINE:,} characters"
-                )
-            if position is not None and number % 1000 == 0:
-                now = 100 * position() // os.path.getsize(self.path)
-                if now > percent:
-                    percent = now
-                    print(f"\rfirst pass: {percent} %", end="", file=sys.stderr, flush=True)
-            yield line
-        if position is not None:
-            print("\r" + " " * 20, end="\r", file=sys.stderr, flush=True)
-
-    def _open(self) -> BinaryIO:
-        return Path(self.path).open("rb") if self.content is None else io.BytesIO(self.content)
-
-    def _not_utf8(self) -> str:
-        """Return a message that locates the first byte that is not UTF-8."""
-        decoder = codecs.getincrementaldecoder("utf-8")()
-        line = 1
-        with self._open() as file:
-            while True:
-                block = file.read(2**20)
+    def _undecodable(self) -> str:
+        """Return a message that locates the first byte that cannot be read."""
+        with _open(self.path, "rb") as file:
+            for number, line in enumerate(file, 1):
                 try:
-                    decoder.decode(block, final=not block)
+                    line.decode(self.encoding)
                 except UnicodeDecodeError as error:
-                    line += error.object.count(b"\n", 0, error.start)
-                    byte = error.object[error.start]
-                    where = f"{self.path}, line {line}"
-                    return f"{where}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8"
-                line += block.count(b"\n")
-
-    def _hint(self) -> str:
-        """Return advice for a file whose header is a single cell, else an empty text."""
-        if len(self.given) > 1:
-            return ""
-        for separator in ";\t|":
-            if separator in self.given[0]:
-                written = "tab" if separator == "\t" else f"'{separator}'"
-                return f"; is it separated by {written}? Then add --sep {written}"
-        return "; is the file separated by commas?"
+                    byte = f"line {number}: byte 0x{line[error.start]:02x}"
+                    another = "--encoding names another, cp1252 for example"
+                    return f"{byte} is not {self.encoding.upper()}; {another}"
+        return f"this is not {self.encoding.upper()}"
 
 
-def distinct(names: Sequence[str]) -> list[str]:
-    """Return the names of columns made unique, as `pandas.read_csv` does.
+def _without_nul(lines: Iterator[str]) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        if "\0" in line:
+            raise BadInput(f"line {number}: NUL byte; this is not a CSV file in UTF-8")
+        yield line
 
-    Examples
-    --------
-    >>> distinct(["a", "a", "", "b"])
-    ['a', 'a.1', 'Unnamed: 2', 'b']
-    """
-    named = [name or f"Unnamed: {j}" for j, name in enumerate(names)]
-    taken: set[str] = set()
-    counts: dict[str, int] = {}
-    found = []
-    for name in named:
-        new = name
-        while new in taken:
-            counts[name] = counts.get(name, 0) + 1
-            new = f"{name}.{counts[name]}"
-        taken.add(new)
-        found.append(new)
-    return found
+
+def _open_zip(path: str, mode: str, **options: Any) -> Any:
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if len(names) != 1:  # pandas reads such archives only
+        raise ValueError(f"{len(names)} files are in it; unpack the one with the table")
+    only: Any = zipfile.Path(path, names[0])
+    return only.open(mode.removesuffix("t"), **options)
+
+
+OPENERS: dict[str, Callable] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+    ".zip": _open_zip,
+}
+
+
+def _open(path: str, mode: str, **options: Any) -> Any:
+    return OPENERS.get(Path(path).suffix, open)(path, mode, **options)

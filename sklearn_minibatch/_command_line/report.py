@@ -1,382 +1,309 @@
-"""The output of ``python -m sklearn_minibatch``.
-
-It compares three estimators, runs two grid searches, and draws a loss curve.
-"""
+"""What the command line computes, prints and draws."""
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge, SGDRegressor
 from sklearn.metrics import r2_score
-from sklearn.model_selection import GridSearchCV, KFold
-from sklearn.pipeline import make_pipeline
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from .._data.source import ChunkSource
-from .._displays.loss_history import LossHistoryDisplay
-from .._run.callbacks import EpochProgressBar
-from .words import label
+from .. import LossHistoryDisplay, MiniBatchRidgeSGD
+from .columns import LEFT_OUT, NUMBERS, Column
+from .dialect import BadInput
+from .job import FOLDS, Job
 
-HEADING = "coefficient (original units)"
+KINDS = {"low_cardinality": "one-hot", "high_cardinality": "text"}
+KINDS |= {"datetime": "date", "numeric": "duration"}
+FEWEST_ROWS = 10  # for folds
+MOST_CV_ROWS = 50_000
 GRID: dict[str, list[Any]] = {"batch_size": [1, 16, 128], "lr": [0.01, 0.1, 1.0]}
-GRID_FOLDS = 5
+GRID_COLUMNS = 50  # with more, mini-batches of one row take minutes
 GRID_ROWS = 5000
-# With more columns, mini-batches of one row take minutes.
-GRID_COLUMNS = 50
-GRID_CELLS = 50_000
-TEXTBOOK_BATCH = 32
-TEXTBOOK_EPOCHS = 20
-TEXTBOOK_STEPS = 2000
-MOST_COEFFICIENTS = 40
+TEXTBOOK: dict[str, Any] = {"solver": "sgd", "max_iter": 20, "tol": None}
+MOST_SHOWN = 40  # columns, and coefficients
+MOST_DRAWN = 20  # coefficients
+NOTE = [
+    "Ridge is StandardScaler and Ridge(alpha * rows); SGDRegressor has a StandardScaler too.",
+    "Both are converted back. Seconds are for one fit, the best of up to three.",
+]
+Floats = NDArray[np.float64]
 
 
 class Fit(NamedTuple):
-    """A fitted linear model in original units, with the epochs and seconds that the fit took."""
+    """A fitted linear model in original units."""
 
     name: str
-    coef: np.ndarray
+    coef: Floats  # (n_features,); NaN if the fit has failed
     intercept: float
     epochs: int | None
     seconds: float
-    notes: list
+    notes: list[str]  # warnings, or the error
+
+    def r2(self, X: Floats, y: Floats) -> float:
+        """Return R2, or NaN if it is not defined."""
+        predictions = X @ self.coef + self.intercept
+        return r2_score(y, predictions) if varies(y) and np.isfinite(predictions).all() else np.nan
 
 
-def compare(model: Any, X: np.ndarray, y: np.ndarray) -> list[Fit]:
-    """Fit `model`, closed-form Ridge and SGDRegressor to the same rows and the same objective.
+def description(job: Job, most: int) -> Iterator[str]:
+    """Yield lines that say what was decided about each column."""
+    n_used = sum(column.use != LEFT_OUT for column in job.columns)
+    rows = f"{len(job.frame):,} rows, {n_used} columns, target: {label(job.target.name)}"
+    yield f"{label(job.table.path, 60)}: {'a sample of ' * job.in_chunks}{rows}"
+    kinds: dict[str, str] = {}
+    outputs: dict[str, list[str]] = {}
+    for _, encoder, _ in job.encoder[0].transformers_:
+        vectorizer = encoder[-1] if isinstance(encoder, Pipeline) else encoder
+        kinds |= getattr(vectorizer, "column_to_kind_", {})
+        outputs |= getattr(vectorizer, "input_to_outputs_", {})
+    decisions = [["column", "use", "encoded columns"]]
+    for column in job.columns[:most]:
+        kind = KINDS.get(kinds.get(column.name, ""), column.use)
+        encoded = set(outputs.get(column.name, [column.name]))
+        encoded |= {f"missingindicator_{name}" for name in encoded}
+        n_encoded = len(encoded.intersection(job.names))
+        use = in_words(column, kind, job.frame[column.name])
+        decisions.append([label(column.name), use, str(n_encoded)])
+    if any(use != NUMBERS for _, use, _ in decisions[1:]):
+        if len(job.columns) > most:
+            decisions.append([f"... and {len(job.columns) - most:,} more", "", ""])
+        yield from ("", *table(decisions, "<>"), "")
+    if n := job.n_without_target:
+        rows = f"{n:,} row{'s' * (n > 1)}{' of the sample' * job.in_chunks}"
+        yield f"Left out: {rows} without {label(job.target.name)}"
 
-    Parameters
-    ----------
-    model : MiniBatchRidgeSGD
-        The model, which is fitted in place.
-    X : ndarray of shape (n_samples, n_features)
-        The rows in original units.
-    y : ndarray of shape (n_samples,)
-        The target.
 
-    Returns
-    -------
-    fits : list of Fit
-        The three fits in the order above.
-    """
-    ridge = make_pipeline(StandardScaler(), Ridge(alpha=model.alpha * len(y)))
+def in_words(column: Column, kind: str, cells: pd.Series) -> str:
+    """Return how a column is used."""
+    if column.use == LEFT_OUT:
+        return f"left out: {column.note}"
+    n_empty = (column.numbers(cells) if column.use == NUMBERS else cells).isna().sum()
+    levels = [f"{cells.nunique():,} levels"] if kind in ("one-hot", "text") else []
+    empty = [f"{n_empty:,} empty"] if n_empty else []
+    return ", ".join([kind, *levels, *empty, *([column.note] if column.note else [])])
+
+
+def comparison(job: Job, n_shown: int) -> list[str]:
+    """Fit the model, and two others if the rows are in memory; return lines with the results."""
+    model, X, y = job.model, job.X, job.y
+    if job.in_chunks:
+        fits = [fitted(model, X, y, repeats=1)]
+        how = "in chunks: without the comparison, which needs all rows in memory"
+        rows = [["R2", digits(model.score(X))], ["passes over the table", str(model.n_passes_)]]
+    else:
+        fits = [fitted(each, X, y) for each in estimators(model, len(y))]
+        how = f"mini-batches of {model.batch_size_} rows"
+        how = "in one read of the rows" if model.solver_ == "cholesky" else how
+        if fits[2].r2(X, y) < 0:
+            fits[2].notes.append("it diverged; its learning rate is too large for these columns.")
+        spread, unit = (np.std(y), "std(y)") if varies(y) else (1.0, "units of y")
+        predictions = [X @ fit.coef + fit.intercept for fit in fits]
+        distances = [np.sqrt(np.mean((p - predictions[1]) ** 2)) / spread for p in predictions]
+        rows = [
+            ["R2", *(digits(fit.r2(X, y)) for fit in fits)],
+            ["R2 by cross-validation", *map(digits, cross_validated(job))],
+            [f"distance to Ridge, {unit}", f"{distances[0]:.1e}", "-", f"{distances[2]:.1e}"],
+            ["epochs", *(str(fit.epochs or "-") for fit in fits)],
+        ]
+    rows.append(["seconds", *(f"{fit.seconds:.4f}" for fit in fits)])
+    note = [] if job.in_chunks else NOTE
+    if len(job.names) > n_shown:
+        by = "by coefficient times standard deviation; --all prints all."
+        note = [*note, f"Largest coefficients first, {by}"]
+    note = [*note, *(f"Note on {fit.name}: {each}" for fit in fits for each in fit.notes)]
+    cells = [*coefficient_rows(job, fits, n_shown), *rows]
+    return [f"alpha={model.alpha:g}, solver={model.solver_}, {how}", "", *table(cells), "", *note]
+
+
+def estimators(model: Any, n_rows: int) -> list[Any]:
+    """Return the model and two estimators with the same objective on so many rows."""
+    ridge = make_pipeline(StandardScaler(), Ridge(alpha=model.alpha * n_rows))
     sgd = make_pipeline(StandardScaler(), SGDRegressor(alpha=model.alpha, random_state=0))
-    names = ["MiniBatchRidgeSGD", "Ridge", "SGDRegressor"]
-    fits = [
-        _fit(name, estimator, X, y, X.shape[1])
-        for name, estimator in zip(names, [model, ridge, sgd], strict=True)
-    ]
-    if _varies(y) and _r2(fits[2], X, y) < 0:
-        fits[2].notes.append("it diverged; its learning rate is too large for these columns.")
-    return fits
+    return [model, ridge, sgd]
 
 
-def _r2(fit: Fit, X: np.ndarray, y: np.ndarray) -> float:
-    """Return R2, or NaN if it is not defined."""
-    predictions = X @ fit.coef + fit.intercept
-    return r2_score(y, predictions) if _varies(y) and np.all(np.isfinite(predictions)) else np.nan
-
-
-def fit_chunks(model: Any, chunks: Callable[[], Any], n_features: int, with_bar: bool) -> Fit:
-    """Fit `model` to chunks, with a progress bar on the standard error stream if `with_bar`.
-
-    Returns
-    -------
-    fit : Fit
-        The fit of `model`; the other estimators need all rows in memory.
-    """
-    if with_bar:
-        model.set_callbacks(EpochProgressBar())
-    fit = _fit("MiniBatchRidgeSGD", model, ChunkSource(chunks), None, n_features, repeats=1)
-    if with_bar:
-        model.set_callbacks()
-    return fit
-
-
-def _fit(name: str, estimator: Any, X: Any, y: Any, n_features: int, repeats: int = 3) -> Fit:
+def fitted(estimator: Any, X: Any, y: Any, repeats: int = 3) -> Fit:
+    """Fit an estimator, and return the fit that took the least time."""
+    scaler, linear = estimator if isinstance(estimator, Pipeline) else (None, estimator)
+    name = type(linear).__name__
     seconds: list[float] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        # The first fit includes the time for loading code, so the best of a few is reported.
         while len(seconds) < repeats and sum(seconds) < 1:
             start = time.perf_counter()
             try:
                 estimator.fit(X, y)
-            except ValueError as error:  # SGDRegressor raises when it overflows
-                return Fit(name, np.full(n_features, np.nan), np.nan, None, np.nan, [str(error)])
+            except ValueError as error:
+                if scaler is None:
+                    raise BadInput(str(error)) from error
+                # SGDRegressor overflowed.
+                return Fit(name, np.full(X.shape[1], np.nan), np.nan, None, np.nan, [str(error)])
             seconds.append(time.perf_counter() - start)
+    coef, intercept = linear.coef_, float(np.squeeze(linear.intercept_))
+    if scaler is not None:
+        coef = coef / scaler.scale_
+        intercept -= float(scaler.mean_ @ coef)
     notes = list(dict.fromkeys(str(warning.message) for warning in caught))
-    coef, intercept = original_units(estimator)
-    last = estimator[-1] if hasattr(estimator, "steps") else estimator
-    return Fit(name, coef, intercept, last.n_iter_, min(seconds), notes)
+    return Fit(name, coef, intercept, linear.n_iter_, min(seconds), notes)
 
 
-def original_units(estimator: Any) -> tuple[np.ndarray, float]:
-    """Return the coefficients (d,) and the intercept in original units.
+def cross_validated(job: Job) -> list[float]:
+    """Return the mean R2 of the three on rows held out, which the encoder does not see either."""
+    if len(job.y) < FEWEST_ROWS:
+        return [np.nan] * 3
+    chosen = drawn(len(job.y), MOST_CV_ROWS)
+    frame, y = job.frame.iloc[chosen], job.y[chosen]
+    scores = []
+    for rows, out in FOLDS.split(y):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            encoder = clone(job.encoder)
+            X = encoder.fit_transform(frame.iloc[rows])
+            X_out = encoder.transform(frame.iloc[out])
+        fits = [fitted(each, X, y[rows], 1) for each in estimators(clone(job.model), len(rows))]
+        scores.append([fit.r2(X_out, y[out]) for fit in fits])
+    return list(np.mean(scores, axis=0))
 
-    The estimator is a linear model, or a pipeline of a StandardScaler and a linear model.
-    """
-    if not hasattr(estimator, "steps"):
-        return estimator.coef_, float(estimator.intercept_)
-    scaler = estimator[0]
-    linear = estimator[-1]
-    coef = linear.coef_ / scaler.scale_
-    return coef, float(np.squeeze(linear.intercept_)) - float(scaler.mean_ @ coef)
+
+def drawn(n_rows: int, most: int) -> NDArray[np.int64]:
+    """Return the indices of rows, drawn at random if there are too many."""
+    if n_rows <= most:
+        return np.arange(n_rows)
+    return np.random.default_rng(0).choice(n_rows, most, replace=False)
 
 
-def largest(model: Any, n_shown: int) -> np.ndarray:
-    """Return the indices of the largest coefficients, each times the column's standard deviation.
+def varies(y: Floats) -> bool:
+    """Return whether R2 is defined; the variance of tiny numbers underflows to 0."""
+    return bool(np.ptp(y) > 0 and np.std(y) > 0)
 
-    Parameters
-    ----------
-    model : MiniBatchRidgeSGD
-        The fitted model.
-    n_shown : int
-        The largest number of indices.
 
-    Returns
-    -------
-    indices : ndarray of int
-        The indices in descending order of the coefficients, or in the order of the columns if there
-        are no more than `n_shown`.
+def largest(model: MiniBatchRidgeSGD, n_shown: int) -> NDArray[np.int64]:
+    """Return the indices of the largest coefficients times the standard deviation of the column.
+
+    They are in descending order, or in that of the columns if all are shown.
     """
     if len(model.coef_) <= n_shown:
         return np.arange(len(model.coef_))
     return np.argsort(-np.abs(model.coef_ * model.scaler_.scale_), kind="stable")[:n_shown]
 
 
-def coefficient_rows(
-    fits: Sequence[Fit], names: Sequence[str], shown: np.ndarray
-) -> list[list[str]]:
-    """Return the rows of a table, one for each coefficient in `shown` and one for the intercept."""
-    rows = [[label(names[j]), *(f"{fit.coef[j]:#.6g}" for fit in fits)] for j in shown]
-    if len(names) > len(shown):
-        rows.append([f"... and {len(names) - len(shown):,} more", *("" for _ in fits)])
-    return [*rows, ["(intercept)", *(f"{fit.intercept:#.6g}" for fit in fits)]]
+def coefficient_rows(job: Job, fits: Sequence[Fit], n_shown: int) -> list[list[str]]:
+    """Return the header and the rows of the table of coefficients, with a column for each fit.
 
-
-def comparison_table(
-    fits: Sequence[Fit], names: Sequence[str], X: np.ndarray, y: np.ndarray, shown: np.ndarray
-) -> list[str]:
-    """Return the lines of a table that compares the fits.
-
-    It has a row for each coefficient in `shown`, the intercept, R2, the distance to Ridge, epochs
-    and seconds.
+    Intervals of the coefficients belong here, as a further column, and into `draw_coefficients`, as
+    error bars, when the model has `coef_table`.
     """
-    spread, unit = (np.std(y), "std(y)") if _varies(y) else (1.0, "units of y")
-    predictions = [X @ fit.coef + fit.intercept for fit in fits]
-    distances = [np.sqrt(np.mean((p - predictions[1]) ** 2)) / spread for p in predictions]
-    scores = [_r2(fit, X, y) for fit in fits]
-    rows = [
-        *coefficient_rows(fits, names, shown),
-        [],
-        ["R2", *map(_score, scores)],
-        [
-            f"distance to Ridge, {unit}",
-            *(f"{d:.1e}" if i != 1 else "-" for i, d in enumerate(distances)),
-        ],
-        ["epochs", *("-" if fit.epochs is None else str(fit.epochs) for fit in fits)],
-        ["seconds", *(f"{fit.seconds:.4f}" for fit in fits)],
-    ]
-    return table([HEADING, *(fit.name for fit in fits)], rows)
+    rows = [["coefficient (original units)", *(fit.name for fit in fits)]]
+    for j in largest(job.model, n_shown):
+        rows.append([label(job.names[j]), *(f"{fit.coef[j]:#.6g}" for fit in fits)])
+    if len(job.names) > n_shown:
+        rows.append([f"... and {len(job.names) - n_shown:,} more", *("" for _ in fits)])
+    return [*rows, ["(intercept)", *(f"{fit.intercept:#.6g}" for fit in fits)], []]
 
 
-def chunks_table(
-    fit: Fit,
-    model: Any,
-    names: Sequence[str],
-    chunks: Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]],
-    y_mean: float,
-    shown: np.ndarray,
-) -> list[str]:
-    """Return the lines of a table of one fit to chunks, which are read once more for R2."""
-    left = total = 0.0
-    for X, y in chunks():
-        left += np.sum((y - X @ fit.coef - fit.intercept) ** 2)
-        total += np.sum((y - y_mean) ** 2)
-    rows = [
-        *coefficient_rows([fit], names, shown),
-        [],
-        ["R2", _score(1 - left / total if total else np.nan)],
-        ["passes over the file", str(model.n_passes_)],
-        ["seconds", f"{fit.seconds:.4f}"],
-    ]
-    return table([HEADING, fit.name], rows)
+def digits(score: float) -> str:
+    """Return R2 for a table; that of a fit that diverged has many digits."""
+    return "-" if np.isnan(score) else f"{score:.2e}" if score < -100 else f"{score:.6f}"
 
 
-def _score(score: float) -> str:
-    # The R2 of a fit that diverged has many digits.
-    return f"{score:.2e}" if score < -100 else f"{score:.6f}"
+def label(name: str, width: int = 32) -> str:
+    """Return a name for a table, without control characters and shortened if it is long."""
+    printable = "".join(c if c.isprintable() else "?" for c in name[: width + 1])
+    return printable if len(name) <= width else printable[: width - 3] + "..."
 
 
-def _varies(y: np.ndarray) -> bool:
-    # The standard deviation of equal numbers may differ from 0 by rounding, and that of very small
-    # numbers underflows to 0.
-    return bool(np.ptp(y) > 0 and np.std(y) > 0)
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table.
-
-    The first column is aligned left, the others right. An empty row becomes a blank line.
+def table(rows: Sequence[Sequence[str]], sides: str = ">") -> list[str]:
+    """Return the lines of a table with the first column aligned left, and the others to `sides`.
 
     Examples
     --------
-    >>> print("\\n".join(table(["", "a", "b"], [["one", "1", "10"], [], ["two", "2.5", "-"]])))
+    >>> print("\\n".join(table([["", "a", "b"], ["one", "1", "10"], [], ["two", "2.5", "-"]])))
            a   b
     one    1  10
     <BLANKLINE>
     two  2.5   -
     """
-    cells = [row for row in [header, *rows] if row]
-    widths = [max(len(row[j]) for row in cells) for j in range(len(header))]
-    return [
-        "  ".join(
-            [
-                row[0].ljust(widths[0]),
-                *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True)),
-            ]
-        )
-        if row
-        else ""
-        for row in [header, *rows]
-    ]
+    widths = [max(map(len, cells)) for cells in zip(*filter(None, rows), strict=True)]
+    formats = [f"{side}{width}" for side, width in zip("<" + sides * 9, widths, strict=False)]
+    return ["  ".join(map(format, row, formats)).rstrip() for row in rows]
 
 
-def grid_search(model: Any, X: np.ndarray, y: np.ndarray) -> tuple[Any, int]:
-    """Search GRID by cross-validation.
-
-    Returns
-    -------
-    search : GridSearchCV
-        The fitted search.
-    n_diverged : int
-        The number of fits that warned of divergence.
-    """
-    folds = KFold(GRID_FOLDS, shuffle=True, random_state=0)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        search = GridSearchCV(model, GRID, cv=folds, refit=False).fit(X, y)
-    diverged = [
-        w
-        for w in caught
-        if issubclass(w.category, ConvergenceWarning) and "diverged" in str(w.message)
-    ]
-    return search, len(diverged)
-
-
-def grid_report(model: Any, X: np.ndarray, y: np.ndarray) -> list[str]:
-    """Return lines with the grid searches of both solvers over batch sizes and learning rates."""
-    if len(y) < 2 * GRID_FOLDS or not _varies(y):
-        return ["No grid search: it needs at least 10 rows and a target that is not constant."]
-    lines = [f"Grid search over batch_size and lr (GridSearchCV, mean R2 of {GRID_FOLDS} folds)"]
-    n_rows = min(GRID_ROWS, GRID_CELLS // min(X.shape[1], GRID_COLUMNS))
-    if len(y) > n_rows:
-        chosen = np.random.default_rng(0).choice(len(y), n_rows, replace=False)
-        X = X[chosen]
-        y = y[chosen]
-        lines.append(f"on {n_rows:,} rows drawn at random")
-    svrg, _ = grid_search(clone(model).set_params(solver="svrg"), X, y)
-    spread = np.ptp(svrg.cv_results_["mean_test_score"])
-    lines += ["", 'solver="svrg" gives the same answer for every batch size and learning rate:', ""]
-    lines += [*_grid_table(svrg), "", f"Largest difference between two cells: {spread:.1e}."]
-    textbook = clone(model).set_params(solver="sgd", max_iter=TEXTBOOK_EPOCHS, tol=None)
-    sgd, n_diverged = grid_search(textbook, X, y)
-    best = ", ".join(f"{name}={value}" for name, value in sgd.best_params_.items())
-    lines += [
-        "",
-        f'solver="sgd", the textbook algorithm, {TEXTBOOK_EPOCHS} epochs, depends on both:',
-        "",
-    ]
-    lines += [*_grid_table(sgd), "", f"Best: {best}."]
-    if n_diverged:
-        n_fits = GRID_FOLDS * len(sgd.cv_results_["params"])
-        lines[-1] += (
-            f" {n_diverged} of {n_fits} fits diverged; scored is the best point before that."
-        )
-    return lines
+def grid(job: Job) -> Iterator[str]:
+    """Yield lines with the grid searches of both solvers over batch sizes and learning rates."""
+    if len(job.y) < FEWEST_ROWS or not varies(job.y):
+        yield "No grid search: it needs at least 10 rows and a target that is not constant."
+        return
+    chosen = drawn(len(job.y), GRID_ROWS)
+    few = f", on {GRID_ROWS:,} rows drawn at random" if len(chosen) < len(job.y) else ""
+    yield f"Grid search over batch_size and lr (GridSearchCV, mean R2 of 5 folds{few})\n"
+    for settings in ({"solver": "svrg"}, TEXTBOOK):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model = clone(job.model).set_params(**settings)
+            search = GridSearchCV(model, GRID, cv=FOLDS, refit=False)
+            search.fit(job.X[chosen], job.y[chosen])
+        scores = search.cv_results_["mean_test_score"].reshape(len(GRID["batch_size"]), -1)
+        rows = [["", *(f"lr={lr:g}" for lr in GRID["lr"])]]
+        for size, cells in zip(GRID["batch_size"], scores, strict=True):
+            rows.append([f"batch_size={size}", *(f"{cell:.4f}" for cell in cells)])
+        if settings is not TEXTBOOK:
+            yield 'solver="svrg" gives the same answer for every batch size and learning rate:\n'
+            yield from (*table(rows), "")
+            yield f"Largest difference between two cells: {np.ptp(scores):.1e}.\n"
+            continue
+        epochs = f"{TEXTBOOK['max_iter']} epochs"
+        yield f'solver="sgd", the textbook algorithm, {epochs}, depends on both:\n'
+        yield from (*table(rows), "")
+        best = ", ".join(f"{name}={value}" for name, value in search.best_params_.items())
+        diverged = [w for w in caught if issubclass(w.category, ConvergenceWarning)]
+        n = sum("diverged" in str(warning.message) for warning in diverged)
+        end = f" {n} of {5 * scores.size} fits diverged; scored is the best point before that."
+        yield f"Best: {best}.{end if n else ''}"
 
 
-def _grid_table(search: Any) -> list[str]:
-    scores = search.cv_results_["mean_test_score"].reshape(len(GRID["batch_size"]), -1)
-    header = ["", *(f"lr={lr:g}" for lr in GRID["lr"])]
-    rows = [
-        [f"batch_size={size}", *(f"{s:.4f}" for s in row)]
-        for size, row in zip(GRID["batch_size"], scores, strict=True)
-    ]
-    return table(header, rows)
+def draw_loss(job: Job, path: Path) -> None:
+    """Write a picture of the loss curves of the model and of both mini-batch solvers."""
+    models = [job.model]
+    for settings in ({"solver": "svrg"}, TEXTBOOK):
+        if not job.in_chunks and settings["solver"] != job.model.solver_:
+            other = clone(job.model).set_params(**settings)
+            if other.batch_size == "auto":
+                other.set_params(batch_size=max(32, len(job.y) // 2000))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                models.append(other.fit(job.X, job.y))
+    names = [f'solver="{one.solver_}", batch_size={one.batch_size_}' for one in models]
+    display = LossHistoryDisplay.from_estimator(models, Figure().subplots(), names=names)
+    _write(display.figure_, path)
 
 
-def closed_form_loss(fit: Fit, model: Any, X: np.ndarray, y: np.ndarray) -> float:
-    """Return the minimum of the objective, which is F at the closed form."""
-    beta = fit.coef * model.scaler_.scale_
-    return np.mean((X @ fit.coef + fit.intercept - y) ** 2) / 2 + model.alpha / 2 * beta @ beta
+def draw_coefficients(job: Job, path: Path) -> None:
+    """Write a picture of the largest coefficients, each times its column's standard deviation."""
+    shown = largest(job.model, MOST_DRAWN)[::-1]
+    figure = Figure(figsize=(6.4, 1 + 0.28 * len(shown)))
+    ax = figure.subplots()
+    ax.barh(range(len(shown)), (job.model.coef_ * job.model.scaler_.scale_)[shown])
+    ax.set_yticks(range(len(shown)), [label(job.names[j]).replace("$", r"\$") for j in shown])
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.set_xlabel("Change of the prediction for one standard deviation of the column")
+    _write(figure, path)
 
 
-def draw_loss(model: Any, minimum: float, X: np.ndarray, y: np.ndarray, path: str) -> None:
-    """Write a picture of the loss curves of `model` and of both solvers with the same mini-batches.
-
-    Parameters
-    ----------
-    model : MiniBatchRidgeSGD
-        The model fitted to X and y.
-    minimum : float
-        F at the closed form, which is drawn as a horizontal line.
-    X, y : ndarray of shape (n_samples, n_features), ndarray of shape (n_samples,)
-        The rows and the target.
-    path : str
-        The path of the picture.
-    """
-    # Mini-batches have more than TEXTBOOK_BATCH rows only if an epoch would have too many steps.
-    textbook_size = max(TEXTBOOK_BATCH, len(y) // TEXTBOOK_STEPS)
-    size = textbook_size if model.batch_size == "auto" else model.batch_size
-    shared = clone(model).set_params(batch_size=size)
-    svrg = clone(shared).set_params(solver="svrg")
-    textbook = clone(shared).set_params(solver="sgd", max_iter=TEXTBOOK_EPOCHS, tol=None)
-    others = [
-        one for one in (svrg, textbook) if one.solver != model.solver_ or size != model.batch_size_
-    ]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        curves = [model, *(one.fit(X, y) for one in others)]
-    names = [curve_name(one) for one in curves]
-    draw_curves(curves, names, minimum, path)
-
-
-def curve_name(model: Any) -> str:
-    """Return the label of the curve of a fitted model."""
-    return f'solver="{model.solver_}"' + (
-        "" if model.solver_ == "cholesky" else f", batch_size={model.batch_size_}"
-    )
-
-
-def solver_in_words(model: Any) -> str:
-    """Return a text with the solver of a fitted model, and its batch size if it has one."""
-    read = (
-        "in one read of the rows"
-        if model.solver_ == "cholesky"
-        else f"mini-batches of {model.batch_size_} rows"
-    )
-    return f"solver={model.solver_}, {read}"
-
-
-def draw_curves(
-    models: Sequence[Any], names: Sequence[str], minimum: float | None, path: str
-) -> None:
-    """Write a picture of the loss curves of fitted models, with a line at `minimum` if given."""
-    import matplotlib.pyplot as plt
-
-    display = LossHistoryDisplay.from_estimator(models, names=names)
-    if minimum is not None:
-        display.ax_.axhline(minimum, color="black", linestyle=":", label="closed form")
-        display.ax_.legend()
-    suffix = Path(path).suffix[1:] or "png"
+def _write(figure: Figure, path: Path) -> None:
     try:
-        display.figure_.savefig(path, format=suffix, dpi=150, bbox_inches="tight")
-    finally:
-        plt.close(display.figure_)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Fonts lack characters.
+            figure.savefig(path, format=path.suffix[1:] or "png", dpi=150, bbox_inches="tight")
+    except (OSError, ValueError) as error:
+        raise BadInput(f"cannot write {path}: {getattr(error, 'strerror', 0) or error}") from error
