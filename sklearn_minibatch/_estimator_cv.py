@@ -45,6 +45,7 @@ from ._statistics.second_moments import (
     second_moments,
     standardized,
 )
+from ._statistics.threads import blas_threads_for
 
 # Alphas of the default grid.
 GRID = 50
@@ -297,7 +298,8 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
             self._check_choices()
             data = load_folds(self, X, y, sample_weight, self._draw_seed)
             check_moments(data.total)
-            state = self._chosen(data)
+            with blas_threads_for(self.n_features_in_):
+                state = self._chosen(data)
             if np.isnan(state.mse).all():
                 raise ValueError(
                     "No fold has rows both to train on and to be held out "
@@ -364,7 +366,9 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
                 cells = earlier.merged(of_chunk).parts
             data = FoldData(cells, place=place_of(rows.X))
             check_moments(data.total)
-            self._publish(replace(self._chosen(data), seed=seed))
+            with blas_threads_for(self.n_features_in_):
+                state = self._chosen(data)
+            self._publish(replace(state, seed=seed))
         return self
 
     @property

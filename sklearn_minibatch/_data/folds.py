@@ -6,7 +6,6 @@ from numbers import Integral
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from joblib import effective_n_jobs
 from sklearn.model_selection import check_cv
 from sklearn.utils import assert_all_finite
 
@@ -21,6 +20,7 @@ from .._statistics.second_moments import (
     no_second_moments,
     second_moments,
 )
+from .._statistics.threads import number_of_threads
 from .._statistics.triangular_factor import (
     TriangularFactor,
     no_triangular_factor,
@@ -190,7 +190,7 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
         groups, training, test = cells_of(splits, n_rows)
     cells = [counting(rows, weights) for rows in groups]
     whole = Chunk(1, X_all, y_all, w_all)
-    n_jobs = effective_n_jobs(estimator.n_jobs) if is_numpy(X_all) else 1
+    n_jobs = number_of_threads(estimator.n_jobs) if is_numpy(X_all) else 1
 
     def gathered(gather: Gather, nothing: Nothing) -> tuple[Any, ...]:
         def of_cell(rows: Any) -> Any:

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from joblib import effective_n_jobs
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils.validation import _check_feature_names
@@ -31,6 +30,7 @@ from .._statistics.second_moments import (
     moments_of_columns,
     second_moments,
 )
+from .._statistics.threads import number_of_threads
 from .._statistics.triangular_factor import triangular_factor
 from .held_out import held_out
 from .mapped import mapped
@@ -125,7 +125,7 @@ class InMemory:
         self.rows, self.validation = hold_out(estimator, aged(checked, estimator.half_life), rng)
         self.place = place_of(self.rows.X)
         self.rng = rng
-        self.n_jobs = effective_n_jobs(estimator.n_jobs)
+        self.n_jobs = number_of_threads(estimator.n_jobs)
         self._look = partial(look_if_not_finite, estimator, X=X, y=y)
 
     @property
@@ -141,7 +141,7 @@ class InMemory:
         """Return statistics of the samples: one of `GATHER`, or "row products"."""
         X, y, w, _ = self.rows
         if kind == "row products":
-            statistics: Any = row_products(X, y, w, self.settings.row_units)
+            statistics: Any = row_products(X, y, w, self.settings.row_units, self.n_jobs)
         else:
             statistics = GATHER[kind](X, y, w, self.n_jobs)
         self._look(statistics)

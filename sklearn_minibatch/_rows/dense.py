@@ -25,6 +25,7 @@ from .._statistics.arrays import (
 from .._statistics.blocks import CACHE_ELEMENTS, in_threads, large_blocks, row_blocks
 from .._statistics.linalg import dot
 from .._statistics.scaling import Scaling
+from .._statistics.threads import one_blas_thread
 from .kernels import (
     batches_per_block,
     random_batches,
@@ -194,6 +195,7 @@ class DenseRows:
 
         return max(self._over_rows(of_rows))
 
+    @one_blas_thread
     def textbook_epoch(
         self,
         theta: np.ndarray,

@@ -12,6 +12,7 @@ from scipy import sparse
 from .._statistics.linalg import dot
 from .._statistics.moments import centred_where_full
 from .._statistics.scaling import Scaling
+from .._statistics.threads import one_blas_thread
 from .kernels import batches_per_block, random_batches, svrg_epoch, textbook_steps
 from .protocol import Steps
 
@@ -119,6 +120,7 @@ class SparseRows:
         )
         return square.max()
 
+    @one_blas_thread
     def textbook_epoch(
         self,
         theta: np.ndarray,

@@ -13,6 +13,7 @@ import numpy as np
 from .._statistics.factor import Factored
 from .._statistics.linalg import EPS, dot
 from .._statistics.second_moments import Standardized, standardized
+from .._statistics.threads import blas_threads_for
 from . import qr
 from .closed_form import NOISE_OF_PRODUCTS, ROUNDING, ClosedForm, of_all_targets, out_of_digits
 from .conjugate_gradients import Quadratic, minimise
@@ -34,9 +35,10 @@ def solve(
     problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Monitor
 ) -> Solution:
     """Minimise F: from the moments alone, where they carry enough digits."""
-    products = standardized(problem.statistics, problem.scaling)
     penalty = settings.penalty
-    closed = closed_form(products, penalty)
+    with blas_threads_for(len(problem.scaling.x_mean)):
+        products = standardized(problem.statistics, problem.scaling)
+        closed = closed_form(products, penalty)
     is_exact = closed.is_exact_enough(least_of(penalty), settings.tol)
     # The samples have twice the digits of their products, unless they are in single precision.
     needs_factor = not closed.is_unique or not (is_exact or problem.rows.dtype == float)

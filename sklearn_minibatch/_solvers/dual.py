@@ -14,6 +14,7 @@ from .._rows.wide import WideRows
 from .._statistics.factor import Factored
 from .._statistics.linalg import EPS, dot
 from .._statistics.row_products import RowProducts
+from .._statistics.threads import blas_threads_for
 from . import qr
 from .cholesky import solved
 from .closed_form import NOISE_OF_PRODUCTS, ROUNDING, ClosedForm, of_all_targets, out_of_digits
@@ -48,12 +49,14 @@ def solve(
     # In these units all features have one penalty.
     penalty = penalty_of(settings.alpha, None)
     K = positive_definite(products, settings.fit_intercept)
-    systems = [
-        System(rows.v[:, targets], K, least_of(one), of_gram(K, one))
-        for targets, one in alike(penalty, rows.v.shape[1])
-    ]
+    with blas_threads_for(len(K)):
+        systems = [
+            System(rows.v[:, targets], K, least_of(one), of_gram(K, one))
+            for targets, one in alike(penalty, rows.v.shape[1])
+        ]
     indices = [targets for targets, _ in alike(penalty, rows.v.shape[1])]
-    found = [from_products(rows, system) for system in systems]
+    with blas_threads_for(len(K)):
+        found = [from_products(rows, system) for system in systems]
     shape = (len(problem.scaling.x_scale), rows.v.shape[1])
     closed = of_all_targets(
         [(t, each.closed) for t, each in zip(indices, found, strict=True)], shape

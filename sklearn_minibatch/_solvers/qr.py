@@ -7,6 +7,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 from .._statistics.linalg import EPS, dot
+from .._statistics.threads import blas_threads_for
 from .._statistics.triangular_factor import Rotated, rotated_rows
 from .closed_form import MOST_NOISE, ROUNDING, ClosedForm, of_all_targets, out_of_digits
 from .penalty import Penalty, alike, least_of, of_features
@@ -22,8 +23,9 @@ def solve(
     problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Monitor
 ) -> Solution:
     """Minimise F from the triangular factor of the samples."""
-    rotated = rotated_rows(problem.statistics, problem.scaling)
-    closed = closed_form(rotated, settings.penalty, start[0])
+    with blas_threads_for(len(problem.scaling.x_mean)):
+        rotated = rotated_rows(problem.statistics, problem.scaling)
+        closed = closed_form(rotated, settings.penalty, start[0])
     monitor.begin_epoch()
     solution = closed.solution(problem.statistics.x.n_rows, settings.tol)
     monitor(solution, *solution.last, closed.loss, closed.rounding)
@@ -113,14 +115,16 @@ def least_squares(A: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float, np.n
         return np.zeros((0, b.shape[1])), 1.0, None
     if k >= d:
         qr, tau, _, _ = lapack.dgeqrf(np.asfortranarray(A))
-        rcond, _ = lapack.dtrcon(qr[:d], norm="1", uplo="U")
+        # That of R'R is no more than the square of the least singular value.
+        of_gram, _ = lapack.dpocon(qr[:d], 1.0, uplo="U")
+        rcond = np.sqrt(of_gram)
         if rcond > LEAST_RCOND:
             c = np.asfortranarray(b)
             size = int(lapack.dormqr("L", "T", qr, tau, c, -1)[1][0])
             c = lapack.dormqr("L", "T", qr, tau, c, size)[0]
             least = rcond
             if rcond < WELL_CONDITIONED:
-                # The estimate is too low by a factor of up to d, which counts here.
+                # The estimate is too low by a factor of up to sqrt(d), which counts here.
                 least = float(np.linalg.svd(np.triu(qr[:d]), compute_uv=False)[-1])
             return lapack.dtrtrs(qr[:d], c[:d])[0], least, None
     U, s, Vt = np.linalg.svd(A, full_matrices=k < d)

@@ -10,6 +10,7 @@ from .._rows.kernels import stacked_parameters
 from .._rows.protocol import Rows
 from .._statistics.scaling import Scaling, to_original, to_scaled
 from .._statistics.second_moments import ColumnMoments
+from .._statistics.threads import one_blas_thread
 from .learning_rate import stable_rate
 from .penalty import largest_of
 from .problem import Parameters, Settings, textbook_units, without_intercept
@@ -34,6 +35,7 @@ LONG_ROW = 2.0
 MOST_GROWTH = 2.0
 
 
+@one_blas_thread
 def learn(
     chunk: Chunk, before: ModelState, moments: ColumnMoments, settings: Settings
 ) -> ModelState:

@@ -19,6 +19,7 @@ from .._statistics.second_moments import (
     no_second_moments,
     second_moments,
 )
+from .._statistics.threads import blas_threads_for, one_blas_thread
 from .._statistics.triangular_factor import (
     TriangularFactor,
     no_triangular_factor,
@@ -225,7 +226,8 @@ def with_rows(state: ModelState, chunks: tuple[Chunk, ...]) -> Any:
     if half_life is not None:
         moments = moments.faded(0.5 ** (rows.n_rows / half_life))
         rows = rows.aged(half_life)
-    return merge(moments, GATHER[state.kind](rows.X, rows.y, rows.w))
+    with one_blas_thread:
+        return merge(moments, GATHER[state.kind](rows.X, rows.y, rows.w))
 
 
 def learn_exactly(
@@ -261,7 +263,8 @@ def closed_form_of_state(state: ModelState) -> Answer:
     """Return the closed form of all rows of a state, in original units."""
     moments, settings = of_kind(state.statistics, state.kind), state.settings
     scaling = standard_units(moments.x, moments.y, settings)
-    closed = closed_form_of(moments, scaling, settings.penalty, settings.positive)
+    with blas_threads_for(len(scaling.x_mean)):
+        closed = closed_form_of(moments, scaling, settings.penalty, settings.positive)
     parameters = to_original(closed.beta, np.zeros(closed.beta.shape[1]), scaling)
     converged = closed.is_within(settings.tol)
     warning = None

@@ -19,6 +19,7 @@ from .._statistics.linalg import divide, dot
 from .._statistics.moments import Moments, column_moments, merge_columns
 from .._statistics.scaling import Scaling
 from .._statistics.second_moments import ColumnMoments
+from .._statistics.threads import one_blas_thread
 from .problem import Settings, standard_units
 from .state import ModelState
 
@@ -61,6 +62,7 @@ class Pass(NamedTuple):
         return Seen(x, y, standard_units(x, y, self.settings))
 
 
+@one_blas_thread
 def learn(
     chunk: Chunk, before: ModelState, moments: ColumnMoments, settings: Settings
 ) -> ModelState:

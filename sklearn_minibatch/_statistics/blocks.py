@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .threads import one_blas_thread
+
 # This many numbers, half a megabyte in float64, fit in the private cache of a core.
 CACHE_ELEMENTS = 2**16
 # A block of a pass has this many numbers. It fits in the cache that cores share, and is so large
@@ -46,15 +48,18 @@ def large_blocks(n_rows: int, n_columns: int, least: int = 1) -> list[tuple[int,
 
 
 def in_threads(function: Callable[[Any], Any], blocks: Sequence[Any], n_jobs: int) -> Iterator[Any]:
-    """Yield `function(block)` of each block in order, computed in at most `n_jobs` threads."""
+    """Yield `function(block)` of each block in order, computed in at most `n_jobs` threads.
+
+    BLAS has one thread in each of them.
+    """
     if min(n_jobs, len(blocks)) == 1:
-        yield from map(function, blocks)
+        yield from map(one_blas_thread(function), blocks)
         return
     # Threads do not inherit NumPy's settings for floating-point errors.
     settings = np.geterr()
 
     def in_thread(block: Any) -> Any:
-        with np.errstate(**settings):
+        with np.errstate(**settings), one_blas_thread:
             return function(block)
 
     with ThreadPoolExecutor(n_jobs) as pool:

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from .arrays import as_float64, like, matmul, minus, pass_elements, to_numpy
+from .blocks import in_threads, large_blocks
 from .moments import Moments, centred_where_full, column_moments, moments_of_block, rescaled_weights
 
 # A product of narrower blocks takes longer to add to the sum than to compute.
@@ -45,7 +46,7 @@ class Units(NamedTuple):
         return x.mean if self.centred else zeros, scale * by
 
 
-def row_products(X: Any, y: Any, weight: Any, units: Units) -> RowProducts:
+def row_products(X: Any, y: Any, weight: Any, units: Units, n_jobs: int = 1) -> RowProducts:
     """Return the products of the rows of X (n, d), dense or CSR; y is (n, t).
 
     The weights are (n,) or None.
@@ -59,32 +60,39 @@ def row_products(X: Any, y: Any, weight: Any, units: Units) -> RowProducts:
     if sparse.issparse(X):
         x, K = sparse_products(X, weight, root, units)
     else:
-        x, K = dense_products(X, weight, root, units)
+        x, K = dense_products(X, weight, root, units, n_jobs)
     return RowProducts(x, y_moments, K, root)
 
 
 def dense_products(
-    X: Any, weight: Any, root: np.ndarray, units: Units
+    X: Any, weight: Any, root: np.ndarray, units: Units, n_jobs: int
 ) -> tuple[Moments, np.ndarray]:
     """Compute the moments of the columns and K, from one read of X in blocks of columns."""
     n_rows, d = X.shape
     width = max(LEAST_COLUMNS, pass_elements(X) // n_rows)
-    parts, K, product = [], None, None
     s = like(root, as_float64(X[:1, :1]))[:, None]
-    for start in range(0, d, width):
-        block = X[:, start : start + width]
-        x = moments_of_block(block, weight)
-        parts.append(x)
-        mean, scale = units.of(x, slice(start, start + width))
-        Z = minus(block, mean)
-        Z *= s
-        Z /= like(scale, Z)
-        product = matmul(Z, Z.T, out=product)
-        if K is None:
-            K, product = product, None
-        else:
-            K += product
-    return joined_columns(parts), to_numpy(K)
+
+    def of_columns(block: tuple[int, int]) -> tuple[list[Moments], Any]:
+        first, count = block
+        parts, K, product = [], None, None
+        for start in range(first, first + count, width):
+            columns = slice(start, min(start + width, first + count))
+            x = moments_of_block(X[:, columns], weight)
+            parts.append(x)
+            mean, scale = units.of(x, columns)
+            Z = minus(X[:, columns], mean)
+            Z *= s
+            Z /= like(scale, Z)
+            product = matmul(Z, Z.T, out=product)
+            if K is None:
+                K, product = product, None
+            else:
+                K += product
+        return parts, K
+
+    blocks = large_blocks(d, n_rows, least=4 * n_rows)
+    moments, products = zip(*in_threads(of_columns, blocks, n_jobs), strict=True)
+    return joined_columns([x for parts in moments for x in parts]), to_numpy(sum(products))
 
 
 def joined_columns(parts: list[Moments]) -> Moments:
