@@ -2,6 +2,7 @@
 
 from ._data.source import ChunkSource
 from ._displays.alpha_path import AlphaPathDisplay
+from ._displays.coefficients import CoefficientDisplay
 from ._displays.loss_history import LossHistoryDisplay
 from ._estimator import MiniBatchRidgeSGD
 from ._estimator_cv import MiniBatchRidgeSGDCV
@@ -12,6 +13,7 @@ from ._version import __version__
 __all__ = [
     "AlphaPathDisplay",
     "ChunkSource",
+    "CoefficientDisplay",
     "EpochProgressBar",
     "LossHistoryDisplay",
     "MiniBatchRidgeSGD",

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -25,6 +25,7 @@ from ._linear_model import Floats, Rows, ScaledLinearModel, check_parameters, ch
 from ._rows.chunk import Chunk
 from ._run.rollback import AllOrNothing
 from ._solvers.closed_form import out_of_digits
+from ._solvers.covariance import Uncertainty, uncertainty_of
 from ._solvers.exact import closed_form_of
 from ._solvers.penalty import Penalty, least_of, penalty_of
 from ._solvers.problem import standard_units
@@ -59,11 +60,13 @@ UNCERTAIN = (
 
 
 class PathSettings(NamedTuple):
-    """The parameters that the units depend on."""
+    """The parameters of what is minimised, but for alpha."""
 
     fit_intercept: bool
     standardize: bool
     penalty_factor: Floats | None
+    positive: Floats | None
+    half_life: float | None
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class CVState(FittedState):
 
     answer: Answer
     moments: SecondMoments
+    settings: PathSettings
     alpha: np.ndarray  # (t,) or (1,)
     alphas: np.ndarray  # (n_alphas,)
     mse: np.ndarray  # (n_alphas, n_folds, t)
@@ -85,6 +89,12 @@ class CVState(FittedState):
     def statistics(self) -> SecondMoments:
         """The moments of all samples."""
         return self.moments
+
+    @cached_property
+    def uncertainty(self) -> Uncertainty:
+        """How sure the parameters are."""
+        penalty = penalty_of(self.alpha, self.settings.penalty_factor)
+        return uncertainty_of(self.moments, self.settings, penalty, self.answer.predicting[0])
 
     @property
     def scale(self) -> np.ndarray:
@@ -446,10 +456,17 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
                     f"got {self.alphas!r}."
                 )
 
+    def _settings(self) -> PathSettings:
+        return PathSettings(
+            self.fit_intercept,
+            self.standardize,
+            factors_of_features(self, self.penalty_factor),
+            mask_of_features(self, self.positive),
+            self.half_life,
+        )
+
     def _scaling(self, moments: SecondMoments) -> Scaling:
-        factor = factors_of_features(self, self.penalty_factor)
-        settings = PathSettings(self.fit_intercept, self.standardize, factor)
-        return standard_units(moments.x, moments.y, settings)
+        return standard_units(moments.x, moments.y, self._settings())
 
     def _penalties(self, alphas: Floats) -> list[Penalty] | None:
         """Return the penalty of each alpha, unless one decomposition serves all."""
@@ -487,6 +504,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
             data.place(np.empty(0)),
             answer,
             moments,
+            self._settings(),
             alpha=chosen,
             alphas=alphas,
             mse=mse,

@@ -4,15 +4,18 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from dataclasses import replace
-from typing import Any, Self, TypeAlias, TypeVar, overload
+from numbers import Real
+from typing import Any, Literal, Self, TypeAlias, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
+from scipy.special import stdtrit
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import Bunch
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -22,6 +25,7 @@ from ._data.open import worker_copy
 from ._data.refusals import check_kinds, naming_text
 from ._data.source import ChunkSource, holds_chunks, in_memory, is_dask
 from ._data.validation import check_moments
+from ._solvers.covariance import Kind, Uncertainty
 from ._solvers.state import Answer, FittedState, PredictingState
 from ._statistics.arrays import as_dtype, is_numpy, namespace
 from ._version import __version__
@@ -31,6 +35,10 @@ Floats: TypeAlias = NDArray[np.floating]
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
+ONE_AT_A_TIME = (
+    "return_std=True needs samples in memory. Give chunks or partitions one at a time: "
+    "model.predict(chunk, return_std=True)."
+)
 STRIPPED = "by without_statistics(); use the model that it was called on, or fit again."
 
 
@@ -90,13 +98,23 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
 
     @overload
     def predict(
-        self, X: ChunkSource | Iterator[Any], check_input: bool = True
+        self,
+        X: ChunkSource | Iterator[Any],
+        return_std: Literal[False] = False,
+        check_input: bool = True,
     ) -> Iterator[Floats]: ...
 
     @overload
-    def predict(self, X: Rows, check_input: bool = True) -> Floats: ...
+    def predict(
+        self, X: Rows, return_std: Literal[False] = False, check_input: bool = True
+    ) -> Floats: ...
 
-    def predict(self, X: Any, check_input: bool = True) -> Any:
+    @overload
+    def predict(
+        self, X: Rows, return_std: Literal[True], check_input: bool = True
+    ) -> tuple[Floats, Floats]: ...
+
+    def predict(self, X: Any, return_std: bool = False, check_input: bool = True) -> Any:
         """Predict targets.
 
         Parameters
@@ -105,6 +123,10 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
             Samples, in the library and on the device of those of `fit`. A source, as in `fit`, may
             also be an iterator that is read once; its chunks are tuples that begin with X, or are X
             alone.
+        return_std : bool, default=False
+            Whether to return the standard deviations of the targets about the predictions too, for
+            samples in memory: of their noise, and of the coefficients as in :meth:`coef_table` with
+            ``kind="bayesian"``. A target is taken to have the noise of a sample of mean weight.
         check_input : bool, default=True
             If False, X is taken as it is: an array of float64, or a CSR matrix, with the right
             number of columns and without NaN and infinity.
@@ -115,6 +137,8 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
             ``X @ coef_.T + intercept_``; lazy, if X is a Dask collection. Of a source, an iterator
             over the predictions of its chunks, each of which is read when it is reached. A warning
             says so if some predictions are not finite.
+        y_std : ndarray of the shape of y
+            The standard deviations, if `return_std` is True.
 
         Raises
         ------
@@ -122,18 +146,18 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
             If there was no `fit` or `partial_fit`.
         ValueError
             If X has other features, NaN or infinity, or is elsewhere than the samples of `fit`; of
-            a source, when that chunk is reached.
+            a source, when that chunk is reached. With `return_std`, also if X is a source or a Dask
+            collection, and as in :meth:`coef_table`.
         """
         if not check_input:
-            return X @ self.coef_.T + self.intercept_
+            predictions = X @ self.coef_.T + self.intercept_
+            return (predictions, self._deviations(X)) if return_std else predictions
         check_is_fitted(self)
         n_targets = None if self.coef_.ndim == 1 else self.coef_.shape[0]
-        if is_dask(X):
-            from ._data.dask import predict_lazily
-
-            return predict_lazily(worker_copy(self).predict, X, n_targets)
-        if holds_chunks(X):
-            return predicted_chunks(worker_copy(self).predict, X, n_targets)
+        if is_dask(X) or holds_chunks(X):
+            if return_std:
+                raise ValueError(ONE_AT_A_TIME)
+            return self._predict_in_parts(X, n_targets)
         check_place(self, X, "predict")
         check_kinds(X=X)
         xp = namespace(self.coef_)
@@ -151,7 +175,112 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
                 UserWarning,
                 stacklevel=2,
             )
-        return predictions
+        return (predictions, self._deviations(X)) if return_std else predictions
+
+    def _predict_in_parts(self, X: Any, n_targets: int | None) -> Any:
+        """Return lazy predictions of a Dask collection, or an iterator over those of chunks."""
+        if is_dask(X):
+            from ._data.dask import predict_lazily
+
+            return predict_lazily(worker_copy(self).predict, X, n_targets)
+        return predicted_chunks(worker_copy(self).predict, X, n_targets)
+
+    def _deviations(self, X: Any) -> Any:
+        """Return the standard deviations of targets of checked rows."""
+        state = self._state
+        with np.errstate(all="ignore"):
+            deviations = self._uncertainty("predict(return_std=True)").of_predictions(X)
+        return state.placed(deviations[:, 0] if state.single_target else deviations)
+
+    def coef_table(
+        self, confidence_level: float = 0.95, kind: Kind = "bayesian"
+    ) -> Bunch | list[Bunch]:
+        """Return the coefficients with standard errors and confidence intervals.
+
+        ``pandas.DataFrame(model.coef_table())`` is a table. Weights are precisions: the noise of a
+        sample has a variance in proportion to 1 / weight. Their overall scale is of no account.
+
+        Parameters
+        ----------
+        confidence_level : float, default=0.95
+            The probability that an interval holds the true coefficient, between 0 and 1.
+        kind : {"bayesian", "sampling"}, default="bayesian"
+            "bayesian" takes the penalty for a prior, so that the errors count the squared bias to
+            be expected of it; "sampling" gives the deviations of the estimates over repeated
+            samples, about coefficients that are biased. With ``alpha=0`` both are those of ordinary
+            least squares.
+
+        Returns
+        -------
+        table : Bunch, or list of Bunch with one for each target if y has two dimensions
+            Arrays of NumPy, the intercept first if one is fitted, with the following keys.
+
+            name : ndarray of shape (1 + n_features,)
+                "(intercept)", and the names of the features, or x0, x1, ... where they have none.
+            coef : ndarray of shape (1 + n_features,)
+                Intercept and coefficients in original units.
+            std_error : ndarray of shape (1 + n_features,)
+                Their standard errors.
+            lower, upper : ndarray of shape (1 + n_features,)
+                Ends of the confidence intervals, by Student's t with the degrees of freedom of the
+                residuals.
+
+        Raises
+        ------
+        NotFittedError
+            If there was no `fit` or `partial_fit`.
+        ValueError
+            If the coefficients are not the closed form, or no second moments were kept; with
+            `half_life`; with ``alpha=0`` if features are dependent or constant; if the fit leaves
+            less than one degree of freedom; or if rounding errors hide the standard errors. The
+            message says what to do.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sklearn.datasets import load_diabetes
+        >>> from sklearn_minibatch import MiniBatchRidgeSGD
+        >>> X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
+        >>> table = pd.DataFrame(MiniBatchRidgeSGD().fit(X, y).coef_table())
+        >>> print(table.head(4).round(2).to_string(index=False))
+               name    coef  std_error   lower   upper
+        (intercept) -333.35      67.17 -465.37 -201.32
+                age   -0.04       0.22   -0.46    0.39
+                sex  -22.85       5.84  -34.32  -11.38
+                bmi    5.60       0.72    4.19    7.01
+        """
+        check_is_fitted(self)
+        check_level(confidence_level)
+        if kind not in ("bayesian", "sampling"):
+            raise ValueError(f"kind must be 'bayesian' or 'sampling'; got {kind!r}.")
+        state = self._solved("coef_")
+        with np.errstate(all="ignore"):
+            uncertainty = self._uncertainty("coef_table()")
+            errors = uncertainty.std_errors(kind)
+        quantiles = stdtrit(uncertainty.freedom, (1 + confidence_level) / 2)
+        coef, intercept = state.answer.predicting
+        d = len(coef)
+        names = [*getattr(self, "feature_names_in_", [f"x{j}" for j in range(d)])]
+        if uncertainty.fit_intercept:
+            coef, names = np.vstack([intercept, coef]), ["(intercept)", *names]
+        tables = [
+            Bunch(
+                name=np.array(names, dtype=object),
+                coef=of_target.copy(),
+                std_error=error,
+                lower=of_target - quantile * error,
+                upper=of_target + quantile * error,
+            )
+            for of_target, error, quantile in zip(coef.T, errors.T, quantiles, strict=True)
+        ]
+        return tables[0] if state.single_target else tables
+
+    def _uncertainty(self, method: str) -> Uncertainty:
+        """Return how sure the parameters are; ValueError if that is not known."""
+        state: Any = self._solved("coef_")
+        if isinstance(state, PredictingState):
+            raise ValueError(f"{method} needs statistics that were removed {STRIPPED}")
+        return state.uncertainty
 
     def score(
         self,
@@ -298,3 +427,10 @@ def check_parameters(parameters: tuple[Floats, Floats]) -> None:
             "or their units next to those of y, lie too many orders of magnitude apart. Divide "
             "columns by constants, or take a larger alpha."
         )
+
+
+def check_level(confidence_level: Any) -> None:
+    """Raise ValueError unless a confidence level is a number between 0 and 1."""
+    is_number = isinstance(confidence_level, Real) and not isinstance(confidence_level, bool)
+    if not (is_number and 0 < confidence_level < 1):
+        raise ValueError(f"confidence_level must be between 0 and 1; got {confidence_level!r}.")

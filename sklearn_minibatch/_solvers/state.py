@@ -26,12 +26,15 @@ from .._statistics.triangular_factor import (
     triangular_factor,
 )
 from .closed_form import out_of_digits
+from .covariance import BY_STEPS, Uncertainty, uncertainty_of
 from .exact import closed_form_of
 from .problem import Parameters, Settings, standard_units
 
 # So many rows wait before they enter the second moments, all at once: a product of fewer takes
 # longer to add than to compute.
 WAITING_ROWS = 256
+# The solvers that leave the closed form.
+CLOSED_FORMS = ("cholesky", "qr")
 # The statistics that a stream can be solved from.
 GATHER = {"products": second_moments, "factor": triangular_factor}
 NOTHING = {
@@ -148,6 +151,15 @@ class ModelState(FittedState):
         """The parameters, solved once, whichever thread asks first."""
         with self.solving:
             return closed_form_of_state(self) if self.given is None else self.given
+
+    @cached_property
+    def uncertainty(self) -> Uncertainty:
+        """How sure the parameters are; ValueError unless they are the closed form."""
+        arrived = self.solver in CLOSED_FORMS or (self.solver == "svrg" and self.answer.converged)
+        if self.given is not None and not arrived:
+            raise ValueError(BY_STEPS.format(self.solver))
+        settings = self.settings
+        return uncertainty_of(self.statistics, settings, settings.penalty, self.predicting[0])
 
     @property
     def scale(self) -> np.ndarray:
