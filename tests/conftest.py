@@ -1,14 +1,20 @@
 """Fixtures of several files, and how Hypothesis draws."""
 
+import os
 import signal
 
 import pytest
 import sklearn
 from hypothesis import settings
+from threadpoolctl import ThreadpoolController
 
 # The same examples in every run, however slow the machine is.
 settings.register_profile("tests", deadline=None, derandomize=True)
 settings.load_profile("tests")
+
+# Several processes share the cores, so that each has one thread.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    ThreadpoolController().limit(limits=1)
 
 # A shell has what it runs in the background ignore Ctrl-C, and so would every process that a test
 # starts.
