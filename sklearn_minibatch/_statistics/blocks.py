@@ -53,14 +53,15 @@ def in_threads(function: Callable[[Any], Any], blocks: Sequence[Any], n_jobs: in
     BLAS has one thread in each of them.
     """
     if min(n_jobs, len(blocks)) == 1:
-        yield from map(one_blas_thread(function), blocks)
+        with one_blas_thread:
+            yield from map(function, blocks)
         return
     # Threads do not inherit NumPy's settings for floating-point errors.
     settings = np.geterr()
 
     def in_thread(block: Any) -> Any:
-        with np.errstate(**settings), one_blas_thread:
+        with np.errstate(**settings):
             return function(block)
 
-    with ThreadPoolExecutor(n_jobs) as pool:
+    with one_blas_thread, ThreadPoolExecutor(n_jobs) as pool:
         yield from pool.map(in_thread, blocks)
