@@ -9,13 +9,28 @@ passes   passes over the data to an accuracy on 17 real problems: passes.md
 curves   error by seconds as benchopt measures it, on its ridge objective: benchopt.md and a picture
 compare  this checkout against another commit, in turn: ratios with their spread, printed
 targets  the targets that the package is held to: targets.md and a picture
+map      a fit against the best of Ridge at many shapes: map.md and a picture
 page     puts the tables of the last runs, and of benchmarks.scale, into the pages of docs
 """
 
 import argparse
 from pathlib import Path
 
-from . import alpha, curves, device, evidence, one_read, passes, problems, report, revisions, timing
+from threadpoolctl import threadpool_limits
+
+from . import (
+    alpha,
+    curves,
+    device,
+    evidence,
+    map,
+    one_read,
+    passes,
+    problems,
+    report,
+    revisions,
+    timing,
+)
 from .peers import PEERS
 from .rows import Size
 from .targets import TARGETS
@@ -44,7 +59,7 @@ def main():
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["peers", "compare", "evidence", "curves", "passes", *TABLES, "page"],
+        choices=["peers", "compare", "evidence", "curves", "passes", "map", *TABLES, "page"],
         default="peers",
     )
     parser.add_argument("revision", nargs="?", help="the commit to compare with")
@@ -67,9 +82,13 @@ def main():
         default="wall",
         help="cpu: for a machine that others use too",
     )
+    parser.add_argument(
+        "--threads", type=int, help="of BLAS and OpenMP; as many as they have, if it is not given"
+    )
     parser.set_defaults(size="short")
     options = parser.parse_args()
     timing.use(options.clock)
+    threadpool_limits(options.threads)
     if (options.what == "compare") != (options.revision is not None):
         parser.error("compare, and nothing else, takes a commit")
     if options.what == "compare":
@@ -81,6 +100,8 @@ def main():
         curves.write(options.size, options.out)
     elif options.what == "passes":
         passes.write(SIZES[options.size], options.size, options.out, options.only)
+    elif options.what == "map":
+        map.write(SIZES[options.size], options.size, options.out, options.only)
     elif options.what == "page":
         report.pages(options.out.parent, options.out)
     elif options.what in TABLES:

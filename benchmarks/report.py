@@ -203,6 +203,7 @@ def draw_errors(lines, title, path):
 # Where the tables of the last runs go.
 PAGES = {
     "benchmarks.md": (
+        "map",
         "evidence_batches",
         "evidence_batch_sizes",
         "evidence_centring",

@@ -23,6 +23,7 @@ from ._data.validation import (
     check_can_learn,
     check_mergeable,
     check_moments,
+    check_same_statistics,
     factors_of_features,
     is_same,
     look_if_not_finite,
@@ -636,6 +637,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         check_is_fitted(other)
         with np.errstate(all="ignore"), AllOrNothing(self):
             check_mergeable(self, other)
+            check_same_statistics(self, other)
             kind = self._state.kind
             moments = merge(*(of_kind(each._state.statistics, kind) for each in (self, other)))
             check_moments(moments)

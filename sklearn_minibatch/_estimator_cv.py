@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from ._data.folds import FoldData, check_few_features, load_folds, number_of_folds
 from ._data.validation import (
     check_can_learn,
+    check_mergeable,
     check_moments,
     factors_of_features,
     look_if_not_finite,
@@ -374,12 +376,54 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
                 if self.half_life is not None:
                     earlier = earlier.faded(0.5 ** (rows.y.shape[0] / self.half_life))
                 cells = earlier.merged(of_chunk).parts
-            data = FoldData(cells, place=place_of(rows.X))
-            check_moments(data.total)
-            with blas_threads_for(self.n_features_in_):
-                state = self._chosen(data)
-            self._publish(replace(state, seed=seed))
+            self._choose_from(cells, place_of(rows.X), seed)
         return self
+
+    def merge(self, other: Self) -> Self:
+        """Learn the samples that another model has learnt, and choose alpha anew.
+
+        Each fold gets the samples of the same fold of `other`, which does not change. So shards can
+        be fitted by other processes or machines and reduced, and alpha is chosen by all of them.
+
+        Parameters
+        ----------
+        other : MiniBatchRidgeSGDCV
+            A model with the same features, targets and parameters, and the same number of folds;
+            `random_state`, `verbose` and `n_jobs` may differ.
+
+        Returns
+        -------
+        self : MiniBatchRidgeSGDCV
+            With the samples of both.
+
+        Raises
+        ------
+        ValueError
+            If the two do not go together; this one is then as it was.
+        NotFittedError
+            If one of them is not fitted.
+        """
+        check_is_fitted(self)
+        check_is_fitted(other)
+        with np.errstate(all="ignore"), AllOrNothing(self):
+            check_mergeable(self, other)
+            ours, theirs = self._state, other._state
+            if not ours.cells or len(ours.cells) != len(theirs.cells):
+                raise ValueError(
+                    "merge needs as many folds in both models, by a number for cv; they have "
+                    f"{len(ours.cells) or 'others'} and {len(theirs.cells) or 'others'}."
+                )
+            cells = FoldStatistics(ours.cells).merged(FoldStatistics(theirs.cells)).parts
+            self._choose_from(cells, place_of(ours.example), ours.seed)
+        return self
+
+    def _choose_from(self, cells: Any, place: Any, seed: int | None) -> None:
+        """Publish the model of the samples in these folds."""
+        data = FoldData(cells, place=place)
+        check_moments(data.total)
+        with blas_threads_for(self.n_features_in_):
+            state = self._chosen(data)
+        self._publish(replace(state, seed=seed))
 
     @property
     def alpha_(self) -> float | Floats:

@@ -308,12 +308,6 @@ def check_mergeable(a: Any, b: Any) -> None:
         )
     for model in (a, b):
         check_can_learn(model)
-        if a._state.kind not in model._state.known:
-            raise ValueError(
-                f"merge needs the same statistics of all rows in both models, and solver="
-                f"{model.solver_!r} did not keep them. Fit both with solver='cholesky', or with "
-                "'auto' and few columns, or with 'qr'."
-            )
     theirs = b.get_params()
     for name, value in a.get_params().items():
         if name not in MAY_DIFFER and not is_same(value, theirs[name]):
@@ -329,6 +323,17 @@ def check_mergeable(a: Any, b: Any) -> None:
         if of_a != of_b:
             raise ValueError(
                 f"merge needs models of the same columns and targets; {name}: {of_a} and {of_b}."
+            )
+
+
+def check_same_statistics(a: Any, b: Any) -> None:
+    """Raise ValueError unless two fitted models keep statistics of one kind."""
+    for model in (a, b):
+        if a._state.kind not in model._state.known:
+            raise ValueError(
+                f"merge needs the same statistics of all rows in both models, and solver="
+                f"{model.solver_!r} did not keep them. Fit both with solver='cholesky', or with "
+                "'auto' and few columns, or with 'qr'."
             )
 
 

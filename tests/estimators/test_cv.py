@@ -461,6 +461,40 @@ def test_partial_fit_keeps_to_its_folds():
         model.fit(X, y).set_params(cv=5).partial_fit(X, y)
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+@pytest.mark.parametrize("t", [None, 2])
+def test_merged_choices_are_those_of_merged_folds(order, t):
+    """Each fold has its samples of every shard; the scores are those of a grid search."""
+    X, y = regression(300, 4, t=t)
+    X[:100] += 3.0
+    w = np.random.default_rng(0).exponential(size=300)
+    parts = [np.arange(0, 40), np.arange(40, 130), np.arange(130, 300)]
+    fold = np.empty(300, dtype=int)
+    for part in parts:
+        for k, (_, test) in enumerate(KFold(3).split(part)):
+            fold[part[test]] = k
+    shards = [MiniBatchRidgeSGDCV(ALPHAS, cv=3).fit(X[p], y[p], w[p]) for p in parts]
+    model, *others = [shards[k] for k in order]
+    for other in others:
+        model.merge(other)
+    for k in range(3):
+        train, test = fold != k, fold == k
+        for alpha, mse in zip(ALPHAS, model.mse_path_[:, k], strict=True):
+            single = MiniBatchRidgeSGD(alpha).fit(X[train], y[train], w[train])
+            error = np.average((single.predict(X[test]) - y[test]) ** 2, axis=0, weights=w[test])
+            np.testing.assert_allclose(mse, error, rtol=1e-8)
+    whole = MiniBatchRidgeSGD(model.alpha_).fit(X, y, w)
+    np.testing.assert_allclose(model.coef_, whole.coef_, rtol=1e-9)
+    before = model.mse_path_
+    with pytest.raises(ValueError, match="same parameters"):
+        model.merge(MiniBatchRidgeSGDCV(ALPHAS, cv=4).fit(X, y, w))
+    assert np.array_equal(model.mse_path_, before)
+    split = TimeSeriesSplit(3)
+    one, two = (MiniBatchRidgeSGDCV(ALPHAS, cv=split).fit(X, y, w) for _ in range(2))
+    with pytest.raises(ValueError, match="as many folds"):
+        one.merge(two)
+
+
 def test_onnx():
     skl2onnx = pytest.importorskip("skl2onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
