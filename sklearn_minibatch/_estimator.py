@@ -168,8 +168,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     verbose : int, default=0
         1 prints a line per epoch: epoch, loss, distance to the closed form, seconds.
     n_jobs : int or None, default=None
-        Threads that share blocks of dense samples in memory in `fit`; -1 takes all cores. It
-        changes no bit of the result.
+        Threads that share blocks of dense samples in memory in `fit`. None takes as many as BLAS
+        would, and one inside a worker of joblib; -1 takes all cores. It changes no bit of the
+        result.
 
     Attributes
     ----------

@@ -4,15 +4,17 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
+from numbers import Integral
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ._data.folds import FoldData, check_few_features, load_folds, number_of_folds
+from ._data.folds import GCV, LOO, FoldData, check_few_features, load_folds, number_of_folds
 from ._data.validation import (
     check_can_learn,
     check_mergeable,
@@ -29,6 +31,7 @@ from ._run.rollback import AllOrNothing
 from ._solvers.closed_form import out_of_digits
 from ._solvers.covariance import Uncertainty, uncertainty_of
 from ._solvers.exact import closed_form_of
+from ._solvers.leave_one_out import generalized_errors, leave_one_out_errors
 from ._solvers.penalty import Penalty, least_of, penalty_of
 from ._solvers.problem import standard_units
 from ._solvers.ridge_path import (
@@ -115,15 +118,17 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
 
     Parameters
     ----------
-    alphas : array-like of shape (n_alphas,), default=None
-        Strengths of the penalty to choose from, each as `alpha` of :class:`MiniBatchRidgeSGD`. None
-        takes 50 that depend on the data, from about 99 % shrinkage to at most 1 %, log-spaced.
+    alphas : array-like of shape (n_alphas,) or int, default=None
+        Strengths of the penalty to choose from, each as `alpha` of :class:`MiniBatchRidgeSGD`. A
+        number takes so many, and None 50, that depend on the data, from about 99 % shrinkage to at most 1 %, log-spaced.
     penalty_factor : array-like of shape (n_features,), dict or None, default=None
         Factors by which alpha is multiplied, as in :class:`MiniBatchRidgeSGD`.
     positive : bool or array-like of shape (n_features,), default=False
         Whether coefficients must not be negative: all, or those in a mask.
-    cv : int, cross-validation generator or iterable, default=None
-        Folds. None means 5. A number K means, for samples in memory,
+    cv : int, "loo", "gcv", cross-validation generator or iterable, default=None
+        Folds. "loo" leaves out each sample in turn and needs all samples in memory; "gcv",
+        generalised cross-validation, comes near it from the moments alone. Both follow from one
+        fit, with the scaler of all samples. None means 5. A number K means, for samples in memory,
         :class:`~sklearn.model_selection.KFold` without shuffling; where samples come in chunks,
         each K in turn are dealt to the K folds in random order, the same however they are cut into
         chunks. A splitter, or an iterable of (training samples, test samples), needs all samples in
@@ -146,8 +151,8 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
     random_state : int, RandomState instance or None, default=None
         For dealing samples to folds where they come in chunks.
     n_jobs : int or None, default=None
-        Threads that share the folds of samples in memory; -1 takes all cores. It changes no bit of
-        the result.
+        Threads that share the folds of samples in memory. None takes as many as BLAS would, and one
+        inside a worker of joblib; -1 takes all cores. It changes no bit of the result.
     verbose : int, default=0
         1 prints a line for each alpha: alpha, mean score, standard error over the folds.
 
@@ -222,10 +227,10 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
     _state: CVState
 
     _parameter_constraints = {
-        "alphas": ["array-like", None],
+        "alphas": ["array-like", Interval(Integral, 1, None, closed="left"), None],
         "positive": MiniBatchRidgeSGD._parameter_constraints["positive"],
         "penalty_factor": MiniBatchRidgeSGD._parameter_constraints["penalty_factor"],
-        "cv": ["cv_object"],
+        "cv": ["cv_object", StrOptions({LOO, GCV})],
         # Others are refused with the reason.
         "scoring": [str, callable, list, tuple, dict, set, None],
         "alpha_per_target": ["boolean"],
@@ -488,7 +493,9 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
                 f"that is kept of the rows: they hold {' and '.join(map(repr, SCORINGS))}. For "
                 "others, use GridSearchCV(MiniBatchRidgeSGD(), ...)."
             )
-        if self.alphas is not None:
+        if self.cv in (LOO, GCV):
+            check_one_fit(self)
+        if self.alphas is not None and not isinstance(self.alphas, Integral):
             alphas = np.asarray(self.alphas, dtype=float)
             if (
                 alphas.ndim != 1
@@ -525,9 +532,9 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         moments = data.total
         cells = data.cells if data.training is None else ()
         scaling = self._scaling(moments)
-        alphas = self.alphas
-        if alphas is None:
-            alphas = default_alphas(standardized(moments, scaling).zz, GRID)
+        alphas = GRID if self.alphas is None else self.alphas
+        if isinstance(alphas, Integral):
+            alphas = default_alphas(standardized(moments, scaling).zz, int(alphas))
         alphas = np.array(alphas, dtype=float)
         mse, variances, uncertain = self._errors(data, alphas)
         total = moments
@@ -579,9 +586,27 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         With them come the variances (n_folds, t) of the targets held out, and a mask (n_alphas,
         n_folds) of the errors that rounding may have changed.
         """
+        if self.cv in (LOO, GCV):
+            return self._errors_of_one_fit(data, alphas)
         parts = [(*self._errors_of(fold, alphas), fold.held_out.y.var) for fold in data.folds()]
         mse, uncertain, variances = zip(*parts, strict=True)
         return np.stack(mse, axis=1), np.stack(variances), np.stack(uncertain, axis=1)
+
+    def _errors_of_one_fit(self, data: FoldData, alphas: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return the same for "loo" and "gcv", as those of one fold."""
+        total, penalties = data.total, self._penalties(alphas)
+        scaling = self._scaling(total)
+        if self.cv == LOO:
+            assert data.rows is not None
+            found = leave_one_out_errors(
+                data.rows, total, scaling, alphas, penalties, self.fit_intercept
+            )
+        else:
+            found = generalized_errors(total, scaling, alphas, penalties, self.fit_intercept)
+        mse, uncertain = found
+        if not isinstance(total, SecondMoments):
+            uncertain = np.zeros(len(alphas), dtype=bool)
+        return mse[:, None], total.y.var[None], uncertain[:, None]
 
     def _errors_of(self, fold: Fold, alphas: Floats) -> tuple[Floats, Floats]:
         """Return the mean squared errors (n_alphas, t) of a fold, and which are uncertain.
@@ -609,6 +634,20 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         # As scikit-learn's r2_score has it for a target that is constant.
         constant = np.where(mse > 0, 0.0, 1.0)
         return np.where(variances > 0, 1 - mse / np.where(variances > 0, variances, 1.0), constant)
+
+
+def check_one_fit(model: MiniBatchRidgeSGDCV) -> None:
+    """Raise ValueError for parameters that "loo" and "gcv" cannot take into account."""
+    refused = {
+        "positive": np.any(model.positive),
+        "one_standard_error": model.one_standard_error,
+        "half_life": model.half_life is not None,
+    }
+    if names := [name for name, is_set in refused.items() if is_set]:
+        raise ValueError(
+            f"cv={model.cv!r} follows from one fit of all samples, which {names[0]} does not fit. "
+            "Set cv to a number of folds."
+        )
 
 
 def chosen_alphas(

@@ -40,6 +40,8 @@ Gather: TypeAlias = Callable[[Any, Any, Any], Any]  # the statistics of X, y and
 Nothing: TypeAlias = Callable[[int, int], Any]  # those of no rows
 
 DEFAULT_FOLDS = 5
+# Values of `cv` that ask for errors from one fit of all samples.
+LOO, GCV = "loo", "gcv"
 # The largest number of cells. A cell is a group of rows that are in the same training and test
 # sets, and its moments take (d, d) numbers.
 MOST_CELLS = 64
@@ -60,6 +62,7 @@ class FoldData(NamedTuple):
     seed: int | None = None
     chunks: Any = None
     place: Place = np.asarray
+    rows: Chunk | None = None  # all samples, where errors ask for them
 
     @property
     def total(self) -> Any:
@@ -97,10 +100,12 @@ def number_of_folds(cv: Any) -> int:
         return DEFAULT_FOLDS
     if isinstance(cv, Integral):
         return int(cv)
+    if isinstance(cv, str) and cv == GCV:
+        return 1
     raise ValueError(
         "Rows that come in chunks are dealt to folds at random, "
         f"and cv={cv!r} would have to see all of them. "
-        "Set cv to a number of folds, or give all rows in memory."
+        "Set cv to a number of folds or 'gcv', or give all rows in memory."
     )
 
 
@@ -182,8 +187,9 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
             assert_all_finite(take(y_all, dropped), input_name="y")
     if estimator.half_life is not None:
         w_all, weights = aged_weights(y_all, weights, estimator.half_life)
-    if estimator.cv is None or isinstance(estimator.cv, Integral):
-        groups = in_turn(n_rows, number_of_folds(estimator.cv))
+    if estimator.cv is None or isinstance(estimator.cv, (Integral, str)):
+        n_folds = 1 if estimator.cv == LOO else number_of_folds(estimator.cv)
+        groups = in_turn(n_rows, n_folds)
         training = test = None
     else:
         splits = splits_of(estimator.cv, to_numpy(X_all), to_numpy(y_all))
@@ -201,7 +207,8 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
 
     moments = gathered(second_moments, no_second_moments)
     read_factors = partial(gathered, triangular_factor, no_triangular_factor)
-    data = FoldData(moments, training, test, read_factors, place=place_of(X_all))
+    place = place_of(X_all)
+    data = FoldData(moments, training, test, read_factors, place=place, rows=whole)
     look_if_not_finite(estimator, data.total, X, y)
     return data
 

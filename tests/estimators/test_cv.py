@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
@@ -493,6 +493,91 @@ def test_merged_choices_are_those_of_merged_folds(order, t):
     one, two = (MiniBatchRidgeSGDCV(ALPHAS, cv=split).fit(X, y, w) for _ in range(2))
     with pytest.raises(ValueError, match="as many folds"):
         one.merge(two)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("t", [None, 3])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_leave_one_out_is_that_of_ridge_cv(weighted, t, fit_intercept):
+    """Without scaling; RidgeCV multiplies residuals by the roots of the weights."""
+    X, y = regression(60, 5, t=t)
+    X += 3.0
+    w = np.random.default_rng(0).exponential(size=60) if weighted else np.ones(60)
+    alphas = np.logspace(-4, 1, 6)
+    params = {"standardize": False, "fit_intercept": fit_intercept}
+    ours = MiniBatchRidgeSGDCV(alphas, cv="loo", **params).fit(X, y, w)
+    theirs = RidgeCV(alphas * w.sum(), store_cv_results=True, fit_intercept=fit_intercept)
+    theirs.fit(X, y, w)
+    errors = np.moveaxis(theirs.cv_results_.mean(axis=0), -1, 0) * 60 / w.sum()
+    np.testing.assert_allclose(ours.mse_path_[:, 0], errors, rtol=1e-8)
+    assert ours.alpha_ * w.sum() == theirs.alpha_
+
+
+ONE_FIT = {
+    "plain": {},
+    "not standardized": {"standardize": False},
+    "no intercept": {"fit_intercept": False},
+    "factors": {"penalty_factor": [1.0, 0.0, 2.0, np.inf]},
+}
+
+
+@pytest.mark.parametrize("params", ONE_FIT.values(), ids=ONE_FIT)
+@pytest.mark.parametrize("shape", [(40, 4), (3, 4)])
+@pytest.mark.parametrize("to_rows", [np.asarray, sparse.csr_array])
+def test_errors_from_one_fit_are_those_of_the_hat_matrix(params, shape, to_rows):
+    n, d = shape
+    rng = np.random.default_rng(0)
+    X, y, w = rng.normal(size=shape) + 1, rng.normal(size=(n, 2)), rng.exponential(size=n)
+    share = np.diag(w / w.sum())
+    centre = np.diag(share) @ X if params.get("fit_intercept", True) else np.zeros(d)
+    Z = X - centre
+    if params.get("standardize", True):
+        mean = np.diag(share) @ X
+        Z = Z / np.sqrt(np.diag(share) @ (X - mean) ** 2)
+    factor = np.array(params.get("penalty_factor", np.ones(d)))
+    Z, factor = Z[:, np.isfinite(factor)], factor[np.isfinite(factor)]
+    alphas = [0.01, 0.3, 5.0]
+    loo, gcv = [
+        MiniBatchRidgeSGDCV(alphas, cv=cv, **params).fit(to_rows(X), y, w) for cv in ("loo", "gcv")
+    ]
+    for k, alpha in enumerate(alphas):
+        H = Z @ np.linalg.solve(Z.T @ share @ Z + alpha * np.diag(factor), Z.T @ share)
+        if params.get("fit_intercept", True):
+            H += np.ones((n, n)) @ share
+        residual, h = y - H @ y, np.diag(H)[:, None]
+        expected = np.diag(share) @ (residual / (1 - h)) ** 2
+        np.testing.assert_allclose(loo.mse_path_[k, 0], expected, rtol=1e-8)
+        expected = np.diag(share) @ residual**2 / (1 - np.trace(H) / n) ** 2
+        np.testing.assert_allclose(gcv.mse_path_[k, 0], expected, rtol=1e-8)
+
+
+def test_generalised_errors_of_streams_chunks_and_merges_are_those_of_memory():
+    X, y = regression(300, 4)
+    one = MiniBatchRidgeSGDCV(ALPHAS, cv="gcv").fit(X, y)
+    parts = np.split(np.arange(300), [20, 110])
+    chunks = MiniBatchRidgeSGDCV(ALPHAS, cv="gcv").fit([(X[part], y[part]) for part in parts])
+    stream, merged = [MiniBatchRidgeSGDCV(ALPHAS, cv="gcv") for _ in range(2)]
+    for part in parts:
+        stream.partial_fit(X[part], y[part])
+    merged.fit(X[:20], y[:20]).merge(MiniBatchRidgeSGDCV(ALPHAS, cv="gcv").fit(X[20:], y[20:]))
+    for model in (chunks, stream, merged):
+        np.testing.assert_allclose(model.mse_path_, one.mse_path_, rtol=1e-9)
+        np.testing.assert_allclose(model.coef_, one.coef_, rtol=1e-9)
+    for refused in (
+        lambda: stream.set_params(cv="loo").partial_fit(X, y),
+        lambda: MiniBatchRidgeSGDCV(cv="loo").fit([(X, y)]),
+        lambda: MiniBatchRidgeSGDCV(cv="gcv", positive=True).fit(X, y),
+        lambda: MiniBatchRidgeSGDCV(cv="loo", one_standard_error=True).fit(X, y),
+    ):
+        with pytest.raises(ValueError, match="number of folds"):
+            refused()
+
+
+def test_a_number_of_alphas():
+    X, y = regression(60, 3)
+    few, many = [MiniBatchRidgeSGDCV(k).fit(X, y).alphas_ for k in (7, None)]
+    assert len(few) == 7
+    np.testing.assert_allclose(few[[0, -1]], many[[0, -1]])
 
 
 def test_onnx():
