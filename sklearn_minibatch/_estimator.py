@@ -1,11 +1,11 @@
 """The scikit-learn estimator: its parameters, and the way of the data through the other modules."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from copy import copy
 from functools import partial, wraps
 from numbers import Integral, Real
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -31,7 +31,14 @@ from ._data.validation import (
     may_overflow,
     validated,
 )
-from ._linear_model import Floats, Rows, ScaledLinearModel, check_parameters, checking_parameters
+from ._linear_model import (
+    Floats,
+    Method,
+    Rows,
+    ScaledLinearModel,
+    check_parameters,
+    checking_parameters,
+)
 from ._rows.chunk import Chunk
 from ._run.callbacks import CallbackSupportMixin, Task
 from ._run.monitor import Checkpoint, Monitor
@@ -48,7 +55,7 @@ from ._statistics.second_moments import (
 )
 
 
-def unless_unchecked(method: Callable[..., Any]) -> Any:
+def unless_unchecked(method: Method) -> Method:
     """`partial_fit`, unless its input is to be taken as it is and can be."""
 
     @wraps(method)
@@ -59,7 +66,7 @@ def unless_unchecked(method: Callable[..., Any]) -> Any:
             method(self, X, y, sample_weight)
         return self
 
-    return partial_fit
+    return cast(Method, partial_fit)
 
 
 class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):

@@ -40,7 +40,7 @@ from ._solvers.ridge_path import (
     default_alphas,
     error_path,
 )
-from ._solvers.state import Answer, FittedState
+from ._solvers.state import Answer, FittedState, of_kind
 from ._statistics.arrays import place_of
 from ._statistics.fold_moments import FoldStatistics, dealt, fold_statistics
 from ._statistics.scaling import Scaling, to_original
@@ -49,7 +49,6 @@ from ._statistics.second_moments import (
     merge,
     no_second_moments,
     second_moments,
-    standardized,
 )
 from ._statistics.threads import blas_threads_for
 
@@ -120,7 +119,8 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
     ----------
     alphas : array-like of shape (n_alphas,) or int, default=None
         Strengths of the penalty to choose from, each as `alpha` of :class:`MiniBatchRidgeSGD`. A
-        number takes so many, and None 50, that depend on the data, from about 99 % shrinkage to at most 1 %, log-spaced.
+        number takes so many, and None 50, that depend on the data, from about 99 % shrinkage to at
+        most 1 %, log-spaced.
     penalty_factor : array-like of shape (n_features,), dict or None, default=None
         Factors by which alpha is multiplied, as in :class:`MiniBatchRidgeSGD`.
     positive : bool or array-like of shape (n_features,), default=False
@@ -286,12 +286,13 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
-            Samples, of up to 3,000 features. A `numpy.memmap` that takes more than half of the
-            memory is read in chunks. Dask arrays and dataframes, together with `y`, stay on their
-            workers: one round; their samples are dealt to folds by the number of their partition
-            and by their number in it. With `y` left out, a :class:`ChunkSource`, or another object
-            that can be iterated over chunks ``(X, y)`` or ``(X, y, sample_weight)``; once is enough
-            unless products have too few digits.
+            Samples, of up to 3,000 features, or of any number if there are fewer samples in memory.
+            A `numpy.memmap` that takes more than half of the memory is read in chunks. Dask arrays
+            and dataframes, together with `y`, stay on their workers: one round; their samples are
+            dealt to folds by the number of their partition and by their number in it. With `y` left
+            out, a :class:`ChunkSource`, or another object that can be iterated over chunks
+            ``(X, y)`` or ``(X, y, sample_weight)``; once is enough unless products have too few
+            digits.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -377,7 +378,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
             look_if_not_finite(self, FoldData(of_chunk.parts).total, X, y)
             cells = of_chunk.parts
             if before is not None:
-                earlier = FoldStatistics(before.cells)
+                earlier = FoldStatistics(tuple(of_kind(each, "products") for each in before.cells))
                 if self.half_life is not None:
                     earlier = earlier.faded(0.5 ** (rows.y.shape[0] / self.half_life))
                 cells = earlier.merged(of_chunk).parts
@@ -418,7 +419,11 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
                     "merge needs as many folds in both models, by a number for cv; they have "
                     f"{len(ours.cells) or 'others'} and {len(theirs.cells) or 'others'}."
                 )
-            cells = FoldStatistics(ours.cells).merged(FoldStatistics(theirs.cells)).parts
+            alike = {type(each) for each in (*ours.cells, *theirs.cells)}
+            of_both = [ours.cells, theirs.cells]
+            if len(alike) > 1:
+                of_both = [tuple(of_kind(each, "products") for each in cells) for cells in of_both]
+            cells = FoldStatistics(of_both[0]).merged(FoldStatistics(of_both[1])).parts
             self._choose_from(cells, place_of(ours.example), ours.seed)
         return self
 
@@ -534,7 +539,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         scaling = self._scaling(moments)
         alphas = GRID if self.alphas is None else self.alphas
         if isinstance(alphas, Integral):
-            alphas = default_alphas(standardized(moments, scaling).zz, int(alphas))
+            alphas = default_alphas(moments, scaling, int(alphas))
         alphas = np.array(alphas, dtype=float)
         mse, variances, uncertain = self._errors(data, alphas)
         total = moments

@@ -170,7 +170,9 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
     (sample_weight,) = in_memory(sample_weight)
     check_kinds(sample_weight=sample_weight)
     X_all, y_all, _, single_target = as_floats(estimator, X, y, None, True, False)
-    check_few_features(X_all.shape[1])
+    is_wide = X_all.shape[0] < X_all.shape[1]
+    if not is_wide:
+        check_few_features(X_all.shape[1])
     estimator._single_target = single_target
     n_rows = y_all.shape[0]
     (w_all,) = follow(X_all, sample_weight)
@@ -205,10 +207,11 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
 
         return tuple(in_threads(of_cell, cells, n_jobs))
 
-    moments = gathered(second_moments, no_second_moments)
     read_factors = partial(gathered, triangular_factor, no_triangular_factor)
+    # Where rows are fewer than columns, they are their own triangular factor.
+    parts = read_factors() if is_wide else gathered(second_moments, no_second_moments)
     place = place_of(X_all)
-    data = FoldData(moments, training, test, read_factors, place=place, rows=whole)
+    data = FoldData(parts, training, test, read_factors, place=place, rows=whole)
     look_if_not_finite(estimator, data.total, X, y)
     return data
 

@@ -83,21 +83,26 @@ def tall_closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | Non
 
 def wide_closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | None) -> ClosedForm:
     """Return the same for fewer rows than columns: a combination of the rows, and the start."""
-    R, Q, rest = rotated
+    # The coefficient of a column that never varies is exactly 0.
+    live = np.any(rotated.R, axis=0)
+    R, Q, rest = rotated.R[:, live], rotated.Q, rotated.rest
     alpha = least_of(penalty)
     basis, T = np.linalg.qr(R.T)
-    n = len(T)
-    A = np.vstack([T.T, np.sqrt(alpha) * np.eye(n)]) if alpha else T.T
-    b = np.vstack([Q, np.zeros((n, Q.shape[1]))]) if alpha else Q
-    size = float(np.linalg.norm(A, 2)) or 1.0
+    A = np.vstack([T.T, np.sqrt(alpha) * np.eye(len(T))]) if alpha else T.T
+    b = np.vstack([Q, np.zeros((len(T), Q.shape[1]))]) if alpha else Q
+    size = float(np.linalg.norm(A, 2)) if A.size else 1.0
+    size = size or 1.0
     x, least, null = least_squares(A / size, b)
-    beta = basis @ (x / size)
+    solved = basis @ (x / size)
     if start is not None and not alpha:
         # What no combination of the rows sees stays as it was.
-        beta += start - basis @ (basis.T @ start)
+        from_here = start[live]
+        solved += from_here - basis @ (basis.T @ from_here)
         if null is not None:
             lost = basis @ null
-            beta += lost @ (lost.T @ start)
+            solved += lost @ (lost.T @ from_here)
+    beta = np.zeros((len(live), Q.shape[1]))
+    beta[live] = solved
     residual = A @ (x / size) - b
     loss = (dot(residual, residual) + rest) / 2
     rounding = ROUNDING * (1 + np.sqrt(dot(x, x)) + np.sqrt(2 * loss) / least)

@@ -226,12 +226,16 @@ def coefficient_path(
     return np.stack([each.beta for each in closed], axis=1)
 
 
-def default_alphas(zz: np.ndarray, count: int) -> np.ndarray:
-    """Return a grid of alphas, largest first, for Z'WZ / W.
+def default_alphas(statistics: Any, scaling: Scaling, count: int) -> np.ndarray:
+    """Return a grid of alphas, largest first, for the eigenvalues of Z'WZ / W.
 
     It reaches from about 99 % shrinkage of the strongest direction to at most 1 % of the weakest.
     """
-    eigenvalues = np.linalg.eigvalsh(zz)
+    if isinstance(statistics, TriangularFactor):
+        R = rotated_rows(statistics, scaling).R
+        eigenvalues = np.linalg.eigvalsh(R @ R.T if len(R) < R.shape[1] else R.T @ R)
+    else:
+        eigenvalues = np.linalg.eigvalsh(standardized(statistics, scaling).zz)
     noise = 10 * len(eigenvalues) * EPS * eigenvalues[-1]
     above = eigenvalues[eigenvalues > max(noise, LEAST_VAR)]
     if len(above) == 0:

@@ -41,7 +41,7 @@ class TriangularFactor(NamedTuple):
 
     x: Moments
     y: Moments
-    R: np.ndarray  # (k, d), upper triangular with k <= d once it has been reduced
+    R: np.ndarray  # (k, d) with k <= d, upper triangular if k = d, once it has been reduced
     Q: np.ndarray  # (k, t)
     rest: np.ndarray  # (t,), what no combination of the columns explains
 
@@ -117,9 +117,14 @@ def centred_rows(X: Any, y: Any, weight: Any) -> TriangularFactor:
 
 
 def reduced(factor: TriangularFactor) -> TriangularFactor:
-    """Return the factor with R upper triangular, by Householder reflections."""
+    """Return the factor with R upper triangular, if it has more rows than columns.
+
+    This is done by Householder reflections. Fewer rows are as good as they are.
+    """
     x, y, R, Q, rest = factor
     d = R.shape[1]
+    if len(R) <= d:
+        return factor
     qr, tau, _, _ = lapack.dgeqrf(np.asfortranarray(R))
     rotated = np.asfortranarray(Q)
     size = int(lapack.dormqr("L", "T", qr[:, : len(tau)], tau, rotated, -1)[1][0])

@@ -406,7 +406,6 @@ def test_frames_names_and_routing():
 
 WIDE = np.zeros((3, 3001))
 REFUSED = {
-    "wide": ({"cv": 2}, (WIDE, [1.0, 2.0, 3.0]), "3001 columns.*GridSearchCV"),
     "wide chunks": ({}, ([(WIDE, [1.0, 2.0, 3.0])], None), "3001 columns.*GridSearchCV"),
     "scoring": ({"scoring": "neg_median_absolute_error"}, None, "second moments.*GridSearchCV"),
     "alphas": ({"alphas": [1.0, -1.0]}, None, "at least 0"),
@@ -578,6 +577,37 @@ def test_a_number_of_alphas():
     few, many = [MiniBatchRidgeSGDCV(k).fit(X, y).alphas_ for k in (7, None)]
     assert len(few) == 7
     np.testing.assert_allclose(few[[0, -1]], many[[0, -1]])
+
+
+@pytest.mark.parametrize("d", [40, 3100])
+@pytest.mark.parametrize("params", [{}, {"standardize": False}, {"fit_intercept": False}], ids=str)
+@pytest.mark.parametrize("to_rows", [np.asarray, sparse.csr_array])
+def test_fewer_samples_than_features(d, params, to_rows):
+    """The scores are those of a grid search, at any number of features."""
+    X, y = regression(30, d, t=2)
+    X, w = to_rows(X + 1), np.random.default_rng(0).exponential(size=30)
+    alphas = [1e-3, 0.1, 10.0]
+    model = MiniBatchRidgeSGDCV(alphas, cv=KFold(3, shuffle=True, random_state=0), **params)
+    model.fit(X, y, w)
+    for k, (train, test) in enumerate(KFold(3, shuffle=True, random_state=0).split(y)):
+        for alpha, mse in zip(alphas, model.mse_path_[:, k], strict=True):
+            single = MiniBatchRidgeSGD(alpha, **params).fit(X[train], y[train], w[train])
+            error = np.average((single.predict(X[test]) - y[test]) ** 2, axis=0, weights=w[test])
+            np.testing.assert_allclose(mse, error, rtol=1e-8)
+    whole = MiniBatchRidgeSGD(model.alpha_, **params).fit(X, y, w)
+    np.testing.assert_allclose(model.coef_, whole.coef_, rtol=1e-8, atol=1e-12)
+    assert model.converged_
+    assert len(MiniBatchRidgeSGDCV(5, **params).fit(X, y, w).alphas_) == 5
+
+
+def test_a_stream_after_fewer_samples_than_features():
+    X, y = regression(200, 30)
+    model = MiniBatchRidgeSGDCV(ALPHAS, cv=2, random_state=0).fit(X[:20], y[:20])
+    wide = MiniBatchRidgeSGDCV(ALPHAS, cv=2, random_state=0).fit(X[20:40], y[20:40])
+    model.merge(wide).merge(MiniBatchRidgeSGDCV(ALPHAS, cv=2).fit(X[40:100], y[40:100]))
+    model.partial_fit(X[100:], y[100:])
+    whole = MiniBatchRidgeSGD(model.alpha_).fit(X, y)
+    np.testing.assert_allclose(model.coef_, whole.coef_, rtol=1e-9, atol=1e-12)
 
 
 def test_onnx():

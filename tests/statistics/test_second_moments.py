@@ -219,7 +219,7 @@ REFUSED = {
     ),
     "mini-batches": (
         lambda: MiniBatchRidgeSGD(solver="svrg").fit(X, Y),
-        "solver='svrg' did not keep them",
+        "same parameters; solver is 'auto' and 'svrg'",
     ),
     "not fitted": (MiniBatchRidgeSGD, "not fitted"),
     "something else": (lambda: "a string", "string|str"),
@@ -234,6 +234,12 @@ def test_what_cannot_be_merged_is_refused_and_nothing_changes(kind):
     with pytest.raises((ValueError, NotFittedError, TypeError), match=message):
         model.merge(make())
     assert pickle.dumps(model) == before
+
+
+def test_models_without_products_cannot_be_merged():
+    one, two = [MiniBatchRidgeSGD(solver="svrg", random_state=0).fit(X, Y) for _ in range(2)]
+    with pytest.raises(ValueError, match="solver='svrg' did not keep them"):
+        one.merge(two)
 
 
 def test_a_stream_whose_solver_changes_goes_on_or_says_why_not():
