@@ -6,20 +6,21 @@ import signal
 import pytest
 import sklearn
 from hypothesis import settings
-from threadpoolctl import ThreadpoolController
 
 # The same examples in every run, however slow the machine is.
 settings.register_profile("tests", deadline=None, derandomize=True)
 settings.load_profile("tests")
 
-# Several processes share the cores, so that each has one thread.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    ThreadpoolController().limit(limits=1)
-
 # A shell has what it runs in the background ignore Ctrl-C, and so would every process that a test
 # starts.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config):
+    """Give BLAS one thread in each of several processes, which share the cores."""
+    if getattr(config.option, "numprocesses", None):
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @pytest.fixture

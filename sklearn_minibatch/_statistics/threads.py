@@ -7,7 +7,7 @@ long as with one thread. So threads of our own share the blocks, and BLAS has on
 
 from contextlib import AbstractContextManager, ContextDecorator, nullcontext
 from functools import cache
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Any
 
 from joblib import effective_n_jobs
@@ -16,46 +16,54 @@ from threadpoolctl import ThreadpoolController
 
 
 @cache
-def pools() -> list[Any]:
-    """Return what controls the threads of each BLAS; to look them up takes milliseconds."""
-    return ThreadpoolController().select(user_api="blas").lib_controllers
+def controller() -> Any:
+    """Return what controls the threads of BLAS; to look its libraries up takes milliseconds."""
+    return ThreadpoolController().select(user_api="blas")
+
+
+def threads_of_blas() -> int:
+    """Return the number of threads that BLAS may use at the moment."""
+    counts = [pool.num_threads for pool in controller().lib_controllers]
+    return max(filter(None, counts), default=1)
 
 
 class OneBlasThread(ContextDecorator):
     """A context in which BLAS has one thread.
 
-    The number of its threads belongs to the whole process. So it is put back when the last thread
-    of Python has left the context.
+    The number of its threads belongs to the whole process. So the first thread of Python that comes
+    in changes it, and puts it back when it leaves; others change nothing meanwhile.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._n_inside = 0
-        self._usual: list[int] = []
+        self._owner: int | None = None
+        self._depth = 0
+        self._usual = 1
+        self._limiter: Any = None
 
     def __enter__(self) -> None:
         with self._lock:
-            self._n_inside += 1
-            if self._n_inside == 1:
-                self._usual = [pool.num_threads for pool in pools()]
-                self._set([1 for _ in pools()])
+            if self._owner is None:
+                self._owner = get_ident()
+                self._usual = threads_of_blas()
+                self._limiter = controller().limit(limits=1)
+                self._limiter.__enter__()
+            if self._owner == get_ident():
+                self._depth += 1
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *reason: Any) -> None:
         with self._lock:
-            self._n_inside -= 1
-            if self._n_inside == 0:
-                self._set(self._usual)
-
-    def _set(self, counts: list[int]) -> None:
-        for pool, count in zip(pools(), counts, strict=True):
-            if pool.num_threads != count:
-                pool.set_num_threads(count)
+            if self._owner != get_ident():
+                return
+            self._depth -= 1
+            if self._depth == 0:
+                self._owner = None
+                self._limiter.__exit__(*reason)
 
     def usual(self) -> int:
         """Return the number of threads that BLAS has outside of the context."""
         with self._lock:
-            counts = self._usual if self._n_inside else [pool.num_threads for pool in pools()]
-        return max(counts, default=1)
+            return threads_of_blas() if self._owner is None else self._usual
 
 
 one_blas_thread = OneBlasThread()

@@ -1,0 +1,131 @@
+"""BLAS has one thread while blocks are shared out, and afterwards what it had before."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import joblib
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
+from sklearn_minibatch._statistics.blocks import in_threads
+from sklearn_minibatch._statistics.threads import number_of_threads, one_blas_thread
+
+from .. import ROOT
+from ..oracles import regression
+
+ALONE = "ONE_BLAS_THREAD_TESTS"  # a process of its own, in which BLAS has two threads
+
+
+def counts():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_in_a_process_in_which_blas_has_two_threads():
+    """The tests below; here BLAS may have any number of threads, and other tests limits on it."""
+    if ALONE in os.environ:
+        return
+    threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "2")
+    environment = os.environ | threads | {ALONE: "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", __file__]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "passed" in done.stdout
+
+
+@pytest.fixture(autouse=True)
+def as_before(request):
+    if "in_a_process" in request.node.name:
+        yield
+        return
+    if ALONE not in os.environ or counts() != {2}:
+        pytest.skip("run in a process of its own, if BLAS can have two threads")
+    yield
+    assert counts() == {2}
+
+
+def test_one_thread_inside_and_as_before_outside():
+    with one_blas_thread:
+        assert counts() == {1}
+        with one_blas_thread:
+            assert counts() == {1}
+            assert one_blas_thread.usual() == 2
+        assert counts() == {1}
+    assert counts() == {2}
+    assert one_blas_thread.usual() == 2
+
+
+def test_as_before_after_an_error():
+    def fails(block):
+        assert counts() == {1}
+        raise KeyError(block)
+
+    for n_jobs in (1, 2):
+        with pytest.raises(KeyError):
+            list(in_threads(fails, [1, 2, 3], n_jobs))
+        assert counts() == {2}
+
+
+def test_as_before_when_several_threads_are_done():
+    """Each leaves at another time; none may put back what it found, which was 1 for most."""
+    barrier = threading.Barrier(4)
+
+    def work(number):
+        barrier.wait()
+        for _ in range(50):
+            with one_blas_thread:
+                time.sleep(0.0002 * number)
+
+    for _ in range(5):
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert counts() == {2}
+        with one_blas_thread:
+            assert counts() == {1}
+
+
+@pytest.mark.parametrize("params", [{}, {"solver": "svrg"}, {"solver": "sgd"}, {"solver": "qr"}])
+def test_every_call_leaves_the_threads_as_they_were(params):
+    X, y = regression(3000, 8)
+    model = MiniBatchRidgeSGD(random_state=0, max_iter=2, tol=None, **params)
+    for call in (
+        lambda: model.fit(X, y),
+        lambda: model.fit(ChunkSource(lambda: iter([(X, y)]))),
+        lambda: model.partial_fit(X, y),
+        lambda: model.coef_,
+        lambda: model.predict(X),
+        lambda: MiniBatchRidgeSGDCV().fit(X, y),
+        lambda: model.fit(X[:3], y[:3]),
+    ):
+        call()
+        assert counts() == {2}
+
+
+def test_none_stands_for_the_threads_of_blas():
+    assert number_of_threads(None) == 2
+    assert number_of_threads(1) == 1
+    assert number_of_threads(-1) == joblib.cpu_count()
+    with joblib.parallel_config(n_jobs=2):
+        assert number_of_threads(None) == 2
+    with joblib.Parallel(n_jobs=2, backend="threading") as parallel:
+        assert set(parallel(joblib.delayed(number_of_threads)(None) for _ in range(4))) == {1}
+    with joblib.Parallel(n_jobs=2) as parallel:
+        found = parallel(joblib.delayed(number_of_threads)(None) for _ in range(2))
+    assert max(found) <= max(1, joblib.cpu_count() // 2)
+
+
+@pytest.mark.parametrize("shape", [(20_000, 100), (100, 50_000)])
+def test_no_number_of_threads_changes_a_bit(shape):
+    X, y = regression(*shape, t=2)
+    of_two = MiniBatchRidgeSGD().fit(X, y)
+    with threadpool_limits(1, user_api="blas"):
+        of_one = MiniBatchRidgeSGD().fit(X, y)
+    assert np.array_equal(of_one.coef_, of_two.coef_)
+    assert np.array_equal(of_one.intercept_, of_two.intercept_)
