@@ -123,8 +123,8 @@ class Quadratic(NamedTuple):
         length = np.sqrt(dot(self.lengths * at.beta, self.lengths * at.beta))
         least = max(self.P.least, TINY)
         amplified = np.sqrt(2 * at.loss) * np.sqrt(self.P.inverse_norm / least / self.rows.n_rows)
-        hidden = float(np.finfo(self.rows.dtype).eps) * (1 + length + amplified)
-        return np.where(at.square > 0, hidden, 0.0)
+        amplified = np.where(at.square > 0, amplified, 0.0)
+        return float(np.finfo(self.rows.dtype).eps) * (1 + length + amplified)
 
     def conjugate(self, v: np.ndarray, directions: list[Direction]) -> Direction:
         """Return v (d, t) made conjugate to the directions before."""
