@@ -1,6 +1,7 @@
 """Solvers, methods and kinds of rows that several files test, and what must be refused."""
 
 import pickle
+from dataclasses import fields, is_dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -117,5 +118,20 @@ UNLIKE_BEFORE = {
 
 
 def state(model):
-    """All that a model holds, as bytes."""
-    return pickle.dumps(vars(model))
+    """All that a model holds, to the last bit."""
+    return bits(vars(model))
+
+
+def bits(value):
+    """What can be compared, whatever objects share it."""
+    if is_dataclass(value):
+        compared = [each.name for each in fields(value) if each.compare]
+        return {name: bits(getattr(value, name)) for name in compared}
+    if isinstance(value, dict):
+        return {name: bits(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [bits(part) for part in value]
+    if isinstance(value, np.ndarray):
+        content = value.tolist() if value.dtype == object else value.tobytes()
+        return value.dtype.str, value.shape, content
+    return pickle.dumps(value)

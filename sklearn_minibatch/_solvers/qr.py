@@ -94,18 +94,20 @@ def wide_closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | Non
     size = size or 1.0
     x, least, null = least_squares(A / size, b)
     solved = basis @ (x / size)
+    kept = np.zeros_like(solved)
     if start is not None and not alpha:
         # What no combination of the rows sees stays as it was.
-        from_here = start[live]
-        solved += from_here - basis @ (basis.T @ from_here)
+        kept = start[live] - basis @ (basis.T @ start[live])
         if null is not None:
             lost = basis @ null
-            solved += lost @ (lost.T @ from_here)
+            kept += lost @ (lost.T @ start[live])
+    solved += kept
     beta = np.zeros((len(live), Q.shape[1]))
     beta[live] = solved
     residual = A @ (x / size) - b
     loss = (dot(residual, residual) + rest) / 2
-    rounding = ROUNDING * (1 + np.sqrt(dot(x, x)) + np.sqrt(2 * loss) / least)
+    length = np.sqrt(dot(x, x)) + size * np.sqrt(dot(kept, kept))
+    rounding = ROUNDING * (1 + length + np.sqrt(2 * loss) / least)
     return ClosedForm(beta, loss, rounding, 1 / least**2, MOST_NOISE, True)
 
 

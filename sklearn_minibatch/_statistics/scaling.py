@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .moments import LEAST_VAR, Moments
+from .threads import one_blas_thread
 
 
 def power_of_2(values: np.ndarray) -> float:
@@ -74,4 +75,6 @@ def to_scaled(
 def to_original(beta: np.ndarray, b: np.ndarray, scaling: Scaling) -> tuple[np.ndarray, np.ndarray]:
     """Convert `beta` (d, t) and `b` (t,) from scaled to original variables."""
     coef = beta * scaling.y_scale / scaling.x_scale[:, None]
-    return coef, scaling.y_mean + b * scaling.y_scale - scaling.x_mean @ coef
+    # Threads of BLAS would change the last bit.
+    with one_blas_thread:
+        return coef, scaling.y_mean + b * scaling.y_scale - scaling.x_mean @ coef

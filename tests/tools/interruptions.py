@@ -11,17 +11,17 @@ import argparse
 import pickle
 import sys
 import warnings
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 import sklearn_minibatch
 from sklearn_minibatch import MiniBatchRidgeSGD
 
 from ..oracles import regression
+from ..tables import bits
 
 PACKAGE = str(Path(sklearn_minibatch.__file__).parent)
 MONITOR = sklearn_minibatch._run.monitor.Monitor.__call__.__code__
@@ -67,16 +67,6 @@ def state(model, without=()):
         for name in ("given", "waiting", "n_waiting", "solving", "example"):
             del held[name]
     return {name: bits(value) for name, value in held.items() if name not in without}
-
-
-def bits(value):
-    if is_dataclass(value):
-        return {each.name: bits(getattr(value, each.name)) for each in fields(value)}
-    if isinstance(value, (list, tuple)):
-        return [bits(part) for part in value]
-    if isinstance(value, np.ndarray):
-        return value.dtype.str, value.shape, value.tobytes()
-    return pickle.dumps(value)
 
 
 class Interrupt:
