@@ -552,7 +552,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             shown = {"solver": solver, "example": example}
             if kind != "columns":
                 state = learn_exactly(chunk, before, kind, settings, **shown)
-                self._check_learnt(chunk, state, X, y)
+                state = self._checked_now(chunk, state, X, y)
             else:
                 state = self._steps(chunk, before, solver, settings, X, y).changed(**shown)
             self._state = state
@@ -575,14 +575,16 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         self._state = learn_exactly(chunk, state, kind, settings, solver=solver)
         return True
 
-    def _check_learnt(self, chunk: Chunk, state: ModelState, X: Any, y: Any) -> None:
-        """Raise ValueError now for what would go wrong when the state is solved."""
+    def _checked_now(self, chunk: Chunk, state: ModelState, X: Any, y: Any) -> ModelState:
+        """Return the state; raise ValueError now for what would go wrong when it is solved."""
         if state.waiting and are_moderate(chunk) and not may_overflow(state.moments):
-            return
+            return state
         look_if_not_finite(self, state.statistics, X, y)
         check_moments(state.statistics)
         if may_overflow(state.statistics):
             check_parameters(state.predicting)
+        # Rows that are not moderate do not wait: the next call looks at the moments only.
+        return state.changed(moments=state.statistics, waiting=(), n_waiting=0)
 
     def _steps(
         self, chunk: Chunk, before: ModelState, solver: str, settings: Settings, X: Any, y: Any

@@ -54,11 +54,10 @@ def closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | None = N
 
 def tall_closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | None) -> ClosedForm:
     """Return the closed form of targets with the same penalty."""
-    # The coefficient of a column that never varies is exactly 0.
     live = np.any(rotated.R, axis=0)
     R = rotated.R[:, live]
     d = R.shape[1]
-    beta = np.zeros((rotated.R.shape[1], rotated.Q.shape[1]))
+    beta = before_any_rows(rotated, penalty, start)
     A, b = R, rotated.Q
     if d and np.any(penalty):
         root = np.sqrt(of_features(penalty, len(live))[live])
@@ -83,7 +82,6 @@ def tall_closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | Non
 
 def wide_closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | None) -> ClosedForm:
     """Return the same for fewer rows than columns: a combination of the rows, and the start."""
-    # The coefficient of a column that never varies is exactly 0.
     live = np.any(rotated.R, axis=0)
     R, Q, rest = rotated.R[:, live], rotated.Q, rotated.rest
     alpha = least_of(penalty)
@@ -102,13 +100,24 @@ def wide_closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | Non
             lost = basis @ null
             kept += lost @ (lost.T @ start[live])
     solved += kept
-    beta = np.zeros((len(live), Q.shape[1]))
+    beta = before_any_rows(rotated, penalty, start)
     beta[live] = solved
     residual = A @ (x / size) - b
     loss = (dot(residual, residual) + rest) / 2
     length = np.sqrt(dot(x, x)) + size * np.sqrt(dot(kept, kept))
     rounding = ROUNDING * (1 + length + np.sqrt(2 * loss) / least)
     return ClosedForm(beta, loss, rounding, 1 / least**2, MOST_NOISE, True)
+
+
+def before_any_rows(rotated: Rotated, penalty: Penalty, start: np.ndarray | None) -> np.ndarray:
+    """Return the coefficients (d, t) that columns have which never vary.
+
+    They are exactly 0, or stay as they were if nothing penalises them.
+    """
+    d, t = rotated.R.shape[1], rotated.Q.shape[1]
+    if start is None:
+        return np.zeros((d, t))
+    return np.where(of_features(penalty, d)[:, None] == 0, start, 0.0)
 
 
 def least_squares(A: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float, np.ndarray | None]:

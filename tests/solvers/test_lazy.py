@@ -160,3 +160,14 @@ def test_coefficients_that_overflow_are_refused():
         MiniBatchRidgeSGD(alpha=0).fit(X, y)
     with pytest.raises(ValueError, match="left the range of floating-point numbers"):
         _ = MiniBatchRidgeSGD(alpha=0).partial_fit(X, y).coef_
+
+
+@pytest.mark.parametrize("huge", [1e200, -1.7e308])
+def test_a_single_huge_sample_is_refused_with_the_second(huge):
+    """Alone it has no variance; what it does to others must not come out when they are asked."""
+    X, y = regression(30, 3)
+    model = MiniBatchRidgeSGD().partial_fit(X[:1], [huge])
+    before = state(model)
+    with pytest.raises(ValueError, match="Column 0 of y: too large"):
+        model.partial_fit(X[1:], y[1:])
+    assert state(model) == before
