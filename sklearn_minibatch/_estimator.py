@@ -1,7 +1,7 @@
 """The scikit-learn estimator: its parameters, and the way of the data through the other modules."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import copy
 from functools import partial, wraps
 from numbers import Integral, Real
@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
+from ._data.given import given_moments
 from ._data.open import InChunks, InMemory, open_rows
 from ._data.validation import (
     Number,
@@ -44,7 +45,14 @@ from ._run.callbacks import CallbackSupportMixin, Task
 from ._run.monitor import Checkpoint, Monitor
 from ._run.rollback import AllOrNothing
 from ._run.warn_once import warn_once
-from ._solvers.choose import SOLVERS, Choice, choose, choose_for_stream, unused_settings
+from ._solvers.choose import (
+    SOLVERS,
+    Choice,
+    check_moments_suffice,
+    choose,
+    choose_for_stream,
+    unused_settings,
+)
 from ._solvers.problem import Parameters, Problem, Settings, without_intercept
 from ._solvers.state import NOTHING, Answer, ModelState, learn_exactly, of_kind
 from ._statistics.arrays import place_of
@@ -182,8 +190,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        Coefficients in original units, in float64. After `partial_fit` and `merge` they are solved
-        for when they are first read.
+        Coefficients in original units, in float64. After `partial_fit`, `merge` and `fit_moments`
+        they are solved for when they are first read.
     intercept_ : float or ndarray of shape (n_targets,)
         Intercept in original units.
     standardized_coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
@@ -479,6 +487,82 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         check_parameters(state.predicting)
         self._state = state
         return True
+
+    def fit_moments(
+        self,
+        n_samples: int,
+        mean: ArrayLike,
+        covariance: ArrayLike,
+        *,
+        n_targets: int = 1,
+        feature_names: Sequence[str] | None = None,
+    ) -> Self:
+        """Fit to samples of which only the mean and the covariance are given.
+
+        These are all that the closed form depends on, and a database can compute them. The model is
+        that of `fit` on the samples, and goes on by `partial_fit` and `merge`. The coefficients are
+        solved for when they are first read.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of samples, or the sum of their weights if these count repetitions.
+        mean : array-like of shape (n_features + n_targets,)
+            Means of the columns of [X, y], the targets last.
+        covariance : array-like of shape (n_features + n_targets, n_features + n_targets)
+            Population covariances of these columns: divided by n, not by n - 1, as by `covar_pop`
+            in SQL and by ``ddof=0`` in NumPy and pandas. All are of the same samples.
+        n_targets : int, default=1
+            Number of targets. 1 is a target of shape (n_samples,).
+        feature_names : sequence of str, default=None
+            Names of the features. If None, those of a `mean` or `covariance` of pandas.
+
+        Returns
+        -------
+        self : MiniBatchRidgeSGD
+            Fitted. The digits that `mean` and `covariance` have lost before cannot be seen:
+            `converged_` is about the closed form of these numbers, as they would have been rounded
+            by `fit`.
+
+        Raises
+        ------
+        ValueError
+            If no samples have these moments (`covariance` is not symmetric or not positive
+            semi-definite beyond rounding), or a parameter needs samples, as the solvers "qr",
+            "svrg" and "sgd" do; the estimator is then as it was.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_diabetes
+        >>> from sklearn_minibatch import MiniBatchRidgeSGD
+        >>> X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
+        >>> table = X.assign(y=y)
+        >>> model = MiniBatchRidgeSGD().fit_moments(len(table), table.mean(), table.cov(ddof=0))
+        >>> bool(np.allclose(model.coef_, MiniBatchRidgeSGD().fit(X, y).coef_, rtol=1e-9))
+        True
+        """
+        with np.errstate(all="ignore"), AllOrNothing(self):
+            self._check_parameters()
+            moments = given_moments(self, n_samples, mean, covariance, n_targets, feature_names)
+            d, t = moments.xy.shape
+            settings = self._settings()
+            check_alpha(self.alpha, t)
+            check_moments_suffice(d, settings)
+            check_moments(moments)
+            self._state = self._nothing_learnt(d, t, np.empty(0), "products").changed(
+                moments=moments,
+                solver="cholesky",
+                given=None,
+                n_chunks=1,
+                n_steps=1,
+                batch_size=moments.x.n_rows,
+            )
+            if may_overflow(moments):
+                check_parameters(self._state.predicting)
+            if unused := unused_settings(settings, "cholesky"):
+                warn_once(unused)
+        return self
 
     @unless_unchecked
     @checking_parameters

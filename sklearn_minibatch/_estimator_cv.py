@@ -1,7 +1,7 @@
 """`MiniBatchRidgeSGDCV`: alpha chosen by cross-validation, from one read of the rows."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from numbers import Integral
@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._data.folds import GCV, LOO, FoldData, check_few_features, load_folds, number_of_folds
+from ._data.given import given_folds
 from ._data.validation import (
     check_can_learn,
     check_mergeable,
@@ -314,17 +315,60 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         # Silence floating-point warnings; results are checked for finiteness.
         with np.errstate(all="ignore"), AllOrNothing(self):
             self._check_choices()
-            data = load_folds(self, X, y, sample_weight, self._draw_seed)
-            check_moments(data.total)
-            with blas_threads_for(self.n_features_in_):
-                state = self._chosen(data)
-            if np.isnan(state.mse).all():
-                raise ValueError(
-                    "No fold has rows both to train on and to be held out "
-                    f"({data.total.x.n_rows} rows of positive weight in {state.mse.shape[1]} "
-                    "folds). Give more rows, or fewer folds by cv."
-                )
-            self._publish(state)
+            self._choose_once(load_folds(self, X, y, sample_weight, self._draw_seed))
+        return self
+
+    def fit_moments(
+        self,
+        folds: Iterable[tuple[int, ArrayLike, ArrayLike]],
+        *,
+        n_targets: int = 1,
+        feature_names: Sequence[str] | None = None,
+    ) -> Self:
+        """Choose alpha, and fit, where only the moments of the samples of each fold are given.
+
+        A database can compute them: one query, grouped by the fold. With ``cv="gcv"`` one fold is
+        enough. Numbers and splitters for `cv` are not used.
+
+        Parameters
+        ----------
+        folds : iterable of tuple (n_samples, mean, covariance)
+            Of each fold, what :meth:`MiniBatchRidgeSGD.fit_moments` takes.
+        n_targets : int, default=1
+            Number of targets, which are the last columns. 1 is a target of shape (n_samples,).
+        feature_names : sequence of str, default=None
+            Names of the features. If None, those of a mean or covariance of pandas.
+
+        Returns
+        -------
+        self : MiniBatchRidgeSGDCV
+            Fitted. It goes on by `partial_fit` if `cv` is the number of folds.
+
+        Raises
+        ------
+        ValueError
+            If no samples have these moments, or `half_life` or ``cv="loo"`` is set, which need
+            samples; the estimator is then as it was.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_diabetes
+        >>> from sklearn.model_selection import KFold
+        >>> from sklearn_minibatch import MiniBatchRidgeSGDCV
+        >>> X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
+        >>> parts = [X.assign(y=y).iloc[rows] for _, rows in KFold(5).split(X)]
+        >>> folds = [(len(part), part.mean(), part.cov(ddof=0)) for part in parts]
+        >>> model = MiniBatchRidgeSGDCV().fit_moments(folds)
+        >>> bool(np.isclose(model.alpha_, MiniBatchRidgeSGDCV(cv=5).fit(X, y).alpha_))
+        True
+        """
+        with np.errstate(all="ignore"), AllOrNothing(self):
+            self._validate_params()
+            self._check_choices()
+            data = FoldData(given_folds(self, folds, n_targets, feature_names))
+            check_few_features(self.n_features_in_)
+            self._choose_once(data)
         return self
 
     def partial_fit(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -531,6 +575,19 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
             return None
         factor = factors_of_features(self, self.penalty_factor)
         return [penalty_of(alpha, factor) for alpha in alphas]
+
+    def _choose_once(self, data: FoldData) -> None:
+        """Publish the model of all samples; raise ValueError if alpha cannot be chosen."""
+        check_moments(data.total)
+        with blas_threads_for(self.n_features_in_):
+            state = self._chosen(data)
+        if np.isnan(state.mse).all():
+            raise ValueError(
+                "No fold has rows both to train on and to be held out "
+                f"({data.total.x.n_rows} rows of positive weight in {state.mse.shape[1]} "
+                "folds). Give more rows, or fewer folds by cv."
+            )
+        self._publish(state)
 
     def _chosen(self, data: FoldData) -> CVState:
         """Return the state with the alpha of the least error, and the closed form of all rows."""

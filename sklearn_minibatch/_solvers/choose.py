@@ -194,6 +194,28 @@ def choose_for_stream(
     return solver, needed
 
 
+def check_moments_suffice(n_features: int, settings: Settings) -> None:
+    """Raise ValueError for parameters that need samples, where only second moments are given."""
+    if settings.positive is not None:
+        solver_of_signs(n_features, settings)
+    nothing: dict[str, Any] = {"early_stopping": False, "half_life": None}
+    if settings.solver == "auto":
+        nothing |= {name: UNSET[name] for name in MINI_BATCHES}
+    elif settings.solver != "cholesky":
+        nothing["solver"] = "cholesky"
+    for name, value in nothing.items():
+        if getattr(settings, name) != value:
+            raise needs_samples(name, getattr(settings, name), value)
+
+
+def needs_samples(name: str, value: Any, instead: Any) -> ValueError:
+    """Return the error for a parameter that `fit_moments` can do nothing with."""
+    return ValueError(
+        f"{name}={value!r} needs samples, and fit_moments has none. Set {name}={instead!r}, or "
+        "give the samples to fit."
+    )
+
+
 def check_half_life(solver: str, settings: Settings, in_stream: bool = False) -> None:
     """Raise ValueError for a half-life that the steps of a solver cannot take into account."""
     if settings.half_life is not None and (in_stream or SOLVERS[solver].needs_order):
