@@ -13,7 +13,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metadata_routing import UNUSED
-from sklearn.utils.validation import check_is_fitted
 
 from ._data.given import given_moments
 from ._data.open import InChunks, InMemory, open_rows
@@ -727,8 +726,6 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         >>> bool(abs(model.coef_ - MiniBatchRidgeSGD().fit(X, y).coef_).max() < 1e-12)
         True
         """
-        check_is_fitted(self)
-        check_is_fitted(other)
         with np.errstate(all="ignore"), AllOrNothing(self):
             check_mergeable(self, other)
             check_same_statistics(self, other)

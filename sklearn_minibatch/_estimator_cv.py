@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from numbers import Integral
@@ -12,7 +13,6 @@ from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from ._data.folds import GCV, LOO, FoldData, check_few_features, load_folds, number_of_folds
 from ._data.given import given_folds
@@ -453,8 +453,6 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         NotFittedError
             If one of them is not fitted.
         """
-        check_is_fitted(self)
-        check_is_fitted(other)
         with np.errstate(all="ignore"), AllOrNothing(self):
             check_mergeable(self, other)
             ours, theirs = self._state, other._state
@@ -517,6 +515,8 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
     @property
     def coef_path_(self) -> Floats:
         """Coefficients of all rows for each of `alphas_`."""
+        if "_is_displayed" in vars(self):
+            raise AttributeError("coef_path_ takes as long as a fit.")
         state = self._known("coef_path_")
         scaling = self._scaling(state.moments)
         penalties = self._penalties(state.alphas)
@@ -524,6 +524,12 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         path = coefficient_path(state.moments, scaling, state.alphas, penalties, positive)
         path = path * scaling.y_scale / scaling.x_scale[:, None, None]
         return state.placed(path[:, :, 0].T if state.single_target else path.transpose(1, 2, 0))
+
+    def _get_fitted_attr_html(self, doc_link: str = "") -> Any:
+        """Return what scikit-learn displays, which reads all attributes: but for the path."""
+        displayed = copy(self)
+        displayed._is_displayed = True
+        return super(MiniBatchRidgeSGDCV, displayed)._get_fitted_attr_html(doc_link)
 
     def _per_target(self, attribute: str, values: Floats) -> float | Floats:
         state = self._known(attribute)

@@ -20,9 +20,10 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._data.array_api import SUPPORTED, check_place, follow
+from ._data.cures import naming_cures
 from ._data.evaluation import chunks_to_score, predicted_chunks, r2_of_chunks
 from ._data.open import worker_copy
-from ._data.refusals import check_kinds, naming_text
+from ._data.refusals import check_kinds
 from ._data.source import ChunkSource, holds_chunks, in_memory, is_dask
 from ._data.validation import check_moments
 from ._solvers.covariance import Kind, Uncertainty
@@ -161,7 +162,7 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         check_place(self, X, "predict")
         check_kinds(X=X)
         xp = namespace(self.coef_)
-        with np.errstate(over="ignore", invalid="ignore"), naming_text(X):
+        with np.errstate(over="ignore", invalid="ignore"), naming_cures(X):
             X = validate_data(
                 self, X, accept_sparse="csr", dtype=[xp.float64, xp.float32], reset=False
             )

@@ -6,8 +6,6 @@ fail with an unclear message.
 
 import datetime
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,20 +19,14 @@ TO_DAYS = (
     "periods to dates by t.to_timestamp(), "
     "and durations by t / np.timedelta64(1, 'D'), or drop them."
 )
-ENCODED = """Column {where} of X: text, such as {value!r}. Make a column of 0 and 1 of each word:
-
-    encoded = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), {columns!r}), \
-remainder="passthrough")
-    model = make_pipeline(encoded, MiniBatchRidgeSGD())
-    model.fit(X, y)
-
-(from sklearn.compose, sklearn.preprocessing and sklearn.pipeline), or drop the column."""
 
 
 # Objects that have no rows to be read: module, class, and what to do.
 WITHOUT_ROWS = (
     ("polars", "LazyFrame", "is not computed yet: give {name}.collect()."),
     ("dask.delayed", "Delayed", "is not computed yet: give {name}.compute()."),
+    ("duckdb", "DuckDBPyRelation", "is not computed yet: give {name}.df()."),
+    ("pyspark.sql", "DataFrame", "is on a cluster: give {name}.toPandas(), or merge its parts."),
     (
         "torch.utils.data",
         "Dataset",
@@ -89,6 +81,9 @@ def columns_of_times(array: Any) -> list[Any]:
 
     The list is [None] if an array without column names holds some.
     """
+    if columns_of_arrow := arrow_columns(array):
+        is_temporal = sys.modules["pyarrow"].types.is_temporal
+        return [name for name, column in columns_of_arrow if is_temporal(column.type)]
     if is_frame(array):
         columns = zip(array.columns, array.dtypes, strict=True)
         return [
@@ -105,6 +100,15 @@ def columns_of_times(array: Any) -> list[Any]:
     elif of_objects(dtype) and not sparse.issparse(array):
         values = np.asarray(array).ravel()
     return [None] if is_time(dtype) or any(map(is_moment, values)) else []
+
+
+def arrow_columns(array: Any) -> list[tuple[Any, Any]]:
+    """Return names and columns of a table of pyarrow; (None, array) of an array; else nothing."""
+    if any(is_instance(array, "pyarrow", kind) for kind in ("Table", "RecordBatch")):
+        return list(zip(array.schema.names, array.columns, strict=True))
+    if any(is_instance(array, "pyarrow", kind) for kind in ("Array", "ChunkedArray")):
+        return [(None, array)]
+    return []
 
 
 def is_frame(array: Any) -> bool:
@@ -140,72 +144,6 @@ def holds_times(frame: Any, j: int) -> bool:
 def column_of(frame: Any, j: int) -> Any:
     """Return column j of a data frame, which may have several columns of one name."""
     return frame.iloc[:, j] if hasattr(frame, "iloc") else frame[:, j]
-
-
-@contextmanager
-def naming_text(X: Any, y: Any = None) -> Iterator[None]:
-    """Improve the error of a conversion that fails on text.
-
-    The new message names the columns of X with text and says what to do.
-    """
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        found = text_columns(X)
-        text = None if found else text_of_targets(y)
-        if text is not None:
-            raise ValueError(
-                f"y: text, such as {text!r}, which is no number. Targets are numbers; "
-                "for classes, use a classifier such as RidgeClassifier."
-            ) from error
-        if not found:
-            raise
-        names = list(found)
-        example = found[names[0]]
-        raise ValueError(
-            ENCODED.format(where=listed(names), value=example, columns=names)
-        ) from error
-
-
-def text_of_targets(y: Any) -> str | None:
-    """Return the first text in y, or None."""
-    # Arrays of other libraries than NumPy have no text, and may be on another device.
-    if hasattr(y, "__dlpack__") and not isinstance(y, np.ndarray):
-        return None
-    return first_text(np.ravel(np.asarray(y, dtype=object)))
-
-
-def text_columns(X: Any) -> dict[Any, str]:
-    """Return the names or numbers of the columns that hold text, with the first text of each."""
-    if is_frame(X):
-        columns = {name: np.asarray(column_of(X, j)) for j, name in enumerate(X.columns)}
-    elif isinstance(X, np.ndarray) and X.ndim == 2:
-        columns = dict(enumerate(X.T))
-    else:
-        return {}
-    found = {
-        name: first_text(values) for name, values in columns.items() if values.dtype.kind in "OUST"
-    }
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def first_text(values: np.ndarray) -> str | None:
-    """Return the first of the values that is text, or an interval, and not a number; or None."""
-    for value in values:
-        if is_instance(value, "pandas", "Interval"):
-            return str(value)
-        if isinstance(value, str) and not is_number(value):
-            return str(value)
-    return None
-
-
-def is_number(text: str) -> bool:
-    """Return whether the text can be converted to a number."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def listed(columns: list[Any]) -> str:

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import _num_samples
 
 from .._rows.chunk import Chunk
 from .._statistics.arrays import Place, place_of
+from .cures import naming_cures
 from .refusals import WEIGHTLESS, check_has_rows, is_instance
 from .same_rows import SameRows, Sums
 
@@ -227,7 +229,7 @@ class CheckedChunks:
                 value = function(chunk, *args)
                 # Every number is checked only if the result is not finite.
                 if not is_finite(value):
-                    self._named(chunk.number, self.check, chunk.X, chunk.y, chunk.w, False, True)
+                    self._named(chunk.number, check_finite, chunk)
                 if self.half_life is not None and fades and total is not None:
                     # How many rows follow is not known when a row is first read.
                     total = total.faded(0.5 ** (chunk.n_rows / self.half_life))
@@ -312,7 +314,10 @@ class CheckedChunks:
             self.n_targets = y.shape[1]
             self.place = place_of(X)
         if y.shape[1] != self.n_targets:
-            raise ValueError(f"y has {y.shape[1]} target(s), the first chunk has {self.n_targets}.")
+            raise ValueError(
+                f"y has {y.shape[1]} target(s), the first chunk has {self.n_targets}. Give all "
+                "chunks the same targets."
+            )
         return Chunk(number, X, y, w), n_read
 
     def _other_number(self, how: str) -> ValueError:
@@ -326,6 +331,13 @@ class CheckedChunks:
             "A source must start over at each pass and yield the same rows; "
             "ChunkSource(function) calls the function anew for each."
         )
+
+
+def check_finite(chunk: Chunk) -> None:
+    """Raise scikit-learn's ValueError if X or y hold NaN or infinity."""
+    with naming_cures(chunk.X, chunk.y):
+        assert_all_finite(chunk.X, input_name="X")
+        assert_all_finite(chunk.y, input_name="y")
 
 
 def is_finite(value: Any) -> bool:

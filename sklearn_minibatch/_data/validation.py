@@ -8,13 +8,14 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import assert_all_finite
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from .._rows.chunk import Chunk
 from .._statistics.arrays import namespace, take, to_numpy, widest_float
 from .._statistics.moments import LARGEST, TINY_WEIGHT, Moments, Statistics
 from .array_api import follow, is_elsewhere
-from .refusals import WEIGHTLESS, check_kinds, listed, naming_text
+from .cures import naming_cures
+from .refusals import WEIGHTLESS, check_kinds, listed
 from .source import in_memory
 
 # Numbers whose squares and coefficients are far from overflow, even in sums.
@@ -24,6 +25,10 @@ ALL_MAY_BE_ZERO = (
     {"allow_all_zero_weights": True}
     if "allow_all_zero_weights" in signature(_check_sample_weight).parameters
     else {}
+)
+UNFITTED = (
+    "merge needs two fitted models. Fit both first, or begin with a fitted one: "
+    "reduce(%(name)s.merge, models)."
 )
 # Parameters that do not change the fitted model.
 MAY_DIFFER = {"random_state", "verbose", "n_jobs"}
@@ -65,9 +70,10 @@ def validated(
         estimator._single_target,
         estimator._state.n_targets,
     ):
+        shape = "(n,)" if checked.single_target else f"(n, {n_targets})"
         raise ValueError(
-            f"y has {n_targets} target(s) in {1 if checked.single_target else 2} dimensions, "
-            "unlike before."
+            f"y has the shape {shape}, and before it had {target_shape(estimator)}. Give targets "
+            "like those before, or call fit to start anew."
         )
     if checked.y.shape[0] == 0:
         raise ValueError(WEIGHTLESS)
@@ -96,7 +102,7 @@ def as_floats(
     y, sample_weight = follow(X, y, sample_weight)
     xp = namespace(X) if is_elsewhere(X) else np
     # scikit-learn first checks the sum, which may overflow although all numbers are finite.
-    with np.errstate(over="ignore", invalid="ignore"), naming_text(X, y):
+    with np.errstate(over="ignore", invalid="ignore"), naming_cures(X, y):
         X, y = validate_data(
             estimator,
             X,
@@ -301,12 +307,13 @@ def check_can_learn(model: Any) -> None:
 
 
 def check_mergeable(a: Any, b: Any) -> None:
-    """Raise ValueError unless two fitted models can be merged."""
+    """Raise ValueError unless two models can be merged, and NotFittedError if one is not fitted."""
     if type(a) is not type(b):
         raise ValueError(
             f"{type(a).__name__}.merge needs another {type(a).__name__}, got {type(b).__name__}."
         )
     for model in (a, b):
+        check_is_fitted(model, msg=UNFITTED)
         check_can_learn(model)
     theirs = b.get_params()
     for name, value in a.get_params().items():
@@ -331,9 +338,8 @@ def check_same_statistics(a: Any, b: Any) -> None:
     for model in (a, b):
         if a._state.kind not in model._state.known:
             raise ValueError(
-                f"merge needs the same statistics of all rows in both models, and solver="
-                f"{model.solver_!r} did not keep them. Fit both with solver='cholesky', or with "
-                "'auto' and few columns, or with 'qr'."
+                f"merge needs the same statistics of all samples in both models, and "
+                f"solver={model.solver_!r} did not keep them. Fit with solver='cholesky' or 'qr'."
             )
 
 

@@ -221,7 +221,7 @@ REFUSED = {
         lambda: MiniBatchRidgeSGD(solver="svrg").fit(X, Y),
         "same parameters; solver is 'auto' and 'svrg'",
     ),
-    "not fitted": (MiniBatchRidgeSGD, "not fitted"),
+    "not fitted": (MiniBatchRidgeSGD, "two fitted models"),
     "something else": (lambda: "a string", "string|str"),
 }
 
