@@ -7,7 +7,10 @@ import ast
 import doctest
 import importlib.util
 import inspect
+import os
 import re
+import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -26,9 +29,15 @@ PAGES = sorted(
     if "_build" not in page.parts and "auto_examples" not in page.parts
 )
 # What a page's blocks import beyond the test extra.
-NEEDS = {"keras_pytorch.md": "torch", "dask.md": "dask", "array_api.md": "torch"}
+NEEDS = {
+    "keras_pytorch.md": "torch",
+    "dask.md": "dask",
+    "array_api.md": "torch",
+    "spark.md": "pyspark",
+    "sql.md": "duckdb",
+}
 # Pages whose blocks take seconds.
-SLOW = {"dask.md", "larger_than_memory.md", "scale.md", "streams.md", "tuning.md"}
+SLOW = {"dask.md", "larger_than_memory.md", "scale.md", "spark.md", "streams.md", "tuning.md"}
 
 
 EVERY_PAGE = [
@@ -40,6 +49,9 @@ EVERY_PAGE = [
 def test_blocks_run(page, monkeypatch, tmp_path):
     if page.name in NEEDS:
         pytest.importorskip(NEEDS[page.name])
+    if page.name == "spark.md" and not (shutil.which("java") or os.environ.get("JAVA_HOME")):
+        pytest.skip("Spark needs Java")
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
     monkeypatch.setenv("MPLBACKEND", "Agg")
     if page.name == "array_api.md":
         pytest.importorskip("sklearn", "1.9")
