@@ -2,6 +2,7 @@
 
 files       seconds per pass of fit against a plain read of the file, and peak memory
 disk        the same by the clock, of a file a third larger than this machine's memory
+sql         a table of ten million rows by queries, in chunks, and through pandas
 dask        one and two worker processes against memory and against dask-ml
 model       the cost model of docs/scale.md against measured rounds, and what it says for more
 stragglers  a simulation of rounds on workers of unequal speed, with partitions of unequal size
@@ -14,12 +15,14 @@ from ..machine import machine, versions
 from .clusters import dask_clusters
 from .files import disk, files
 from .model import model
+from .sql import sql
 from .stragglers import stragglers
 
 # What writes each table, and the packages it uses.
 PARTS = {
     "files": (files, "h5py", "pyarrow"),
     "disk": (disk,),
+    "sql": (sql, "duckdb", "pandas"),
     "dask": (dask_clusters, "dask", "distributed", "dask-ml"),
     "model": (model, "dask", "distributed"),
     "stragglers": (stragglers,),
