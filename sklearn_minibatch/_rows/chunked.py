@@ -25,6 +25,7 @@ from .._statistics.scaling import Scaling
 from .._statistics.second_moments import ColumnMoments, SecondMoments, standardized_targets
 from .chunk import Chunk, joined
 from .in_memory import in_memory, relative_weights
+from .kernels import add
 from .protocol import Rows, Steps
 
 Frame: TypeAlias = tuple[Scaling, bool, float]  # scaling, fit_intercept and the mean weight
@@ -117,11 +118,6 @@ class ChunkedRows:
 
     def _frame(self) -> Frame:
         return self.scaling, self.fit_intercept, self.mean_weight
-
-
-def add(a: tuple, b: tuple) -> tuple:
-    """Return the elementwise sum of two tuples."""
-    return tuple(x + y for x, y in zip(a, b, strict=True))
 
 
 def standardized(chunk: Chunk, frame: Frame, order: np.ndarray | None = None) -> Rows:

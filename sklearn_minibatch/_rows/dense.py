@@ -1,6 +1,7 @@
 """A standardised copy of dense rows in memory."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
 from itertools import chain
 from typing import Any
 
@@ -27,9 +28,9 @@ from .._statistics.linalg import dot
 from .._statistics.scaling import Scaling
 from .._statistics.threads import one_blas_thread
 from .kernels import (
+    add,
     batches_per_block,
     random_batches,
-    stacked_parameters,
     svrg_epoch,
     textbook_steps,
 )
@@ -91,16 +92,16 @@ class DenseRows:
 
     def residual_gradient(self, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return (1/n) Z'r (d, t) and the mean square of r (t,), r = Z beta - y, in float64."""
-        theta = stacked_parameters(beta, np.zeros(beta.shape[1]))
+        d = self.n_features
 
         def of_rows(rows: slice) -> tuple[Any, Any]:
             A = as_float64(self.A[rows, :])
-            r = A @ like(theta, A)
-            return A.T @ r, dot(r, r)
+            r = A[:, :d] @ like(beta, A)
+            r += A[:, d + 1 :]
+            return A[:, :d].T @ r, dot(r, r)
 
-        gradients, squares = zip(*self._over_rows(of_rows), strict=True)
-        gradient, square = to_numpy(sum(gradients)), to_numpy(sum(squares))
-        return gradient[: self.n_features] / self.n_rows, square / self.n_rows
+        gradient, square = reduce(add, self._over_rows(of_rows))
+        return to_numpy(gradient) / self.n_rows, to_numpy(square) / self.n_rows
 
     def mean_square(self, theta: np.ndarray) -> np.ndarray:
         """Return the mean square of the residuals (t,)."""

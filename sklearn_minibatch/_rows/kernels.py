@@ -258,3 +258,8 @@ def random_batches(Z: Any, batch_size: int, count: int, rng: Any) -> list[Any]:
     starts = np.arange(0, Z.shape[0], batch_size)
     drawn = rng.permutation(starts)[:count].tolist()
     return [Z[start : min(start + batch_size, Z.shape[0]), :] for start in drawn]
+
+
+def add(a: tuple, b: tuple) -> tuple:
+    """Return the elementwise sum of two tuples."""
+    return tuple(x + y for x, y in zip(a, b, strict=True))
