@@ -178,6 +178,8 @@ class InChunks:
         # How many samples there are is not known before they are read.
         self.shape = Shape(chunks.n_features)
         self.settings: Settings = estimator._settings()
+        # Partitions on a cluster have workers of their own.
+        self.n_jobs = number_of_threads(estimator.n_jobs) if chunks.are_here else 1
 
     @property
     def place(self) -> Any:
@@ -191,7 +193,7 @@ class InChunks:
 
     def gather(self, kind: str) -> Any:
         """Return statistics of the samples, one of `GATHER`, in one pass."""
-        statistics = self.chunks.reduce(gathered, merge, kind)
+        statistics = self.chunks.reduce(gathered, merge, kind, self.n_jobs)
         if self.chunks.same_rows is None and kind != "factor":
             self.chunks.same_rows = SameRows(statistics)
         return statistics
@@ -210,9 +212,9 @@ def aged(rows: CheckedRows, half_life: float | None) -> CheckedRows:
     return CheckedRows(*Chunk(1, *rows[:3]).aged(half_life)[1:], rows.single_target)
 
 
-def gathered(chunk: Chunk, kind: str) -> Any:
+def gathered(chunk: Chunk, kind: str, n_jobs: int) -> Any:
     """Return statistics of a chunk, one of `GATHER`."""
-    return GATHER[kind](chunk.X, chunk.y, chunk.w)
+    return GATHER[kind](chunk.X, chunk.y, chunk.w, n_jobs)
 
 
 def worker_copy(estimator: Any) -> Any:

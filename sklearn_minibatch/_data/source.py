@@ -188,6 +188,8 @@ class CheckedChunks:
         The number of rows after which a row counts half.
     """
 
+    are_here = True  # in this process
+
     def __init__(
         self,
         source: Any,

@@ -197,10 +197,10 @@ def of_dense_rows(X: Any, y: Any, weight: Any, n_jobs: int, with_products: bool)
         w = None if weight is None else weight[rows]
         return dense_moments(X[rows, :], y[rows, :], w, with_products)
 
-    # A block has several times as many rows as columns, so merging its products takes little time
-    # and memory compared with computing them.
+    # A block has more rows than columns, so merging its products takes little time compared with
+    # computing them.
     n, d = X.shape
-    blocks = large_blocks(n, d, least=8 * (d + y.shape[1]) if with_products else 1)
+    blocks = large_blocks(n, d, least=2 * (d + y.shape[1]) if with_products else 1)
     return reduce(merge, in_threads(of_block, blocks, n_jobs))
 
 
