@@ -29,6 +29,7 @@ from ._data.validation import check_moments
 from ._solvers.covariance import Kind, Uncertainty
 from ._solvers.state import Answer, FittedState, PredictingState
 from ._statistics.arrays import as_dtype, is_numpy, namespace
+from ._statistics.threads import number_of_threads
 from ._version import __version__
 
 Rows: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
@@ -56,6 +57,7 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
 
     fit_intercept: bool
     standardize: bool
+    n_jobs: int | None
     _single_target: bool
     _state: FittedState
 
@@ -190,7 +192,8 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         """Return the standard deviations of targets of checked rows."""
         state = self._state
         with np.errstate(all="ignore"):
-            deviations = self._uncertainty("predict(return_std=True)").of_predictions(X)
+            uncertainty = self._uncertainty("predict(return_std=True)")
+            deviations = uncertainty.of_predictions(X, number_of_threads(self.n_jobs))
         return state.placed(deviations[:, 0] if state.single_target else deviations)
 
     def coef_table(

@@ -16,7 +16,7 @@ from scipy.linalg import blas, lapack
 
 from .._rows.wide import KeptRows
 from .._statistics.arrays import minus, to_numpy
-from .._statistics.blocks import row_blocks
+from .._statistics.blocks import in_threads, large_blocks, row_blocks
 from .._statistics.linalg import dot
 from .._statistics.moments import Moments
 from .._statistics.scaling import Scaling, to_scaled
@@ -151,17 +151,24 @@ class Uncertainty:
         squares[0] += 1
         return squares
 
-    def of_predictions(self, X: Any) -> np.ndarray:
+    def of_predictions(self, X: Any, n_jobs: int) -> np.ndarray:
         """Return the standard deviations (m, t) of targets of rows X (m, d)."""
-        squares = np.empty((len(self.inverses), X.shape[0]))
         overwrite = len(self.inverses) == 1
-        blocks = row_blocks(X.shape[0], X.shape[1])
-        buffer = np.empty((blocks[0].stop if blocks else 0, X.shape[1]))
-        for rows in blocks:
-            block = X[rows, :].toarray() if sparse.issparse(X) else to_numpy(X[rows, :])
-            C = minus(block, self.scaling.x_mean, out=buffer).T
-            for number, inverse in enumerate(self.in_original_units):
-                squares[number, rows] = inverse.squares(C, overwrite)
+
+        def squares_of(large: tuple[int, int]) -> np.ndarray:
+            first, count = large
+            squares = np.empty((len(self.inverses), count))
+            blocks = row_blocks(count, X.shape[1], first)
+            buffer = np.empty((blocks[0].stop - first if blocks else 0, X.shape[1]))
+            for rows in blocks:
+                block = X[rows, :].toarray() if sparse.issparse(X) else to_numpy(X[rows, :])
+                C = minus(block, self.scaling.x_mean, out=buffer).T
+                here = slice(rows.start - first, rows.stop - first)
+                for number, inverse in enumerate(self.in_original_units):
+                    squares[number, here] = inverse.squares(C, overwrite)
+            return squares
+
+        squares = np.hstack(list(in_threads(squares_of, large_blocks(*X.shape), n_jobs)))
         deviations = np.sqrt(1 + (self.fit_intercept + squares) / self.n_rows)
         return deviations[self.of_target].T * self.noise
 
