@@ -183,7 +183,7 @@ def test_peak_memory_does_not_grow_with_the_file(tmp_path, how):
         script = [sys.executable, "-c", textwrap.dedent(PEAK), str(path), str(n), how]
         out = subprocess.run(script, capture_output=True, text=True, check=True, cwd=ROOT)
         report = json.loads(out.stdout)
-        assert report["passes"] >= 4
+        assert report["passes"] >= 3
         grown.append(report["grown"])
     assert max(grown) < 150
     assert grown[1] - grown[0] < 40
