@@ -196,7 +196,7 @@ class DenseRows:
 
         return max(self._over_rows(of_rows))
 
-    @one_blas_thread
+    @one_blas_thread()
     def textbook_epoch(
         self,
         theta: np.ndarray,

@@ -120,7 +120,7 @@ class SparseRows:
         )
         return square.max()
 
-    @one_blas_thread
+    @one_blas_thread()
     def textbook_epoch(
         self,
         theta: np.ndarray,

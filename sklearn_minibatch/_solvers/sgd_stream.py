@@ -35,7 +35,7 @@ LONG_ROW = 2.0
 MOST_GROWTH = 2.0
 
 
-@one_blas_thread
+@one_blas_thread()
 def learn(
     chunk: Chunk, before: ModelState, moments: ColumnMoments, settings: Settings
 ) -> ModelState:

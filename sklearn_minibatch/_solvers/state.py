@@ -238,7 +238,7 @@ def with_rows(state: ModelState, chunks: tuple[Chunk, ...]) -> Any:
     if half_life is not None:
         moments = moments.faded(0.5 ** (rows.n_rows / half_life))
         rows = rows.aged(half_life)
-    with one_blas_thread:
+    with one_blas_thread():
         return merge(moments, GATHER[state.kind](rows.X, rows.y, rows.w))
 
 

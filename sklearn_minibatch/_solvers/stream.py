@@ -31,6 +31,9 @@ STEP = 3.0
 BATCH_SIZE = 32
 # A column whose scale grows by this factor in one chunk has new units.
 GROWN = 2.0
+# Steps for it, as long as the predictions for the rows that bring the change are worse than the
+# mean of the targets: more steps would fit the noise of these few rows.
+MOST_STEPS = 20
 # With fewer rows per column than this, the variances of the columns say little.
 FEW_ROWS = 4
 
@@ -62,7 +65,7 @@ class Pass(NamedTuple):
         return Seen(x, y, standard_units(x, y, self.settings))
 
 
-@one_blas_thread
+@one_blas_thread()
 def learn(
     chunk: Chunk, before: ModelState, moments: ColumnMoments, settings: Settings
 ) -> ModelState:
@@ -128,7 +131,7 @@ def is_rescaled(before: Seen, now: Seen) -> bool:
 def step_of_changed_columns(
     rows: Chunk, slopes: Slopes, before: Seen, now: Seen, this: Pass
 ) -> Slopes:
-    """Return the slopes after a step of the columns whose scale these rows have changed.
+    """Return the slopes after steps of the columns whose scale these rows have changed.
 
     In its new units the coefficient of such a column may be off by many standard deviations of y.
     Those that grew most come first: what they have left of the residuals tells nothing of others.
@@ -148,14 +151,22 @@ def step_of_changed_columns(
     while np.any(grown >= GROWN):
         columns = (grown >= GROWN) & (grown**2 >= grown.max())
         grown[columns] = 0.0
-        residual = T @ coef - np.tile(rows.y - now.scaling.y_mean, 2)
-        mean_residual = mean_row @ coef - np.tile(mean_target, 2)
-        g = T.T @ (s * residual) + mean_row.T @ mean_residual + penalty * coef
-        p = (kept & columns[:, None]) * g / now.x.scale[:, None] ** 2
-        Tp = T @ p
-        mean_p = mean_row @ p
-        exact = divide(dot(g, p), dot(s * Tp, Tp) + dot(mean_p, mean_p) + dot(penalty * p, p))
-        coef = coef - np.minimum(1.0 if this.lr is None else this.lr, exact) * p
+        P = now.x.scale[:, None] ** 2
+        p, square = np.zeros_like(coef), np.zeros(coef.shape[1])
+        for number in range(MOST_STEPS):
+            residual = T @ coef - np.tile(rows.y - now.scaling.y_mean, 2)
+            is_better = dot(s * residual, residual) <= (1 - old_weight) * np.tile(now.y.var, 2)
+            if number and np.all(is_better):
+                break
+            mean_residual = mean_row @ coef - np.tile(mean_target, 2)
+            g = T.T @ (s * residual) + mean_row.T @ mean_residual + penalty * coef
+            g *= kept & columns[:, None]
+            # Conjugate gradients: p is conjugate to the directions before.
+            p, square = g / P + divide(dot(g, g / P), square) * p, dot(g, g / P)
+            Tp = T @ p
+            mean_p = mean_row @ p
+            exact = divide(dot(g, p), dot(s * Tp, Tp) + dot(mean_p, mean_p) + dot(penalty * p, p))
+            coef = coef - np.minimum(1.0 if this.lr is None else this.lr, exact) * p
     return Slopes(*np.hsplit(coef, 2))
 
 

@@ -53,7 +53,7 @@ def in_threads(function: Callable[[Any], Any], blocks: Sequence[Any], n_jobs: in
     BLAS has one thread in each of them.
     """
     if min(n_jobs, len(blocks)) == 1:
-        with one_blas_thread:
+        with one_blas_thread():
             yield from map(function, blocks)
         return
     # Threads do not inherit NumPy's settings for floating-point errors.
@@ -63,5 +63,5 @@ def in_threads(function: Callable[[Any], Any], blocks: Sequence[Any], n_jobs: in
         with np.errstate(**settings):
             return function(block)
 
-    with one_blas_thread, ThreadPoolExecutor(n_jobs) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(n_jobs) as pool:
         yield from pool.map(in_thread, blocks)

@@ -5,9 +5,9 @@ and small factors take turns, the two get in each other's way, and a call takes 
 long as with one thread. So threads of our own share the blocks, and BLAS has one in each.
 """
 
-from contextlib import AbstractContextManager, ContextDecorator, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
-from threading import Lock, get_ident
 from typing import Any
 
 from joblib import effective_n_jobs
@@ -27,46 +27,35 @@ def threads_of_blas() -> int:
     return max(filter(None, counts), default=1)
 
 
-class OneBlasThread(ContextDecorator):
-    """A context in which BLAS has one thread.
+# Which context has changed the number of threads, and what it was.
+_changed: dict[str, Any] = {}
 
-    The number of its threads belongs to the whole process. So the first thread of Python that comes
-    in changes it, and puts it back when it leaves; others change nothing meanwhile.
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Give BLAS one thread, in a block or during the calls of a function.
+
+    The number of its threads belongs to the whole process. So the outermost context of the first
+    thread of Python that comes in changes it, and puts it back; others change nothing meanwhile.
     """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._owner: int | None = None
-        self._depth = 0
-        self._usual = 1
-        self._limiter: Any = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._owner is None:
-                self._owner = get_ident()
-                self._usual = threads_of_blas()
-                self._limiter = controller().limit(limits=1)
-                self._limiter.__enter__()
-            if self._owner == get_ident():
-                self._depth += 1
-
-    def __exit__(self, *reason: Any) -> None:
-        with self._lock:
-            if self._owner != get_ident():
-                return
-            self._depth -= 1
-            if self._depth == 0:
-                self._owner = None
-                self._limiter.__exit__(*reason)
-
-    def usual(self) -> int:
-        """Return the number of threads that BLAS has outside of the context."""
-        with self._lock:
-            return threads_of_blas() if self._owner is None else self._usual
+    this = object()
+    # One operation, and no lock: an interrupt would leave a lock behind.
+    try:
+        if _changed.setdefault("by", this) is this:
+            _changed["usual"] = threads_of_blas()
+            with controller().limit(limits=1):
+                yield
+        else:
+            yield
+    finally:
+        if _changed.get("by") is this:
+            _changed.clear()
 
 
-one_blas_thread = OneBlasThread()
+def usual_threads() -> int:
+    """Return the number of threads that BLAS has outside of the context."""
+    return _changed.get("usual") or threads_of_blas()
+
 
 # A factor of so many columns takes longer than its threads wait for one another.
 LARGE_FACTOR = 500
@@ -74,7 +63,7 @@ LARGE_FACTOR = 500
 
 def blas_threads_for(n_features: int) -> AbstractContextManager[None]:
     """Return a context for factors of (n_features, n_features) matrices."""
-    return nullcontext() if n_features > LARGE_FACTOR else one_blas_thread
+    return nullcontext() if n_features > LARGE_FACTOR else one_blas_thread()
 
 
 def number_of_threads(n_jobs: int | None) -> int:
@@ -85,4 +74,4 @@ def number_of_threads(n_jobs: int | None) -> int:
     count = effective_n_jobs(n_jobs)
     if n_jobs is not None or count > 1 or get_active_backend()[0].nesting_level:
         return count
-    return one_blas_thread.usual()
+    return usual_threads()

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
 from sklearn_minibatch._statistics.blocks import in_threads
-from sklearn_minibatch._statistics.threads import number_of_threads, one_blas_thread
+from sklearn_minibatch._statistics.threads import number_of_threads, one_blas_thread, usual_threads
 
 from .. import ROOT
 from ..oracles import regression
@@ -49,14 +49,14 @@ def as_before(request):
 
 
 def test_one_thread_inside_and_as_before_outside():
-    with one_blas_thread:
+    with one_blas_thread():
         assert counts() == {1}
-        with one_blas_thread:
+        with one_blas_thread():
             assert counts() == {1}
-            assert one_blas_thread.usual() == 2
+            assert usual_threads() == 2
         assert counts() == {1}
     assert counts() == {2}
-    assert one_blas_thread.usual() == 2
+    assert usual_threads() == 2
 
 
 def test_as_before_after_an_error():
@@ -77,7 +77,7 @@ def test_as_before_when_several_threads_are_done():
     def work(number):
         barrier.wait()
         for _ in range(50):
-            with one_blas_thread:
+            with one_blas_thread():
                 time.sleep(0.0002 * number)
 
     for _ in range(5):
@@ -87,7 +87,7 @@ def test_as_before_when_several_threads_are_done():
         for thread in threads:
             thread.join()
         assert counts() == {2}
-        with one_blas_thread:
+        with one_blas_thread():
             assert counts() == {1}
 
 

@@ -127,6 +127,8 @@ def interrupted_fits(name, every, trained):
         start = model_of({**FITS[name], "max_iter": 1}, *first).set_params(
             **model_of(FITS[name]).get_params()
         )
+        # The first fit of a process also looks up what later ones know.
+        pickle.loads(pickle.dumps(start)).fit(*arguments)
         copy = pickle.loads(pickle.dumps(start))
         whole = Interrupt()
         whole.during(lambda: copy.fit(*arguments))
