@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
+from weakref import ReferenceType, ref
 
 from joblib import effective_n_jobs
 from joblib.parallel import get_active_backend
@@ -27,8 +28,16 @@ def threads_of_blas() -> int:
     return max(filter(None, counts), default=1)
 
 
-# Which context has changed the number of threads, and what it was.
-_changed: dict[str, Any] = {}
+class Change:
+    """A change of the number of threads, for as long as its context lives."""
+
+    def __init__(self) -> None:
+        self.usual = threads_of_blas()
+
+
+# The change in force. Contexts are known by weak references, and claimed by one operation of a
+# dictionary and no lock, so that nothing stays behind where an interrupt ends a context halfway.
+_changed: dict[str, ReferenceType[Change]] = {}
 
 
 @contextmanager
@@ -38,23 +47,27 @@ def one_blas_thread() -> Iterator[None]:
     The number of its threads belongs to the whole process. So the outermost context of the first
     thread of Python that comes in changes it, and puts it back; others change nothing meanwhile.
     """
-    this = object()
-    # One operation, and no lock: an interrupt would leave a lock behind.
+    change = Change()
+    this = ref(change)
     try:
-        if _changed.setdefault("by", this) is this:
-            _changed["usual"] = threads_of_blas()
+        current = _changed.setdefault("now", this)
+        if current() is None:
+            _changed["now"] = current = this
+        if current is this:
             with controller().limit(limits=1):
                 yield
         else:
             yield
     finally:
-        if _changed.get("by") is this:
+        if _changed.get("now") is this:
             _changed.clear()
 
 
 def usual_threads() -> int:
     """Return the number of threads that BLAS has outside of the context."""
-    return _changed.get("usual") or threads_of_blas()
+    current = _changed.get("now")
+    change = None if current is None else current()
+    return threads_of_blas() if change is None else change.usual
 
 
 # A factor of so many columns takes longer than its threads wait for one another.
