@@ -151,7 +151,7 @@ class InMemory:
         """Return the samples in scaled units, in random order if the settings say so."""
         X, y, w, _ = self.rows
         if isinstance(statistics, RowProducts):
-            return WideRows(X, y, statistics.root, scaling)
+            return WideRows(X, y, statistics.x, statistics.root, scaling)
         order = self.rng.permutation(y.shape[0]) if self.settings.shuffle else None
         mean_weight = statistics.x.weight / statistics.x.n_rows
         intercept = self.settings.fit_intercept

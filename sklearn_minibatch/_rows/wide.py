@@ -37,8 +37,10 @@ class KeptRows(NamedTuple):
 class WideRows:
     """Samples in scaled units, each multiplied by sqrt(w / W), without a copy of X."""
 
-    def __init__(self, X: Any, y: Any, root: np.ndarray, scaling: Scaling) -> None:
+    def __init__(self, X: Any, y: Any, x: Moments, root: np.ndarray, scaling: Scaling) -> None:
         self.X = X
+        # Exactly 0 in scaled units, which a difference of products is not.
+        self.never_vary = x.is_constant & (x.mean == scaling.x_mean)
         self.root = root[:, None]
         self.scaling = scaling
         self.v = (to_numpy(as_float64(y)) - scaling.y_mean) / scaling.y_scale * self.root
@@ -49,10 +51,13 @@ class WideRows:
         """Return Z'a (d, t) for a (n, t)."""
         weights = self.root * a
         if self.is_far:
-            product = self._in_blocks(lambda T, columns: to_numpy(T.T @ like(weights, T)))
-            return np.concatenate(product) / self.scaling.x_scale[:, None]
-        product = self.X.T @ weights if sparse.issparse(self.X) else times(self.X.T, weights)
-        product = to_numpy(product) - np.multiply.outer(self.scaling.x_mean, weights.sum(axis=0))
+            parts = self._in_blocks(lambda T, columns: to_numpy(T.T @ like(weights, T)))
+            product = np.concatenate(parts)
+        else:
+            product = self.X.T @ weights if sparse.issparse(self.X) else times(self.X.T, weights)
+            sums = weights.sum(axis=0)
+            product = to_numpy(product) - np.multiply.outer(self.scaling.x_mean, sums)
+        product[self.never_vary] = 0.0
         return product / self.scaling.x_scale[:, None]
 
     def product(self, beta: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 from .._statistics.linalg import EPS, dot
+from .._statistics.moments import LEAST_VAR
 from .._statistics.threads import blas_threads_for
 from .._statistics.triangular_factor import Rotated, rotated_rows
 from .closed_form import MOST_NOISE, ROUNDING, ClosedForm, of_all_targets, out_of_digits
@@ -54,7 +55,7 @@ def closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | None = N
 
 def tall_closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | None) -> ClosedForm:
     """Return the closed form of targets with the same penalty."""
-    live = np.any(rotated.R, axis=0)
+    live = dot(rotated.R, rotated.R) >= LEAST_VAR
     R = rotated.R[:, live]
     d = R.shape[1]
     beta = before_any_rows(rotated, penalty, start)
@@ -82,7 +83,7 @@ def tall_closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | Non
 
 def wide_closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | None) -> ClosedForm:
     """Return the same for fewer rows than columns: a combination of the rows, and the start."""
-    live = np.any(rotated.R, axis=0)
+    live = dot(rotated.R, rotated.R) >= LEAST_VAR
     R, Q, rest = rotated.R[:, live], rotated.Q, rotated.rest
     alpha = least_of(penalty)
     basis, T = np.linalg.qr(R.T)

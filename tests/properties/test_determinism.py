@@ -275,7 +275,8 @@ def test_arrays_that_come_in_are_not_written_to(rows, name, kind, standardize):
     model = model_of(name, standardize=standardize, fit_intercept=standardize)
     model.fit(X, y, sample_weight=w).partial_fit(X, y, sample_weight=w).predict(X)
     model.set_params(warm_start=True).fit(X, y).partial_fit(X, y)
-    model.coef_ *= 2
+    coef = model.coef_
+    coef *= 2
     for array, as_it_was in zip(arrays, before, strict=True):
         assert np.array_equal(array, as_it_was)
         assert array.dtype == as_it_was.dtype
