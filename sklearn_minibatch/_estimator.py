@@ -406,28 +406,29 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             self._checked = None
             rng = check_random_state(self.random_state)
             samples = open_rows(self, X, y, sample_weight, rng)
-            settings = samples.settings
-            choice = choose(samples.shape, settings)
-            statistics = samples.gather(choice.gather)
-            check_moments(statistics)
-            x, y_moments = statistics.x, statistics.y
-            check_alpha(self.alpha, len(y_moments.mean))
-            scaling = choice.units(x, y_moments, settings)
-            problem = Problem(statistics, scaling, samples)
-            start = to_scaled(*self._start(len(x.mean), len(y_moments.mean)), scaling)
-            monitor = Monitor(
-                scaling,
-                samples.validation,
-                self.tol,
-                self.n_iter_no_change,
-                self.verbose,
-                task,
-                partial(self._fitted_state, samples, choice, problem, settings),
-            )
-            attempt.if_interrupted(partial(self._publish_epoch, monitor))
-            solution = choice.solve(problem, start, settings, rng, monitor)
-            monitor.checkpoint(solution)
-            self._publish_epoch(monitor)
+            with samples.blas_threads():
+                settings = samples.settings
+                choice = choose(samples.shape, settings)
+                statistics = samples.gather(choice.gather)
+                check_moments(statistics)
+                x, y_moments = statistics.x, statistics.y
+                check_alpha(self.alpha, len(y_moments.mean))
+                scaling = choice.units(x, y_moments, settings)
+                problem = Problem(statistics, scaling, samples)
+                start = to_scaled(*self._start(len(x.mean), len(y_moments.mean)), scaling)
+                monitor = Monitor(
+                    scaling,
+                    samples.validation,
+                    self.tol,
+                    self.n_iter_no_change,
+                    self.verbose,
+                    task,
+                    partial(self._fitted_state, samples, choice, problem, settings),
+                )
+                attempt.if_interrupted(partial(self._publish_epoch, monitor))
+                solution = choice.solve(problem, start, settings, rng, monitor)
+                monitor.checkpoint(solution)
+                self._publish_epoch(monitor)
             if unused := unused_settings(settings, choice.solver):
                 warn_once(unused)
             if solution.warning is not None:

@@ -5,6 +5,7 @@ derives from the input: the number and the names of the columns.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -30,7 +31,7 @@ from .._statistics.second_moments import (
     moments_of_columns,
     second_moments,
 )
-from .._statistics.threads import number_of_threads
+from .._statistics.threads import blas_threads_for, number_of_threads
 from .._statistics.triangular_factor import triangular_factor
 from .held_out import held_out
 from .mapped import mapped
@@ -137,6 +138,10 @@ class InMemory:
         per_row = np.diff(self.rows.X.indptr).astype(float)
         return Shape(d, n_rows, self.rows.X.nnz, float(per_row @ per_row))
 
+    def blas_threads(self) -> AbstractContextManager[None]:
+        """Return the context of a fit: the number of threads changes once, not at every step."""
+        return blas_threads_for(self.rows.X.shape[1])
+
     def gather(self, kind: str) -> Any:
         """Return statistics of the samples: one of `GATHER`, or "row products"."""
         X, y, w, _ = self.rows
@@ -185,6 +190,10 @@ class InChunks:
     def place(self) -> Any:
         """Moves arrays to where the samples are."""
         return self.chunks.place
+
+    def blas_threads(self) -> AbstractContextManager[None]:
+        """Return the context of a fit, which leaves BLAS to those who read the chunks."""
+        return nullcontext()
 
     @property
     def n_passes(self) -> int:

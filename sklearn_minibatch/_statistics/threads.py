@@ -31,8 +31,7 @@ def threads_of_blas() -> int:
 class Change:
     """A change of the number of threads, for as long as its context lives."""
 
-    def __init__(self) -> None:
-        self.usual = threads_of_blas()
+    usual = 1  # the number before
 
 
 # The change in force. Contexts are known by weak references, and claimed by one operation of a
@@ -54,7 +53,8 @@ def one_blas_thread() -> Iterator[None]:
         if current() is None:
             _changed["now"] = current = this
         if current is this:
-            with controller().limit(limits=1):
+            change.usual = threads_of_blas()
+            with controller().limit(limits=1) if change.usual > 1 else nullcontext():
                 yield
         else:
             yield
