@@ -168,16 +168,16 @@ def draw(points: list[tuple[Point, float]], path: Any) -> None:
 
     groups = list(dict.fromkeys(point.group for point, _ in points))
     figure, axes = plt.subplots(
-        1, len(groups), figsize=(4.2 * len(groups), 3.6), layout="constrained", squeeze=False
+        1, len(groups), figsize=(5 * len(groups), 4.4), layout="constrained", squeeze=False
     )
     norm = LogNorm(0.25, 4)
     for ax, group in zip(axes[0], groups, strict=True):
         chosen = [(point, ratio) for point, ratio in points if point.group == group]
         x, y = [p.d for p, _ in chosen], [p.n for p, _ in chosen]
         ratios = [ratio for _, ratio in chosen]
-        marks = ax.scatter(x, y, c=ratios, s=620, marker="s", cmap="RdBu", norm=norm, ec="gray")
+        marks = ax.scatter(x, y, c=ratios, s=330, marker="s", cmap="RdBu", norm=norm, ec="gray")
         for d, n, ratio in zip(x, y, ratios, strict=True):
-            ax.annotate(plain(ratio, 2), (d, n), ha="center", va="center", fontsize=7)
+            ax.annotate(plain(ratio, 2), (d, n), ha="center", va="center", fontsize=5.5)
         ax.set(xscale="log", yscale="log", xlabel="columns", ylabel="rows", title=group)
         ax.margins(0.15)
     figure.colorbar(marks, ax=axes[0, -1], label="time of the best of Ridge / ours")
