@@ -26,8 +26,7 @@ pytestmark = UNUSED_IS_FINE
 @pytest.fixture(autouse=True)
 def too_many_features_for_products(monkeypatch):
     """No second moments are kept: steps are taken, as with very many features."""
-    for module in "choose", "preconditioner":
-        monkeypatch.setattr(f"sklearn_minibatch._solvers.{module}.EXACT_FEATURES", 0)
+    monkeypatch.setattr("sklearn_minibatch._solvers.choose.EXACT_FEATURES", 0)
 
 
 def learn(model, X, y, w=None, chunk=10):
@@ -581,6 +580,10 @@ class TestMemory:
 
     X = np.random.default_rng(0).normal(size=(60_000, 20))
     y = X.sum(axis=1)
+
+    @pytest.fixture(autouse=True)
+    def too_many_features_for_sketches(self, monkeypatch):
+        monkeypatch.setattr("sklearn_minibatch._solvers.preconditioner.EXACT_FEATURES", 0)
 
     def peak(self, X, how, **params):
         """Bytes that a call holds at most at one time."""
