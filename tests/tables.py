@@ -18,7 +18,7 @@ UNUSED_IS_FINE = pytest.mark.filterwarnings("ignore:solver='cholesky' does not u
 INVALID = {
     "alpha": [
         *(-1e-9, np.nan, np.inf, "1", None, True, 10**400, Fraction(1, 3)),
-        *([1.0, 2.0], [-1.0], [np.nan], [[1.0]], ["1"], []),
+        *([1.0, 2.0, 3.0], [-1.0, -1.0], [np.nan], [[1.0]], ["1"], []),
     ],
     "penalty_factor": [
         *([1.0, 2.0], [1.0, -1.0, 1.0], [1.0, np.nan, 1.0], np.ones((3, 1)), 1.0, "all"),

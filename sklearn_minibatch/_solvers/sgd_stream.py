@@ -51,7 +51,7 @@ def learn(
     lr = rate(rows, batch_size, moments, scaling, settings, rng)
     constant = best_constant(moments.y, scaling, settings.fit_intercept)
     descent = Descent(rows, settings, batch_size, lr * before.lr_factor, constant)
-    start = starting_point(descent, before, scaling)
+    start = starting_point(descent, before, moments, scaling)
     lrs, next_lr = descent.rates(descent.lr, chunk.number)
     at = descent.epoch(start, lrs, None)
     warning = check(descent, start, at, rng)
@@ -86,7 +86,9 @@ def rate(
     )
 
 
-def starting_point(descent: Descent, before: ModelState, scaling: Scaling) -> Iterate:
+def starting_point(
+    descent: Descent, before: ModelState, moments: ColumnMoments, scaling: Scaling
+) -> Iterate:
     """Return where an epoch over a chunk starts, in the units of all rows so far.
 
     If a learning rate was set, no prediction changes. With lr="auto", coefficients of columns whose
@@ -105,7 +107,9 @@ def starting_point(descent: Descent, before: ModelState, scaling: Scaling) -> It
         known_rows = before.statistics
         old = textbook_units(known_rows.x, known_rows.y, settings)
         growth = np.where(np.isinf(scaling.x_scale), 1.0, scaling.x_scale / old.x_scale)
-        most = MOST_GROWTH / growth
+        # A constant column has no scale that its units could be told from.
+        awake = known_rows.x.is_constant & ~moments.x.is_constant & settings.standardize
+        most = MOST_GROWTH / np.where(awake, np.inf, growth)
         if np.any(most < 1):
             known = [shrunk(each, np.minimum(most, 1), old.x_mean) for each in known]
             n_averaged = 0

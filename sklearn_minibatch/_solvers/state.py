@@ -189,7 +189,8 @@ class ModelState(FittedState):
     def order(self, n_rows: int, shuffle: bool) -> tuple[np.random.Generator, np.ndarray]:
         """Return a generator for the next chunk, and the order of its rows."""
         assert self.seed is not None
-        rng = np.random.default_rng((self.seed, self.n_chunks))
+        # Not the number of epochs before, which rounding may change.
+        rng = np.random.default_rng((self.seed, self.moments.x.n_rows))
         return rng, rng.permutation(n_rows) if shuffle and n_rows > 1 else np.arange(n_rows)
 
     def stepped(

@@ -145,10 +145,11 @@ class Training(RuleBasedStateMachine):
         without_constants = self.model.fit_intercept and not (
             method == "fit" and self.model.warm_start
         )
-        self.any_scale &= self.model.standardize and (
+        keeps_units = self.model.standardize and (
             without_constants or self.model.scaler_.var_.all()
         )
-        self.any_shift &= self.model.standardize and self.model.fit_intercept
+        self.any_scale &= keeps_units
+        self.any_shift &= keeps_units and self.model.fit_intercept
         w = np.ones(len(y)) if w is None else w
         self.rows += [(x, weight) for x, weight in zip(X, w, strict=True) if weight > 0]
 
@@ -206,7 +207,10 @@ class Training(RuleBasedStateMachine):
     @precondition(lambda self: self.fitted)
     @rule()
     def go_on_from_a_pickle(self):
-        self.model = pickle.loads(pickle.dumps(self.model))
+        # A pickle has no rows: those that wait are added, which the last bit of later sums shows.
+        self.model, self.scaled, self.shifted = [
+            pickle.loads(pickle.dumps(model)) for model in self.all_models()
+        ]
 
     @precondition(lambda self: self.fitted)
     @rule()
