@@ -55,7 +55,7 @@ from ._solvers.choose import (
 from ._solvers.problem import Parameters, Problem, Settings, without_intercept
 from ._solvers.state import NOTHING, Answer, ModelState, learn_exactly, of_kind
 from ._statistics.arrays import place_of
-from ._statistics.scaling import to_original, to_scaled
+from ._statistics.scaling import Scaling, to_original, to_scaled
 from ._statistics.second_moments import (
     merge,
     moments_of_columns,
@@ -415,7 +415,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
                 check_alpha(self.alpha, len(y_moments.mean))
                 scaling = choice.units(x, y_moments, settings)
                 problem = Problem(statistics, scaling, samples)
-                start = to_scaled(*self._start(len(x.mean), len(y_moments.mean)), scaling)
+                start = self._start(scaling)
                 monitor = Monitor(
                     scaling,
                     samples.validation,
@@ -453,8 +453,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     ) -> ModelState:
         """Return the state as if the fit had ended with this epoch."""
         solution = epoch.solution
-        last = epoch.best or to_original(*solution.last, problem.scaling)
-        predicting = epoch.best or to_original(*solution.predicting, problem.scaling)
+        last = predicting = epoch.best or to_original(*solution.last, problem.scaling)
+        if epoch.best is None and solution.predicting is not solution.last:
+            predicting = to_original(*solution.predicting, problem.scaling)
         is_last = epoch.best is None or int(np.argmax(epoch.scores)) == len(epoch.scores) - 1
         return ModelState(
             self._single_target,
@@ -769,10 +770,11 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         single = self._single_target
         return ModelState(single, example, moments, kind, self.solver, self._settings(), given)
 
-    def _start(self, *shape: int) -> Parameters:
-        """Coefficients (d, t) and intercept (t,) to start from."""
+    def _start(self, scaling: Scaling) -> Parameters:
+        """Coefficients (d, t) and intercept (t,) to start from, in scaled units."""
+        shape = len(scaling.x_mean), len(scaling.y_mean)
         if not (self.warm_start and hasattr(self, "_state")):
-            return np.zeros(shape), np.zeros(shape[1])
+            return np.zeros(shape), -scaling.y_mean / scaling.y_scale
         predicting = self._state.answer.predicting
         before = predicting[0].shape
         if before != shape:
@@ -780,7 +782,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
                 f"warm_start=True, but the last fit had {before} (features, targets) and this one "
                 f"has {shape}. Set warm_start=False to start anew."
             )
-        return without_intercept(predicting, self.fit_intercept)
+        return to_scaled(*without_intercept(predicting, self.fit_intercept), scaling)
 
     @property
     def solver_(self) -> str:

@@ -43,22 +43,25 @@ class WideRows:
         self.never_vary = x.is_constant & (x.mean == scaling.x_mean)
         self.root = root[:, None]
         self.scaling = scaling
+        self.is_centred = bool(scaling.x_mean.any())
         self.v = (to_numpy(as_float64(y)) - scaling.y_mean) / scaling.y_scale * self.root
         far = np.abs(scaling.x_mean) > FAR * scaling.x_scale
         self.is_far = bool(far.any()) and not sparse.issparse(X)
 
     def combined(self, a: np.ndarray) -> np.ndarray:
         """Return Z'a (d, t) for a (n, t)."""
-        weights = self.root * a
+        # Z's = 0 of columns about their means; without its part along s, `a` needs no means.
+        weights = self.root * (a - self.root * (self.root.T @ a) if self.is_centred else a)
         if self.is_far:
             parts = self._in_blocks(lambda T, columns: to_numpy(T.T @ like(weights, T)))
             product = np.concatenate(parts)
+        elif sparse.issparse(self.X):
+            product = self.X.T @ weights
         else:
-            product = self.X.T @ weights if sparse.issparse(self.X) else times(self.X.T, weights)
-            sums = weights.sum(axis=0)
-            product = to_numpy(product) - np.multiply.outer(self.scaling.x_mean, sums)
+            product = to_numpy(times(self.X.T, weights))
         product[self.never_vary] = 0.0
-        return product / self.scaling.x_scale[:, None]
+        product /= self.scaling.x_scale[:, None]
+        return product
 
     def product(self, beta: np.ndarray) -> np.ndarray:
         """Return Z beta (n, t) for beta (d, t)."""

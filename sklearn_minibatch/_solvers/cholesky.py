@@ -74,9 +74,11 @@ def of_one_penalty(products: Standardized, penalty: Penalty) -> ClosedForm:
     """Return the closed form of targets with the same penalty."""
     P = of_gram(products.zz, penalty)
     beta, residual = solved(products.zz, products.zv, penalty, P)
-    penalised = penalty * beta
-    loss = np.maximum(products.vv - dot(beta, products.zv + residual + penalised), 0.0) / 2
-    loss += dot(penalised, beta) / 2
+    norm = penalty * dot(beta, beta) if np.ndim(penalty) == 0 else dot(penalty * beta, beta)
+    explained = dot(beta, products.zv)
+    if residual is not None:
+        explained += dot(beta, residual)
+    loss = (np.maximum(products.vv - explained - norm, 0.0) + norm) / 2
     rounding = rounding_cost(beta, P)
     is_unique = isinstance(P, Factored)
     if not is_unique:
@@ -87,14 +89,15 @@ def of_one_penalty(products: Standardized, penalty: Penalty) -> ClosedForm:
 
 def solved(
     gram: np.ndarray, right: np.ndarray, penalty: Penalty, P: Factored | Spectral
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the solution x of (gram + penalty) x = right, for P of this matrix, and the residual.
 
-    Where one solve has lost digits, corrections by the residual take them back.
+    Where one solve has lost digits, corrections by the residual take them back. If they are many,
+    and one solve is known to lose few, the residual is None.
     """
     x = P.solve(right)
     if x.shape[1] > MANY_TARGETS and P.inverse_norm < NO_CORRECTION:
-        return x, np.zeros((1, 1))
+        return x, None
     residual = right - gram @ x - penalty * x
     step = P.solve(residual)
     distance = dot(residual, step)
@@ -128,5 +131,6 @@ def rounding_cost(beta: np.ndarray, P: Factored | Spectral) -> np.ndarray:
     beta, and its predictions by the length of H^(-1/2) E beta: at most about eps (1 + ||D beta||) /
     sqrt(the least eigenvalue of D^-1 H D^-1), the columns being brought to unit length by D.
     """
-    length = np.sqrt(dot(P.D * beta, P.D * beta))
+    unit = P.D * beta
+    length = np.sqrt(dot(unit, unit))
     return ROUNDING * (1 + length) * np.sqrt(P.inverse_norm)

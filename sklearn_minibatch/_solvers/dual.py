@@ -14,6 +14,7 @@ from .._rows.wide import WideRows
 from .._statistics.factor import Factored
 from .._statistics.linalg import EPS, dot
 from .._statistics.row_products import RowProducts
+from .._statistics.second_moments import plus_outer
 from .._statistics.threads import blas_threads_for
 from . import qr
 from .cholesky import solved
@@ -92,7 +93,7 @@ def positive_definite(products: RowProducts, fit_intercept: bool) -> np.ndarray:
     if not fit_intercept:
         return K
     size = float(np.mean(np.diag(K))) or 1.0
-    return K + size * np.multiply.outer(root, root)
+    return plus_outer(K.copy(), size * root, root)
 
 
 def from_products(rows: WideRows, system: System) -> Found:

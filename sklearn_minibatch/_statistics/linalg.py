@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 from scipy import linalg
+from scipy.linalg import blas
 
-from .arrays import namespace
+from .arrays import is_numpy, namespace
+from .blocks import CACHE_ELEMENTS, row_blocks
 
 # The distance from 1 to the next float64, and the least positive one that keeps its digits.
 EPS = float(np.finfo(float).eps)
@@ -20,6 +22,32 @@ def dot(a: Any, b: Any) -> Any:
             return np.dot(a[:, 0], b)
         return np.einsum("ij,ij->j", a, b)
     return namespace(a).sum(a * b, axis=0)
+
+
+def plus_gram(total: Any, A: Any) -> Any:
+    """Return total + A'A, which overwrites `total`; without a total, A'A.
+
+    In NumPy it is only the lower triangle: see `mirrored`.
+    """
+    if not is_numpy(A):
+        return A.T @ A if total is None else total + A.T @ A
+    if total is None:
+        total = np.zeros((A.shape[1], A.shape[1]))
+    # The transpose of a matrix in the order of C is the same in that of Fortran.
+    by_rows = A.flags.c_contiguous
+    a = A.T if by_rows else A
+    return blas.dsyrk(1.0, a, beta=1.0, c=total.T, trans=not by_rows, lower=0, overwrite_c=1).T
+
+
+def mirrored(A: Any) -> Any:
+    """Copy the lower triangle of a triangular matrix in NumPy to the upper one, in place."""
+    if is_numpy(A):
+        diagonal = np.diag(A).copy()
+        for rows in row_blocks(len(A), 1, elements=int(CACHE_ELEMENTS**0.5)):
+            A[rows, rows.stop :] = A[rows.stop :, rows].T
+            A[rows, rows] += A[rows, rows].T
+        np.fill_diagonal(A, diagonal)
+    return A
 
 
 def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:

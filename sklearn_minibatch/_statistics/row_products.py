@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from .arrays import as_float64, like, matmul, minus, pass_elements, to_numpy
+from .arrays import like, minus, pass_elements, to_numpy
 from .blocks import in_threads, large_blocks
+from .linalg import mirrored, plus_gram
 from .moments import Moments, centred_where_full, column_moments, moments_of_block, rescaled_weights
 
 # A product of narrower blocks takes longer to add to the sum than to compute.
@@ -70,29 +71,32 @@ def dense_products(
     """Compute the moments of the columns and K, from one read of X in blocks of columns."""
     n_rows, d = X.shape
     width = max(LEAST_COLUMNS, pass_elements(X) // n_rows)
-    s = like(root, as_float64(X[:1, :1]))[:, None]
 
     def of_columns(block: tuple[int, int]) -> tuple[list[Moments], Any]:
         first, count = block
-        parts, K, product = [], None, None
+        parts, K = [], None
         for start in range(first, first + count, width):
             columns = slice(start, min(start + width, first + count))
             x = moments_of_block(X[:, columns], weight)
             parts.append(x)
             mean, scale = units.of(x, columns)
             Z = minus(X[:, columns], mean)
-            Z *= s
             Z /= like(scale, Z)
-            product = matmul(Z, Z.T, out=product)
-            if K is None:
-                K, product = product, None
-            else:
-                K += product
+            K = plus_gram(K, Z.T)
         return parts, K
 
-    blocks = large_blocks(d, n_rows, least=4 * n_rows)
-    moments, products = zip(*in_threads(of_columns, blocks, n_jobs), strict=True)
-    return joined_columns([x for parts in moments for x in parts]), to_numpy(sum(products))
+    moments, K = [], None
+    blocks = large_blocks(d, n_rows, least=max(LEAST_COLUMNS, n_rows // 2))
+    for parts, product in in_threads(of_columns, blocks, n_jobs):
+        moments += parts
+        if K is None:
+            K = product
+        else:
+            K += product
+    K = to_numpy(mirrored(K))
+    K *= root
+    K *= root[:, None]
+    return joined_columns(moments), K
 
 
 def joined_columns(parts: list[Moments]) -> Moments:

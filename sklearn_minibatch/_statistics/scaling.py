@@ -68,13 +68,14 @@ def to_scaled(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Convert `coef` (d, t) and `intercept` (t,) from original to scaled variables."""
     beta = coef * np.where(np.isinf(scaling.x_scale), 0.0, scaling.x_scale)[:, None]
-    beta = beta / scaling.y_scale
+    beta /= scaling.y_scale
     return beta, (intercept + scaling.x_mean @ coef - scaling.y_mean) / scaling.y_scale
 
 
 def to_original(beta: np.ndarray, b: np.ndarray, scaling: Scaling) -> tuple[np.ndarray, np.ndarray]:
     """Convert `beta` (d, t) and `b` (t,) from scaled to original variables."""
-    coef = beta * scaling.y_scale / scaling.x_scale[:, None]
+    coef = beta * scaling.y_scale
+    coef /= scaling.x_scale[:, None]
     # Threads of BLAS would change the last bit.
     with one_blas_thread():
         return coef, scaling.y_mean + b * scaling.y_scale - scaling.x_mean @ coef

@@ -20,7 +20,6 @@ from .arrays import (
     empty,
     is_numpy,
     like,
-    matmul,
     minus,
     namespace,
     numpy_dtype,
@@ -28,7 +27,7 @@ from .arrays import (
     to_numpy,
 )
 from .blocks import in_threads, large_blocks, row_blocks
-from .linalg import dot
+from .linalg import dot, mirrored, plus_gram
 from .moments import (
     Moments,
     centred_where_full,
@@ -48,8 +47,8 @@ EXACT_FEATURES = 3000
 # If the squared distance between mean and origin is this many variances, the variance loses about
 # one digit.
 FAR = 10.0
-# A product of fewer rows would take longer to add to the sum than to compute.
-PRODUCT_ROWS = 2048
+# A product of fewer rows takes long to add to the sum, compared with computing it.
+PRODUCT_ROWS = 512
 # The cost of a multiplication in a dense matrix product, relative to one in a sparse product.
 DENSE_COST = 0.02
 
@@ -192,33 +191,19 @@ def moments_of_columns(X: Any, y: Any, weight: Any, n_jobs: int = 1) -> ColumnMo
 def of_dense_rows(X: Any, y: Any, weight: Any, n_jobs: int, with_products: bool) -> Any:
     """Compute both of dense rows, or of sparse rows as dense blocks, in threads."""
 
-    def of_block(block: tuple[int, int]) -> Any:
-        rows = slice(block[0], block[0] + block[1])
-        w = None if weight is None else weight[rows]
-        return dense_moments(X[rows, :], y[rows, :], w, with_products)
-
-    # A block has more rows than columns, so merging its products takes little time compared with
-    # computing them.
-    n, d = X.shape
-    blocks = large_blocks(n, d, least=2 * (d + y.shape[1]) if with_products else 1)
-    return reduce(merge, in_threads(of_block, blocks, n_jobs))
-
-
-def dense_moments(X: Any, y: Any, weight: Any, with_products: bool) -> Any:
-    """Compute the moments of a block of rows in one thread."""
     if X.shape[0] == 1:
         total = total_weight(X, weight)
         x = as_array(X)[0].astype(float)
         return of_one_row(x, to_numpy(y)[0].astype(float), total, with_products)
     w = None if weight is None else rescaled_weights(weight)
     origin = origin_near(X, y, w)
-    moments = centred_products(X, y, w, origin, with_products)
+    moments = about_origin(X, y, w, origin, n_jobs, with_products)
     offset = np.concatenate([moments.x.mean, moments.y.mean]) - origin
     var = np.concatenate([moments.x.var, moments.y.var])
     far = (offset**2 > FAR * var) & (var > 0)
     if far.any():
         better = np.where(far, origin + offset, origin)
-        moments = centred_products(X, y, w, better, with_products)
+        moments = about_origin(X, y, w, better, n_jobs, with_products)
     total = total_weight(X, weight)
     x_moments = replace(moments.x, weight=total, var=flag_underflow(moments.x.var, X))
     y_moments = replace(moments.y, weight=total, var=flag_underflow(moments.y.var, y))
@@ -269,11 +254,39 @@ def is_plain(X: Any, w: Any) -> bool:
     return not is_numpy(X) or X.flags.c_contiguous
 
 
-def centred_products(X: Any, y: Any, w: Any, origin: np.ndarray, with_products: bool) -> Any:
-    """Compute means, variances and centred products from products about an origin (d + t,).
+class Sums(NamedTuple):
+    """Weighted sums of products about an origin; `right` stands for [1, y]."""
 
-    These are products of blocks of rows sqrt(w) [x - origin, 1, y - origin].
-    """
+    xx: np.ndarray  # (d, d), or (d,) without the products of different columns
+    x_right: np.ndarray  # (d, 1 + t)
+    right: np.ndarray  # (1 + t,), the sum of the weights and the sums of y
+    yy: np.ndarray  # (t,)
+
+    def added(self, other: Sums) -> Sums:
+        """Return the sums of the rows of both, which overwrite the first."""
+        for total, part in zip(self, other, strict=True):
+            total += part
+        return self
+
+
+def about_origin(
+    X: Any, y: Any, w: Any, origin: np.ndarray, n_jobs: int, with_products: bool
+) -> Any:
+    """Compute means, variances and centred products from sums about an origin (d + t,)."""
+
+    def of_block(block: tuple[int, int]) -> Sums:
+        rows = slice(block[0], block[0] + block[1])
+        weight = None if w is None else w[rows]
+        return sums_of_products(X[rows, :], y[rows, :], weight, origin, with_products)
+
+    n, d = X.shape
+    least = max(PRODUCT_ROWS, d // 2) if with_products else 1
+    blocks = large_blocks(n, d + y.shape[1], least)
+    return about_means(reduce(Sums.added, in_threads(of_block, blocks, n_jobs)), n, origin)
+
+
+def sums_of_products(X: Any, y: Any, w: Any, origin: np.ndarray, with_products: bool) -> Sums:
+    """Return the sums of products of rows sqrt(w) [x - origin, 1, y - origin], in one thread."""
     n, d = X.shape
     t = y.shape[1]
     root = None if w is None else namespace(w).sqrt(w)[:, None]
@@ -283,7 +296,7 @@ def centred_products(X: Any, y: Any, w: Any, origin: np.ndarray, with_products: 
     accurate = as_float64(y[:1, :])
     ones_and_targets = empty((blocks[0].stop, 1 + t), accurate)
     y_origin = like(origin[d:], accurate)
-    sums, product = None, None
+    xx, sums = None, None
     for rows in blocks:
         right = ones_and_targets[: rows.stop - rows.start, :]
         right[:, 0] = 1.0
@@ -294,25 +307,21 @@ def centred_products(X: Any, y: Any, w: Any, origin: np.ndarray, with_products: 
         if root is not None:
             left *= root[rows, :]
             right *= root[rows, :]
-        # NumPy computes the product of a matrix with its own transpose in half the time.
-        product = matmul(left.T, left, out=product) if with_products else dot(left, left)
-        parts = product, left.T @ right, right[:, 0] @ right, dot(right[:, 1:], right[:, 1:])
+        if with_products:
+            xx = plus_gram(xx, left)
+        else:
+            squares = dot(left, left)
+            xx = squares if xx is None else xx + squares
+        parts = left.T @ right, right[:, 0] @ right, dot(right[:, 1:], right[:, 1:])
         if sums is None:
-            sums, product = parts, None
+            sums = parts
         else:
             for total, part in zip(sums, parts, strict=True):
                 total += part
     assert sums is not None
-    return about_means(Sums(*map(to_numpy, sums)), n, origin)
-
-
-class Sums(NamedTuple):
-    """Weighted sums of products about an origin; `right` stands for [1, y]."""
-
-    xx: np.ndarray  # (d, d), or (d,) without the products of different columns
-    x_right: np.ndarray  # (d, 1 + t)
-    right: np.ndarray  # (1 + t,), the sum of the weights and the sums of y
-    yy: np.ndarray  # (t,)
+    if with_products:
+        xx = mirrored(xx)
+    return Sums(*map(to_numpy, (xx, *sums)))
 
 
 def about_means(sums: Sums, n_rows: int, origin: np.ndarray) -> Any:
@@ -326,7 +335,7 @@ def about_means(sums: Sums, n_rows: int, origin: np.ndarray) -> Any:
     y_offset = sums.right[1:] / weight
     xx = np.divide(sums.xx, weight, out=sums.xx)
     xx = plus_outer(xx, -x_offset, x_offset) if xx.ndim == 2 else xx - x_offset**2
-    xy = sums.x_right[:, 1:] / weight - np.multiply.outer(x_offset, y_offset)
+    xy = plus_outer(sums.x_right[:, 1:] / weight, -x_offset, y_offset)
     x_var = np.maximum(np.diag(xx) if xx.ndim == 2 else xx, 0.0)
     y_var = np.maximum(sums.yy / weight - y_offset**2, 0.0)
     x_mean, x_rest = rounded_sum(origin[:d], x_offset)
@@ -408,6 +417,8 @@ def standardized_targets(
     """Return Z'Wv / W (d, t) and v'Wv / W (t,) of the scaled rows."""
     x_offset = (moments.x.mean - scaling.x_mean) / scaling.x_scale
     y_offset = (moments.y.mean - scaling.y_mean) / scaling.y_scale
-    zv = moments.xy / scaling.x_scale[:, None] / scaling.y_scale
-    zv += np.multiply.outer(x_offset, y_offset)
+    zv = moments.xy / scaling.x_scale[:, None]
+    zv /= scaling.y_scale
+    if x_offset.any():
+        zv += np.multiply.outer(x_offset, y_offset)
     return zv, moments.y.var / scaling.y_scale / scaling.y_scale + y_offset**2
