@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from .._rows.chunk import Chunk
@@ -36,10 +37,12 @@ MINI_BATCHES = ("batch_size", "lr", "preconditioner")
 COLUMNS_PER_EPOCH = 25
 # An "sgd" fit with a tolerance takes at least about so many epochs.
 LIKELY_EPOCHS = 10
-# A fit by "svrg" of sparse samples takes, for each entry, the time of about so many operations in a
-# factorization; and a product of two entries that of so many.
-OPERATIONS_PER_ENTRY = 3e4
+# An epoch of "svrg" takes, for each entry of sparse samples, the time of about so many operations
+# in a factorization; and a product of two entries that of so many.
+OPERATIONS_PER_ENTRY = 300
 OPERATIONS_PER_PRODUCT = 200
+# "svrg" rarely takes fewer epochs.
+LEAST_EPOCHS = 25
 
 
 class Shape(NamedTuple):
@@ -89,7 +92,7 @@ class Choice(NamedTuple):
 
     solver: str
     gather: Literal["columns", "products", "factor", "row products"]
-    can_be_exact: bool = False  # by another solver, where this one stops short
+    n_epochs: int | None = None  # after which the closed form is computed instead
     nonnegative: bool = False
 
     @property
@@ -107,8 +110,8 @@ class Choice(NamedTuple):
         """The function that solves a problem with these statistics."""
         if self.nonnegative:
             return nonnegative.solve
-        if self.can_be_exact:
-            return svrg_or_closed_form
+        if self.n_epochs is not None:
+            return partial(svrg_or_closed_form, n_epochs=self.n_epochs)
         return dual.solve if self.gather == "row products" else SOLVERS[self.solver].solve
 
 
@@ -126,8 +129,9 @@ def choose(shape: Shape, settings: Settings) -> Choice:
         smaller = shape.n_rows if shape.n_rows and is_wide else shape.n_features
         few = smaller <= EXACT_FEATURES
         exact = few and not asks_for_mini_batches(settings)
-        if exact and not products_pay(shape):
-            return Choice("svrg", "columns", can_be_exact=True)
+        n_epochs = min(epochs_of_closed_form(shape), settings.max_iter - 1)
+        if exact and n_epochs >= LEAST_EPOCHS:
+            return Choice("svrg", "columns", n_epochs)
         solver = "cholesky" if exact else "svrg"
     check_half_life(solver, settings)
     kind = SOLVERS[solver].kind
@@ -154,14 +158,17 @@ def solver_of_signs(n_features: int, settings: Settings) -> tuple[str, Any]:
 
 
 def svrg_or_closed_form(
-    problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Monitor
+    problem: Problem,
+    start: Parameters,
+    settings: Settings,
+    rng: Any,
+    monitor: Monitor,
+    n_epochs: int,
 ) -> Solution:
-    """Minimise F by "svrg", and by "cholesky" where that has not arrived in all epochs but one."""
-    if settings.max_iter > 1:
-        fewer = replace(settings, max_iter=settings.max_iter - 1)
-        solution = svrg.solve(problem, start, fewer, rng, monitor)
-        if solution.warning is None:
-            return solution
+    """Minimise F by "svrg", and by "cholesky" where that has not arrived in `n_epochs`."""
+    solution = svrg.solve(problem, start, replace(settings, max_iter=n_epochs), rng, monitor)
+    if solution.warning is None:
+        return solution
     exact = replace(problem, statistics=problem.samples.gather("products"))
     return replace(cholesky.solve(exact, start, settings, rng, monitor), solver="cholesky")
 
@@ -231,14 +238,15 @@ def asks_for_mini_batches(settings: Settings) -> bool:
     return is_set or settings.early_stopping
 
 
-def products_pay(shape: Shape) -> bool:
-    """Whether second moments cost less than the passes of "svrg": always, of dense samples."""
-    if shape.n_entries is None:
-        return True
-    if shape.is_wide:
-        return True
+def epochs_of_closed_form(shape: Shape) -> int:
+    """Return how many epochs of "svrg" take as long as the closed form: none, of dense samples.
+
+    As many are worth a try: if they are in vain, the fit takes twice the time of the closed form.
+    """
+    if not shape.n_entries or shape.is_wide:
+        return 0
     work = shape.n_features**3 + OPERATIONS_PER_PRODUCT * shape.n_products
-    return work <= OPERATIONS_PER_ENTRY * shape.n_entries
+    return int(work / (OPERATIONS_PER_ENTRY * shape.n_entries))
 
 
 def products_worth_epochs(settings: Settings) -> int:

@@ -12,9 +12,8 @@ import numpy as np
 
 from .._rows.wide import WideRows
 from .._statistics.factor import Factored
-from .._statistics.linalg import EPS, dot
+from .._statistics.linalg import EPS, dot, plus_outer
 from .._statistics.row_products import RowProducts
-from .._statistics.second_moments import plus_outer
 from .._statistics.threads import blas_threads_for
 from . import qr
 from .cholesky import solved

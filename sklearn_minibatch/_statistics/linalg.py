@@ -39,6 +39,20 @@ def plus_gram(total: Any, A: Any) -> Any:
     return blas.dsyrk(1.0, a, beta=1.0, c=total.T, trans=not by_rows, lower=0, overwrite_c=1).T
 
 
+def plus_outer(A: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return A + x y' for a contiguous A (n, m), which is overwritten in one pass."""
+    return blas.dger(1.0, y, x, a=A.T, overwrite_a=1).T
+
+
+def sparse_product(A: Any, B: Any) -> np.ndarray:
+    """Return the product of two sparse matrices as an array."""
+    try:
+        from sklearn.utils.sparsefuncs import sparse_matmul_to_dense
+    except ImportError:  # before scikit-learn 1.8
+        return (A @ B).toarray()
+    return sparse_matmul_to_dense(A.tocsr(), B.tocsr())
+
+
 def mirrored(A: Any) -> Any:
     """Copy the lower triangle of a triangular matrix in NumPy to the upper one, in place."""
     if is_numpy(A):

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from .arrays import like, minus, pass_elements, to_numpy
 from .blocks import in_threads, large_blocks
-from .linalg import mirrored, plus_gram
+from .linalg import mirrored, plus_gram, plus_outer, sparse_product
 from .moments import Moments, centred_where_full, column_moments, moments_of_block, rescaled_weights
 
 # A product of narrower blocks takes longer to add to the sum than to compute.
@@ -116,10 +116,9 @@ def sparse_products(
     T, offset = centred_where_full(X, mean)
     entries = T.data / scale[T.indices] * np.repeat(root, np.diff(T.indptr))
     Z = sparse.csr_array((entries, T.indices, T.indptr), shape=T.shape)
-    K = (Z @ Z.T).toarray()
+    K = sparse_product(Z, Z.T)
     offset = offset / scale
-    crossed = np.multiply.outer(root, Z @ offset)
-    K -= crossed
-    K -= crossed.T
-    K += offset @ offset * np.multiply.outer(root, root)
+    # (Z - s o')(Z - s o')' = ZZ' - s c' - c s' with c = Z o - s o'o / 2.
+    crossed = Z @ offset - offset @ offset / 2 * root
+    K = plus_outer(plus_outer(K, -root, crossed), -crossed, root)
     return x, K

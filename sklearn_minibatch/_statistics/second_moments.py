@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import blas
 
 from .arrays import (
     as_float64,
@@ -27,7 +26,7 @@ from .arrays import (
     to_numpy,
 )
 from .blocks import in_threads, large_blocks, row_blocks
-from .linalg import dot, mirrored, plus_gram
+from .linalg import dot, mirrored, plus_gram, plus_outer, sparse_product
 from .moments import (
     Moments,
     centred_where_full,
@@ -49,6 +48,8 @@ EXACT_FEATURES = 3000
 FAR = 10.0
 # A product of fewer rows takes long to add to the sum, compared with computing it.
 PRODUCT_ROWS = 512
+# So many columns of sparse rows are multiplied as dense ones, if zeros are the exception in them.
+MOST_APART = 32
 # The cost of a multiplication in a dense matrix product, relative to one in a sparse product.
 DENSE_COST = 0.02
 
@@ -162,11 +163,6 @@ def merged_products(
     merged *= share
     merged += a
     return plus_outer(merged, share * (1 - share) * dx, dy)
-
-
-def plus_outer(A: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return A + x y' for a contiguous A (n, m), which is overwritten in one pass."""
-    return blas.dger(1.0, y, x, a=A.T, overwrite_a=1).T
 
 
 def second_moments(X: Any, y: Any, weight: Any, n_jobs: int = 1) -> SecondMoments:
@@ -377,21 +373,38 @@ def sparse_column_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> C
 def sparse_second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> SecondMoments | None:
     """Compute `second_moments` of CSR rows with few entries.
 
-    Products are computed about 0, except in columns without zeros, which are centred. If products
-    about 0 would lose precision, return None.
+    Products are computed about 0, except in columns without zeros, which are centred. Columns of
+    which products about 0 would lose digits are multiplied apart; if they are many, return None.
     """
     x = column_moments(X, weight)
     y_moments = column_moments(y, weight)
     T, offset = centred_where_full(X, x.mean)
-    if np.any((offset**2 > FAR * x.var) & ~x.is_constant):
+    apart = (offset**2 > FAR * x.var) & ~x.is_constant
+    if apart.sum() > MOST_APART:
         return None
     share = shares(weight, X.shape[0])
+    v = y - y_moments.mean
+    dense = v
+    if apart.any():
+        centred = T[:, apart].toarray() - offset[apart]
+        var = x.var.copy()
+        var[apart] = share @ centred**2
+        x = replace(x, var=var)
+        dense = np.hstack([v, centred])
+        T = T.copy()
+        T.data[apart[T.indices]] = 0.0
+        offset = np.where(apart, 0.0, offset)
     weighted = T.copy()
     weighted.data *= np.repeat(share, np.diff(T.indptr))
-    v = y - y_moments.mean
     residue = np.ravel(weighted.sum(axis=0)) - offset
-    xx = (T.T @ weighted).toarray() - np.multiply.outer(offset, offset)
-    xy = weighted.T @ v - np.multiply.outer(offset + residue, share @ v)
+    xx = plus_outer(sparse_product(T.T, weighted), -offset, offset)
+    xy = weighted.T @ dense - np.multiply.outer(offset + residue, share @ dense)
+    if apart.any():
+        t = v.shape[1]
+        xy[apart] = dense[:, t:].T @ (share[:, None] * dense)
+        xx[:, apart] = xy[:, t:]
+        xx[apart] = xy[:, t:].T
+        xy = xy[:, :t]
     np.fill_diagonal(xx, x.var)
     constant = x.var == 0
     xx[constant] = 0.0

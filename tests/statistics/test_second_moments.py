@@ -255,3 +255,24 @@ def test_a_stream_whose_solver_changes_goes_on_or_says_why_not():
         model.set_params(solver="cholesky").partial_fit(X, y)
     model.set_params(solver="auto").partial_fit(X, y)
     assert model.solver_ == "svrg"
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**20), st.integers(1, 40), st.booleans())
+def test_sparse_columns_of_which_few_entries_are_0(seed, n_full, weighted):
+    """Flags that are mostly 1, and columns far from 0, anywhere among sparse ones."""
+    rng = np.random.default_rng(seed)
+    n, d = 200, 60
+    X = np.where(rng.random((n, d)) < 0.03, rng.standard_normal((n, d)), 0.0)
+    full = rng.permutation(d)[:n_full]
+    level = 10.0 ** rng.uniform(0, 5, n_full) * rng.choice([-1.0, 1.0], n_full)
+    values = level + rng.choice([0.0, 1.0], n_full) * rng.standard_normal((n, n_full))
+    X[:, full] = np.where(rng.random((n, n_full)) < rng.uniform(0.9, 1, n_full), values, 0.0)
+    y = rng.standard_normal((n, 2)) + 100
+    w = rng.exponential(size=n) if weighted else None
+    found = second_moments(sparse.csr_array(X), y, w)
+    _, products = two_passes(X, y, np.ones(n) if w is None else w)
+    spread = np.sqrt(np.diag(products)).astype(float)
+    unit = np.where(spread > 0, spread, 1.0)
+    assert np.all(np.abs(found.xx - products[:d, :d]) <= 1e-13 * np.outer(unit[:d], unit[:d]))
+    assert np.all(np.abs(found.xy - products[:d, d:]) <= 1e-13 * np.outer(unit[:d], unit[d:]))
