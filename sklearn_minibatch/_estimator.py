@@ -284,7 +284,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         "alpha": [Number(Real, 0, None, closed="left"), "array-like"],
         "penalty_factor": [None, "array-like", dict],
         "positive": ["boolean", "array-like"],
-        "solver": [StrOptions({"auto", "cholesky", "qr", "svrg", "sgd"})],
+        "solver": [StrOptions({"auto", *SOLVERS})],
         "batch_size": [StrOptions({"auto"}), Number(Integral, 1, None, closed="left")],
         "lr": [StrOptions({"auto"}), Number(Real, 0, None, closed="neither")],
         "lr_schedule": [StrOptions({"constant", "inverse_time", "compound"})],

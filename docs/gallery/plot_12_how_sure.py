@@ -45,7 +45,7 @@ print(table[["sales", "coef", "std_error", "lower", "upper"]].iloc[[0, 1, 2, -3,
 figure, ax = plt.subplots(figsize=(7, 7), layout="constrained")
 CoefficientDisplay.from_estimator(model, ax, features=table.index, standardized=False)
 ax.set_yticks(range(len(table)), [f"{name} ({n})" for name, n in table["sales"].items()])
-ax.set(xlabel="Difference of log(price) from the mean of all neighbourhoods", ylabel="(sales)")
+_ = ax.set(xlabel="Difference of log(price) from the mean of all neighbourhoods", ylabel="(sales)")
 
 # %%
 # The same for a prediction. Its standard deviation is that of the price about the prediction: of
