@@ -1,4 +1,4 @@
-"""The scikit-learn estimator: its parameters, and the way of the data through the other modules."""
+"""`MiniBatchRidgeSGD`: its parameters, and the steps of `fit`, `partial_fit` and `merge`."""
 
 import warnings
 from collections.abc import Iterable, Sequence

@@ -61,8 +61,8 @@ class Shape(NamedTuple):
 class Solver(NamedTuple):
     """A solver for `fit`, its units, the parameters it uses, and its steps over a stream.
 
-    One without steps over a stream needs statistics of all samples, of which it names the kind. It
-    may have another function for products of the samples, where these are fewer than the features.
+    One without steps over a stream names the kind of statistics that it needs. It may have another
+    function for products of the samples, if these are fewer than the features.
     """
 
     solve: Solve
