@@ -175,11 +175,14 @@ def draw(points: list[tuple[Point, float]], path: Any) -> None:
         chosen = [(point, ratio) for point, ratio in points if point.group == group]
         x, y = [p.d for p, _ in chosen], [p.n for p, _ in chosen]
         ratios = [ratio for _, ratio in chosen]
-        marks = ax.scatter(x, y, c=ratios, s=330, marker="s", cmap="RdBu", norm=norm, ec="gray")
+        marks = ax.scatter(x, y, c=ratios, s=260, marker="s", cmap="RdBu", norm=norm, ec="gray")
         for d, n, ratio in zip(x, y, ratios, strict=True):
-            ax.annotate(plain(ratio, 2), (d, n), ha="center", va="center", fontsize=5.5)
+            color = "black" if 0.4 < ratio < 2.6 else "white"
+            ax.annotate(plain(ratio, 2), (d, n), ha="center", va="center", fontsize=6, color=color)
         ax.set(xscale="log", yscale="log", xlabel="columns", ylabel="rows", title=group)
         ax.margins(0.15)
-    figure.colorbar(marks, ax=axes[0, -1], label="time of the best of Ridge / ours")
-    figure.savefig(path, dpi=120)
+    bar = figure.colorbar(marks, ax=axes[0, -1], label="time of the best of Ridge / ours")
+    bar.set_ticks([0.25, 0.5, 1, 2, 4], labels=["1/4", "1/2", "1", "2", "4"])
+    bar.minorticks_off()
+    figure.savefig(path, dpi=160)
     plt.close(figure)

@@ -80,6 +80,8 @@ copybutton_prompt_is_regexp = True
 
 numpydoc_show_class_members = False
 autodoc_member_order = "bysource"
+# The docstrings have the types, in words.
+autodoc_typehints = "none"
 toc_object_entries_show_parents = "hide"
 # Signatures that are longer have one parameter a line.
 python_maximum_signature_line_length = 88

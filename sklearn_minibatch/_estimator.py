@@ -1,4 +1,4 @@
-"""The scikit-learn estimator: its parameters, and the way of the data through the other modules."""
+"""`MiniBatchRidgeSGD`: its parameters, and the steps of `fit`, `partial_fit` and `merge`."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -95,8 +95,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         :class:`~sklearn.linear_model.SGDRegressor`, for all targets or for each.
         :class:`~sklearn.linear_model.Ridge` calls ``alpha * W`` alpha.
     penalty_factor : array-like of shape (n_features,), dict or None, default=None
-        Factors by which `alpha` is multiplied for each feature; a dict has them by feature name,
-        and 1 for the others. 0 means no penalty, and infinity leaves the feature out.
+        Factors by which `alpha` is multiplied for each feature. A dict maps feature names to
+        factors; other features have 1. 0 means no penalty, and infinity leaves the feature out.
     positive : bool or array-like of shape (n_features,), default=False
         Whether coefficients must not be negative: all, or those in a mask. The intercept is free.
         For "cholesky" and "qr", and for up to 3,000 features.
@@ -169,8 +169,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         Whether `fit` holds samples out, scores them (R^2) after every epoch, and returns the best
         epoch. For samples in memory.
     validation_fraction : float, default=0.1
-        Fraction of the samples to hold out, drawn by their numbers to seven digits. Equal samples
-        are held out together.
+        Fraction of the samples to hold out. The choice depends on their values, rounded to seven
+        digits, so equal samples are held out together.
     n_iter_no_change : int, default=5
         Epochs without a gain of more than `tol` after which early stopping, and "sgd", stop.
     warm_start : bool, default=False
@@ -178,40 +178,39 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         difference only if the minimiser is not unique.
     random_state : int, RandomState instance or None, default=None
         For shuffling, preconditioners, learning rates and the samples held out. "cholesky" and "qr"
-        have only the last of these.
+        use it only for the last.
     verbose : int, default=0
         1 prints a line per epoch: epoch, loss, distance to the closed form, seconds.
     n_jobs : int or None, default=None
         Threads that share blocks of dense samples in memory in `fit`. None takes as many as BLAS
-        would, and one inside a worker of joblib; -1 takes all cores. It changes no bit of the
-        result.
+        would, and one inside a worker of joblib; -1 takes all cores. It does not change the result.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
         Coefficients in original units, in float64. After `partial_fit`, `merge` and `fit_moments`
-        they are solved for when they are first read.
+        they are computed when first read.
     intercept_ : float or ndarray of shape (n_targets,)
         Intercept in original units.
     standardized_coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        Coefficients per standard deviation of the features: a ranking of the features, for example
-        as `importance_getter` of :class:`~sklearn.feature_selection.RFE`.
+        Coefficients per standard deviation of the features. They rank the features, for example as
+        `importance_getter` of :class:`~sklearn.feature_selection.RFE`.
     scaler_ : StandardScaler
         Weighted mean, variance and scale of the features, over all samples trained on.
     solver_ : str
         The solver that was used.
     converged_ : bool
-        Whether the model met the stopping rule of its solver, see `tol`. Except by "sgd", a bound
-        then proves that the predictions are within `tol` of those of the closed form, or that the
-        rest is hidden by rounding errors of at most 1e-6. By "sgd" F has stopped falling and the
-        model is no worse than the prediction of the mean. False with ``tol=None``, after steps of
-        `partial_fit`, and where early stopping has returned an earlier epoch than the last.
+        Whether the model met the stopping rule of its solver, see `tol`. If True, a bound proves
+        that the predictions are within `tol` of those of the closed form, or that rounding errors
+        of at most 1e-6 hide the rest. For "sgd", F has only stopped falling, at no more than the F
+        of predicting the mean. False with ``tol=None``, after steps of `partial_fit`, and if early
+        stopping has returned an earlier epoch than the last.
     loss_history_ : ndarray of shape (n_epochs,)
         F after each epoch of the last `fit`, summed over the targets; empty after `partial_fit`
         alone.
     distance_history_ : ndarray of shape (n_epochs,)
-        The distance that `tol` is compared with, after each epoch of the last `fit`: a bound, or
-        where there is none a cautious estimate. Empty for "sgd".
+        The distance that `tol` is compared with, after each epoch of the last `fit`: a bound, or a
+        cautious estimate if there is none. Empty for "sgd".
     n_iter_ : int
         Epochs of the last `fit`, and calls of `partial_fit` since.
     t_ : int
@@ -244,17 +243,17 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     solution in the units of the penalty is returned (the limit alpha -> 0), or with `warm_start`
     the solution nearest to the start.
 
-    A feature whose variance underflows float64 (it varies by less than 1e-154) is taken for
+    A feature that varies by less than 1e-154, so that its variance underflows, is treated as
     constant, with a warning. Features with a root mean square beyond 1e151, and targets with such a
-    standard deviation, are refused by name.
+    standard deviation, raise an error that names them.
 
     Second moments are the weighted means of [x, y] and their centred products, merged by the
     formulas of Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance": they
     lose no digits where features lie far from 0 or where chunks drift, in any order of merging.
     Rounding errors of these products cost the predictions at most about eps (1 + ||D beta||) /
-    sqrt(l) standard deviations of y, where D brings the features to unit length and l is the least
-    eigenvalue of the Hessian of such features. Where that is more than ``tol / 10``, `fit` by
-    "cholesky" takes gradients from the samples, which have twice the digits, until they meet `tol`.
+    sqrt(l) standard deviations of y, where D scales the features to unit length and l is the least
+    eigenvalue of the Hessian of the scaled features. If that exceeds ``tol / 10``, `fit` by
+    "cholesky" refines the solution by gradients of the samples, which have twice the digits.
 
     The variance-reduced step is that of Johnson and Zhang (2013), "Accelerating stochastic gradient
     descent using predictive variance reduction"; the bound on the distance is that of Meurant and
@@ -284,7 +283,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         "alpha": [Number(Real, 0, None, closed="left"), "array-like"],
         "penalty_factor": [None, "array-like", dict],
         "positive": ["boolean", "array-like"],
-        "solver": [StrOptions({"auto", "cholesky", "qr", "svrg", "sgd"})],
+        "solver": [StrOptions({"auto", *SOLVERS})],
         "batch_size": [StrOptions({"auto"}), Number(Integral, 1, None, closed="left")],
         "lr": [StrOptions({"auto"}), Number(Real, 0, None, closed="neither")],
         "lr_schedule": [StrOptions({"constant", "inverse_time", "compound"})],
@@ -372,8 +371,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
             Samples. CSR matrices of float64, and arrays of float32 and float64, are used without a
-            conversion. Under scikit-learn's array API dispatch, so are PyTorch tensors and other
-            arrays on their device; `coef_`, `intercept_` and the histories are then there too. A
+            conversion. With scikit-learn's array API dispatch, so are PyTorch tensors and other
+            arrays; `coef_`, `intercept_` and the histories are then on the same device. A
             `numpy.memmap` that takes more than half of the memory is read in chunks. Dask arrays
             and dataframes, together with `y`, stay on their workers. With `y` left out, a
             :class:`ChunkSource`, or another object that can be iterated again and again over chunks
@@ -397,8 +396,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             If chunks are no tables; the estimator is then as it was.
         KeyboardInterrupt
             If interrupted. The estimator then holds the last complete epoch, with `converged_`
-            False: it predicts, and goes on by `partial_fit`, or by `fit` with ``warm_start=True``.
-            Before the end of the first epoch it is as it was.
+            False. It can predict, and continue by `partial_fit`, or by `fit` with
+            ``warm_start=True``. Before the end of the first epoch it is as it was.
         """
         task = Task(self, "fit", self.max_iter, X, y, sample_weight)
         # Silence floating-point warnings; results are checked for finiteness.
@@ -498,11 +497,11 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         n_targets: int = 1,
         feature_names: Sequence[str] | None = None,
     ) -> Self:
-        """Fit to samples of which only the mean and the covariance are given.
+        """Fit to the mean and the covariance of samples.
 
-        These are all that the closed form depends on, and a database can compute them. The model is
-        that of `fit` on the samples, and goes on by `partial_fit` and `merge`. The coefficients are
-        solved for when they are first read.
+        The closed form depends on nothing else, and a database can compute them. The model is that
+        of `fit` on the samples, and can continue by `partial_fit` and `merge`. The coefficients are
+        computed when first read.
 
         Parameters
         ----------
@@ -521,9 +520,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         Returns
         -------
         self : MiniBatchRidgeSGD
-            Fitted. The digits that `mean` and `covariance` have lost before cannot be seen:
-            `converged_` is about the closed form of these numbers, as they would have been rounded
-            by `fit`.
+            Fitted. `converged_` refers to the closed form of the given numbers; digits that were
+            lost when they were computed cannot be detected.
 
         Raises
         ------
@@ -574,22 +572,22 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         sample_weight: ArrayLike | None = None,
         check_input: bool = True,
     ) -> Self:
-        """Learn from a chunk of samples, which may then be forgotten.
+        """Learn from a chunk of samples, which may then be deleted.
 
         For up to 3,000 features, and by "cholesky" and "qr" for any number, the model is that of
         `fit` on all samples so far, up to rounding errors, however they were cut into chunks. It
-        keeps their second moments, or their triangular factor, and solves for the coefficients when
-        they are first read. Up to 255 of the last samples wait as copies before they are merged; a
-        pickle holds none.
+        keeps their second moments or their triangular factor, and computes the coefficients when
+        they are first read. Up to 255 of the last samples are kept as copies until they are merged;
+        a pickle holds none.
 
         With more features, "auto" and "svrg" take one pass of averaged mini-batch steps over the
-        chunk, in memory for a few vectors, and come near the closed form. "sgd" takes an epoch of
-        textbook steps over the chunk; the scaler runs along.
+        chunk, which needs memory for a few vectors and approximates the closed form. "sgd" takes an
+        epoch of textbook steps over the chunk, and updates the scaler.
 
-        May be the first call, follow others, or follow `fit`. If parameters have been changed in
-        between, the new ones hold for all samples so far, and steps go on from where the model
-        stands. "auto" takes such steps too where samples have been learnt without second moments:
-        by steps, or in a `fit` by "svrg" of samples in memory.
+        May be the first call, follow others, or follow `fit`. If parameters have changed in
+        between, the new ones apply to all samples so far, and steps continue from the current
+        coefficients. "auto" also takes such steps if earlier samples were learnt without second
+        moments: by steps, or in a `fit` by "svrg" in memory.
 
         Parameters
         ----------
@@ -600,14 +598,14 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         sample_weight : array-like of shape (n_samples,), default=None
             Weights, at least 0 and not all 0.
         check_input : bool, default=True
-            If False, and it is not the first call, X, y and the weights are taken as they are:
-            C-ordered arrays of float64 with the right shapes, without NaN and infinity, and weights
+            If False, and it is not the first call, X, y and the weights are not checked. They must
+            be C-ordered float64 arrays with the right shapes, without NaN and infinity, and weights
             above 0.
 
         Returns
         -------
         self : MiniBatchRidgeSGD
-            With what it knew, and the chunk.
+            Updated by the chunk.
 
         Raises
         ------
@@ -616,8 +614,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             or `solver` needs statistics of earlier samples that were not kept; the estimator is
             then as it was.
         KeyboardInterrupt
-            If interrupted. The estimator is then as it was, and the chunk may be handed over again.
-            Compare `n_iter_` to see whether the chunk was already learned.
+            If interrupted. The estimator is then as it was, and can learn the chunk again. Compare
+            `n_iter_` to see whether the chunk was already learned.
         """
         task = Task(self, "partial_fit", 0, X, y, sample_weight)
         with np.errstate(all="ignore"), AllOrNothing(self), task:
@@ -694,8 +692,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     def merge(self, other: Self) -> Self:
         """Learn the samples that another model has learnt, from its statistics.
 
-        The model is then that of `fit` on the samples of both, in any order of merging: shards can
-        be fitted by other processes or machines and reduced. `other` does not change.
+        The model is then that of `fit` on the samples of both, in any order of merging. So other
+        processes or machines can fit shards, which `functools.reduce` merges. `other` does not
+        change.
 
         Parameters
         ----------
@@ -712,7 +711,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         Raises
         ------
         ValueError
-            If the two do not go together; this one is then as it was.
+            If the models cannot be merged; neither of them is then changed.
         NotFittedError
             If one of them is not fitted.
 

@@ -110,32 +110,32 @@ class CVState(FittedState):
 class MiniBatchRidgeSGDCV(ScaledLinearModel):
     """Ridge regression with alpha chosen by cross-validation, in one read of the samples.
 
-    One read leaves the second moments of each fold. Those of its training samples are merged from
-    the other folds; from them follow the coefficients for all alphas, and with the moments of the
-    samples held out their mean squared errors. Each fold has the scaler of its own training
-    samples. Scores are those of ``GridSearchCV(MiniBatchRidgeSGD(), {"alpha": alphas})``, which
-    fits once for each alpha and fold.
+    The second moments of each fold are computed in one read. Those of its training samples are
+    merged from the other folds, and give the coefficients for all alphas; those of its held-out
+    samples give the mean squared errors. Each fold is scaled by its own training samples. Scores
+    are those of ``GridSearchCV(MiniBatchRidgeSGD(), {"alpha": alphas})``, which fits once for each
+    alpha and fold.
 
     Parameters
     ----------
     alphas : array-like of shape (n_alphas,) or int, default=None
-        Strengths of the penalty to choose from, each as `alpha` of :class:`MiniBatchRidgeSGD`. A
-        number takes so many, and None 50, that depend on the data, from about 99 % shrinkage to at
-        most 1 %, log-spaced.
+        Strengths of the penalty to choose from, each as `alpha` of :class:`MiniBatchRidgeSGD`. An
+        int is the number of alphas to derive from the data, log-spaced from about 99 % shrinkage to
+        at most 1 %. None means 50.
     penalty_factor : array-like of shape (n_features,), dict or None, default=None
         Factors by which alpha is multiplied, as in :class:`MiniBatchRidgeSGD`.
     positive : bool or array-like of shape (n_features,), default=False
         Whether coefficients must not be negative: all, or those in a mask.
     cv : int, "loo", "gcv", cross-validation generator or iterable, default=None
         Folds. "loo" leaves out each sample in turn and needs all samples in memory; "gcv",
-        generalised cross-validation, comes near it from the moments alone. Both follow from one
-        fit, with the scaler of all samples. None means 5. A number K means, for samples in memory,
-        :class:`~sklearn.model_selection.KFold` without shuffling; where samples come in chunks,
-        each K in turn are dealt to the K folds in random order, the same however they are cut into
-        chunks. A splitter, or an iterable of (training samples, test samples), needs all samples in
-        memory, and test sets that are disjoint, or few.
+        generalised cross-validation, approximates it from the moments alone. Both need one fit, and
+        scale by all samples. None means 5. A number K means, for samples in memory,
+        :class:`~sklearn.model_selection.KFold` without shuffling. If samples come in chunks, each K
+        consecutive samples are assigned to the K folds in random order, independently of the sizes
+        of the chunks. A splitter, or an iterable of (training samples, test samples), needs all
+        samples in memory, and test sets that are disjoint, or few.
     scoring : {"neg_mean_squared_error", "r2"}, default=None
-        What to choose alpha by: its mean over the folds. None means "neg_mean_squared_error".
+        The score whose mean over the folds is maximised. None means "neg_mean_squared_error".
     alpha_per_target : bool, default=False
         Whether each target has an alpha of its own. If not, scores are averaged over the targets.
     one_standard_error : bool, default=False
@@ -150,10 +150,10 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
     half_life : float or None, default=None
         Number of samples after which a sample counts half, as in :class:`MiniBatchRidgeSGD`.
     random_state : int, RandomState instance or None, default=None
-        For dealing samples to folds where they come in chunks.
+        For assigning samples to folds if they come in chunks.
     n_jobs : int or None, default=None
         Threads that share the folds of samples in memory. None takes as many as BLAS would, and one
-        inside a worker of joblib; -1 takes all cores. It changes no bit of the result.
+        inside a worker of joblib; -1 takes all cores. It does not change the result.
     verbose : int, default=0
         1 prints a line for each alpha: alpha, mean score, standard error over the folds.
 
@@ -164,18 +164,18 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
     alphas_ : ndarray of shape (n_alphas,)
         The alphas to choose from.
     mse_path_ : ndarray of shape (n_alphas, n_folds) or (n_alphas, n_folds, n_targets)
-        Mean squared error on the samples held out. NaN for a fold in which no sample has weight:
-        the choice leaves it out, as ``np.nanmean(mse_path_, axis=1)`` does.
+        Mean squared error on the samples held out. NaN for a fold in which no sample has weight,
+        which is then ignored, as by ``np.nanmean(mse_path_, axis=1)``.
     best_score_ : float or ndarray of shape (n_targets,)
         Mean score of `alpha_` over the folds; one for each target with `alpha_per_target`.
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        Coefficients in original units, of all samples, with `alpha_`.
+        Coefficients in original units, fitted to all samples with `alpha_`.
     intercept_ : float or ndarray of shape (n_targets,)
         Intercept in original units.
     standardized_coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
         Coefficients per standard deviation of the features.
     coef_path_ : ndarray of shape (n_alphas, n_features) or (n_alphas, n_targets, n_features)
-        Coefficients in original units, of all samples, for each of `alphas_`; computed when it is
+        Coefficients in original units, fitted to all samples with each of `alphas_`; computed when
         read.
     converged_ : bool
         Whether rounding errors leave the predictions within 1e-6 standard deviations of y of the
@@ -183,8 +183,8 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
     scaler_ : StandardScaler
         Weighted mean, variance and scale of the features, over all samples trained on.
     n_passes_ : int
-        Passes of the last `fit` over chunks, if the samples came in chunks: 1, or 2 where products
-        had too few digits.
+        Passes of the last `fit` over chunks, if the samples came in chunks: 1, or 2 if products had
+        too few digits.
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -197,18 +197,17 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
 
     Notes
     -----
-    Weights count in the fit and in the scores. A weight of 2 is the sample twice in the same fold;
-    where the folds are dealt, two copies of a sample fall into different folds. A weight of 0 is
-    the sample left out: it takes no part in the dealing.
+    Weights apply to the fit and the scores. A weight of 2 acts as two copies of the sample in the
+    same fold, whereas two copies in chunks may fall into different folds. A sample of weight 0 is
+    left out, and not assigned to a fold.
 
-    The means over the folds are plain ones, as those of
-    :class:`~sklearn.model_selection.GridSearchCV`. Of alphas with equal scores the largest is
-    taken.
+    All folds have equal weight in the means, as in :class:`~sklearn.model_selection.GridSearchCV`.
+    If several alphas have equal scores, the largest is taken.
 
-    Products leave fewer than 8 digits of a mean squared error that is a small part of the variance
-    of y, or of features that are nearly collinear. `fit` then reads the samples once more, for
-    triangular factors, which have twice the digits. In `partial_fit`, and of an iterator that can
-    be read only once, that is not possible, and a warning says so.
+    If the mean squared error is a small part of the variance of y, or features are nearly
+    collinear, products may leave fewer than 8 digits of the error. `fit` then reads the samples
+    once more for triangular factors, which have twice the digits. This is not possible in
+    `partial_fit`, or for an iterator that can be read only once; a warning says so.
 
     References
     ----------
@@ -287,13 +286,13 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
-            Samples, of up to 3,000 features, or of any number if there are fewer samples in memory.
-            A `numpy.memmap` that takes more than half of the memory is read in chunks. Dask arrays
-            and dataframes, together with `y`, stay on their workers: one round; their samples are
-            dealt to folds by the number of their partition and by their number in it. With `y` left
-            out, a :class:`ChunkSource`, or another object that can be iterated over chunks
-            ``(X, y)`` or ``(X, y, sample_weight)``; once is enough unless products have too few
-            digits.
+            Samples with up to 3,000 features, or with more if there are fewer samples in memory. A
+            `numpy.memmap` that takes more than half of the memory is read in chunks. Dask arrays
+            and dataframes, together with `y`, stay on their workers and take one round; their
+            samples are assigned to folds by the number of their partition and by their number in
+            it. With `y` left out, a :class:`ChunkSource`, or another object that can be iterated
+            over chunks ``(X, y)`` or ``(X, y, sample_weight)``; a single iteration is enough unless
+            products have too few digits.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -325,15 +324,15 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         n_targets: int = 1,
         feature_names: Sequence[str] | None = None,
     ) -> Self:
-        """Choose alpha, and fit, where only the moments of the samples of each fold are given.
+        """Choose alpha and fit from the mean and the covariance of each fold.
 
-        A database can compute them: one query, grouped by the fold. With ``cv="gcv"`` one fold is
-        enough. Numbers and splitters for `cv` are not used.
+        A database can compute them in one query, grouped by the fold. With ``cv="gcv"`` one fold is
+        enough. Otherwise `cv` is ignored.
 
         Parameters
         ----------
         folds : iterable of tuple (n_samples, mean, covariance)
-            Of each fold, what :meth:`MiniBatchRidgeSGD.fit_moments` takes.
+            For each fold, the arguments of :meth:`MiniBatchRidgeSGD.fit_moments`.
         n_targets : int, default=1
             Number of targets, which are the last columns. 1 is a target of shape (n_samples,).
         feature_names : sequence of str, default=None
@@ -342,7 +341,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         Returns
         -------
         self : MiniBatchRidgeSGDCV
-            Fitted. It goes on by `partial_fit` if `cv` is the number of folds.
+            Fitted. It can continue by `partial_fit` if `cv` is the number of folds.
 
         Raises
         ------
@@ -372,11 +371,11 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         return self
 
     def partial_fit(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Learn from a chunk of samples, which may then be forgotten, and choose alpha anew.
+        """Learn from a chunk of samples, which may then be deleted, and choose alpha anew.
 
-        Samples are dealt to folds as `fit` deals those of chunks, by their number in all calls. The
-        model is that of all samples so far, however they are cut into chunks. As long as no fold
-        has samples to train on and samples held out, the largest alpha is taken. May be the first
+        Samples are assigned to folds by their running number over all calls, as `fit` does with
+        chunks. The model is that of `fit` on all samples so far, whatever the chunks. As long as no
+        fold has both training and held-out samples, the largest alpha is taken. May be the first
         call, follow others, or follow `fit` with a number of folds.
 
         Parameters
@@ -391,7 +390,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         Returns
         -------
         self : MiniBatchRidgeSGDCV
-            With what it knew, and the chunk.
+            Updated by the chunk.
 
         Raises
         ------
@@ -432,8 +431,8 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
     def merge(self, other: Self) -> Self:
         """Learn the samples that another model has learnt, and choose alpha anew.
 
-        Each fold gets the samples of the same fold of `other`, which does not change. So shards can
-        be fitted by other processes or machines and reduced, and alpha is chosen by all of them.
+        Each fold gets the samples of the same fold of `other`, which does not change. So other
+        processes or machines can fit shards, and alpha is chosen from all of them.
 
         Parameters
         ----------
@@ -449,7 +448,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         Raises
         ------
         ValueError
-            If the two do not go together; this one is then as it was.
+            If the models cannot be merged; neither of them is then changed.
         NotFittedError
             If one of them is not fitted.
         """

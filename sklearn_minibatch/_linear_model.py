@@ -127,18 +127,18 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
             also be an iterator that is read once; its chunks are tuples that begin with X, or are X
             alone.
         return_std : bool, default=False
-            Whether to return the standard deviations of the targets about the predictions too, for
-            samples in memory: of their noise, and of the coefficients as in :meth:`coef_table` with
-            ``kind="bayesian"``. A target is taken to have the noise of a sample of mean weight.
+            Whether to also return the standard deviations of the targets about the predictions, for
+            samples in memory. They include the noise of a sample of mean weight and the uncertainty
+            of the coefficients, as in :meth:`coef_table` with ``kind="bayesian"``.
         check_input : bool, default=True
-            If False, X is taken as it is: an array of float64, or a CSR matrix, with the right
-            number of columns and without NaN and infinity.
+            If False, X is not checked. It must be a float64 array or a CSR matrix with the right
+            number of features, without NaN and infinity.
 
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets), or iterator over such arrays
-            ``X @ coef_.T + intercept_``; lazy, if X is a Dask collection. Of a source, an iterator
-            over the predictions of its chunks, each of which is read when it is reached. A warning
+            ``X @ coef_.T + intercept_``, lazy if X is a Dask collection. For a source, an iterator
+            over the predictions of its chunks, which reads each chunk when it is reached. A warning
             says so if some predictions are not finite.
         y_std : ndarray of the shape of y
             The standard deviations, if `return_std` is True.
@@ -148,9 +148,9 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         NotFittedError
             If there was no `fit` or `partial_fit`.
         ValueError
-            If X has other features, NaN or infinity, or is elsewhere than the samples of `fit`; of
-            a source, when that chunk is reached. With `return_std`, also if X is a source or a Dask
-            collection, and as in :meth:`coef_table`.
+            If X has other features, NaN or infinity, or is on another device than the samples of
+            `fit`; for a source, when the chunk is reached. With `return_std`, also if X is a source
+            or a Dask collection, and as in :meth:`coef_table`.
         """
         if not check_input:
             predictions = X @ self.coef_.T + self.intercept_
@@ -202,25 +202,24 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         """Return the coefficients with standard errors and confidence intervals.
 
         ``pandas.DataFrame(model.coef_table())`` is a table. Weights are precisions: the noise of a
-        sample has a variance in proportion to 1 / weight. Their overall scale is of no account.
+        sample has a variance proportional to 1 / weight. Only their ratios matter.
 
         Parameters
         ----------
         confidence_level : float, default=0.95
             The probability that an interval holds the true coefficient, between 0 and 1.
         kind : {"bayesian", "sampling"}, default="bayesian"
-            "bayesian" takes the penalty for a prior, so that the errors count the squared bias to
-            be expected of it; "sampling" gives the deviations of the estimates over repeated
-            samples, about coefficients that are biased. With ``alpha=0`` both are those of ordinary
-            least squares.
+            "bayesian" treats the penalty as a prior, so that the errors include the expected
+            squared bias. "sampling" gives the standard deviations of the estimates over repeated
+            samples, without their bias. With ``alpha=0`` both are those of ordinary least squares.
 
         Returns
         -------
         table : Bunch, or list of Bunch with one for each target if y has two dimensions
-            Arrays of NumPy, the intercept first if one is fitted, with the following keys.
+            NumPy arrays with the following keys. The intercept, if fitted, is first.
 
             name : ndarray of shape (1 + n_features,)
-                "(intercept)", and the names of the features, or x0, x1, ... where they have none.
+                "(intercept)" and the names of the features, or x0, x1, ... if they have none.
             coef : ndarray of shape (1 + n_features,)
                 Intercept and coefficients in original units.
             std_error : ndarray of shape (1 + n_features,)
@@ -235,9 +234,9 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
             If there was no `fit` or `partial_fit`.
         ValueError
             If the coefficients are not the closed form, or no second moments were kept; with
-            `half_life`; with ``alpha=0`` if features are dependent or constant; if the fit leaves
-            less than one degree of freedom; or if rounding errors hide the standard errors. The
-            message says what to do.
+            `half_life` or `positive`; with ``alpha=0`` if features are collinear or constant; if
+            less than one degree of freedom is left; or if rounding errors hide the standard errors.
+            The message says what to do.
 
         Examples
         --------
@@ -297,17 +296,17 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
-            Samples, as in `fit`, wherever they are. A source is read once, and may be an iterator.
+            Samples, as in `fit`. A source is read once, and may be an iterator.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Targets; left out for a source, which has its own.
+            Targets. Leave them out for a source, whose chunks contain them.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights; those of a source are in its chunks.
+            Weights. Leave them out for a source, whose chunks may contain them.
 
         Returns
         -------
         score : float
-            As by `sklearn.metrics.r2_score`, with several targets the mean over them. It is
-            computed at once, also of Dask collections.
+            As by `sklearn.metrics.r2_score`, averaged over the targets. Computed immediately, also
+            for Dask collections.
 
         Raises
         ------
@@ -359,10 +358,10 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         return scaler
 
     def without_statistics(self) -> Self:
-        """Return a copy that predicts and has forgotten all else.
+        """Return a copy that can predict and holds nothing else.
 
-        It holds the coefficients and no statistics or samples: for ensembles, and for models that
-        are stored or served. It cannot go on by `partial_fit` or be merged.
+        It has the coefficients but no statistics or samples, for ensembles and for models that are
+        stored or served. It cannot continue by `partial_fit` or be merged.
 
         Returns
         -------

@@ -21,9 +21,9 @@ names = ["svrg", "textbook: sgd"]
 display = LossHistoryDisplay.from_estimator([svrg, textbook], names=names, optimum=model)
 
 # %%
-# The default has solved for the optimum, so it has no curve to show. ``solver="svrg"`` takes the
-# noise out of its steps and converges to the optimum, up to rounding. The textbook algorithm comes
-# near and then stays where the noise of its mini-batches keeps it.
+# The default has solved for the optimum, so it has no curve to show. ``solver="svrg"`` reduces
+# the noise of its steps and converges to the optimum, up to rounding. The textbook algorithm
+# approaches it until the noise of its mini-batches dominates.
 #
 # The coefficients are per unit of the original columns: years of age, points of blood pressure, and
 # so on.

@@ -39,9 +39,9 @@ table = pd.DataFrame(
 print(table.round(2).to_string())
 
 # %%
-# The columns are nearly collinear: carat grows with x, y and z. `SGDRegressor` stops when its loss
-# no longer improves by much. By then it predicts nearly as well, but the coefficients of such
-# columns are still on their way.
+# The columns are nearly collinear: carat grows with x, y and z. `SGDRegressor` stops when its
+# loss no longer improves by much. By then it predicts nearly as well, but the coefficients of
+# such columns are still far from the minimum.
 
 positions = range(len(table))
 figure, ax = plt.subplots()

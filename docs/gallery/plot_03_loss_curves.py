@@ -46,7 +46,7 @@ plt.show()
 
 # %%
 # ``solver="svrg"`` estimates the distance of its predictions to those of the closed form in every
-# epoch, and stops by it. The horizontal line is the default `tol`.
+# epoch, and stops when it is at most `tol`, the horizontal line.
 
 display = LossHistoryDisplay.from_estimator(fits(svrg, batch_size=sizes), kind="distance")
 display.ax_.axhline(svrg.tol, color="0.5", linewidth=1)

@@ -2,8 +2,8 @@
 GridSearchCV over batch_size and lr
 ===================================
 
-The textbook algorithm has two parameters that must fit each other. A grid search shows how: the
-good learning rates move up with the batch size, and beyond them the fit diverges. The default
+Batch size and learning rate of the textbook algorithm must be chosen together. A grid search shows
+how: good learning rates grow with the batch size, and beyond them the fit diverges. The default
 solver needs no such search.
 """
 

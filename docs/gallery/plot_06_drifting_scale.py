@@ -3,9 +3,10 @@ A stream whose scale drifts
 ===========================
 
 Hourly weather of New York's airports in 2013, in order of time: predict the dew point. The
-columns drift with the seasons, so a scaler that saw January is wrong in July. `partial_fit` moves
-its scaler along, and leaves the closed form of all rows so far. A Pipeline has no `partial_fit`;
-with `SGDRegressor` the scaler has to be moved by hand, and the coefficients stay behind.
+columns drift with the seasons, so a scaler fitted in January is wrong in July. `partial_fit`
+updates its scaler, and its model is the closed form of all rows so far. A Pipeline has no
+`partial_fit`; with `SGDRegressor` the scaler has to be updated by hand, and the coefficients do not
+follow.
 """
 
 from itertools import pairwise
@@ -27,8 +28,8 @@ chunks = [slice(start, start + 200) for start in range(0, len(y) - 200, 200)]
 
 # %%
 # Every chunk is predicted before it is learnt. Ridge is fitted anew to all rows so far;
-# `MiniBatchRidgeSGD` reads each row once and arrives at the same. With ``half_life`` it forgets the
-# seasons before.
+# `MiniBatchRidgeSGD` reads each row once and gets the same model. With ``half_life`` it forgets
+# earlier seasons.
 
 model, forgetting = MiniBatchRidgeSGD(), MiniBatchRidgeSGD(half_life=2000)
 sgd, scaler = SGDRegressor(random_state=0), StandardScaler()
@@ -56,7 +57,7 @@ for name, error in errors.items():
     print(f"{name:34} median error {np.median(error):.3f} °F")
 
 # %%
-# Above: what the running scaler makes of the temperature. Below: the error of the next chunk's dew
+# Above: the temperature, scaled by the running scaler. Below: the error of the next chunk's dew
 # points.
 
 mean, scale = np.array(temperature).T

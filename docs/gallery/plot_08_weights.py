@@ -28,7 +28,7 @@ for name, model in {
     print(f"{name:18} slope {model.coef_[0]:.12f}  intercept {model.intercept_:.9f}")
 
 # %%
-# Without the counts every cell matters as much as another, and the line is less steep.
+# Without the counts all cells count equally, and the line is less steep.
 
 figure, ax = plt.subplots()
 ax.scatter(

@@ -2,9 +2,8 @@
 Choosing alpha on a file in one read
 ====================================
 
-Houses sold in Ames, with a column for every category, in a file that is read in chunks, once: the
-read leaves the second moments of five folds, and from those follow the errors of 50 alphas on
-rows held out.
+Houses sold in Ames, with a column for every category, in a file that is read in chunks, once. This
+gives the second moments of five folds, and from them the errors of 50 alphas on held-out rows.
 """
 
 import tempfile
@@ -40,10 +39,9 @@ print(f"passes over the file: {model.n_passes_}")
 print(f"alpha {model.alpha_:.3g}, within one standard error {cautious.alpha_:.3g}")
 
 # %%
-# The curve is the mean over the folds, the band one standard error to either side. On the left
-# columns are used as least squares would, and rare categories fit single houses; on the right
-# nothing is left of them. Beside it are the coefficients of all rows, in standard deviations of
-# their columns.
+# The curve is the mean over the folds, the band one standard error to either side. With a small
+# alpha rare categories fit single houses; with a large one all coefficients shrink to 0. Beside
+# it are the coefficients of the fit to all rows, per standard deviation of their columns.
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 AlphaPathDisplay.from_estimator(model, axes[0])

@@ -2,8 +2,8 @@
 Which neighbourhoods are dearer, and how sure is that?
 ======================================================
 
-Houses sold in Ames: in some neighbourhoods hundreds, in others two. The dearest neighbourhood of a
-list may be there because of one sale. Intervals say which differences the sales can tell.
+In some neighbourhoods of Ames hundreds of houses were sold, in others two. The dearest one may lead
+the list because of a single sale. Intervals show which differences the data support.
 """
 
 import matplotlib.pyplot as plt
@@ -22,10 +22,10 @@ places = places.loc[:, places.sum() > 1]
 X, y = houses.join(places), np.log(ames["price"].to_numpy())
 
 # %%
-# What the house itself is like is not penalised: its factor is 0. The neighbourhoods are drawn
-# towards their mean. Columns are standardised, so that a factor of 1 / variance gives all
-# neighbourhoods the same penalty in original units, whether hundreds of houses were sold there or
-# two. Cross-validation says how much they differ.
+# Properties of the house itself are not penalised: their factor is 0. Coefficients of the
+# neighbourhoods shrink towards their mean. Columns are standardised, so that a factor of 1 /
+# variance gives all neighbourhoods the same penalty in original units, whether hundreds of houses
+# were sold there or two. Cross-validation says how much they differ.
 
 factor = dict.fromkeys(houses, 0.0) | dict(1 / places.var(ddof=0))
 alphas = np.logspace(-5, 0, 26)
@@ -45,11 +45,11 @@ print(table[["sales", "coef", "std_error", "lower", "upper"]].iloc[[0, 1, 2, -3,
 figure, ax = plt.subplots(figsize=(7, 7), layout="constrained")
 CoefficientDisplay.from_estimator(model, ax, features=table.index, standardized=False)
 ax.set_yticks(range(len(table)), [f"{name} ({n})" for name, n in table["sales"].items()])
-ax.set(xlabel="Difference of log(price) from the mean of all neighbourhoods", ylabel="(sales)")
+_ = ax.set(xlabel="Difference of log(price) from the mean of all neighbourhoods", ylabel="(sales)")
 
 # %%
-# The same for a prediction. Its standard deviation is that of the price about the prediction: of
-# the noise of a house, which is most of it, and of the coefficients.
+# Predictions have standard deviations too. They include the noise of a single house, which
+# dominates, and the uncertainty of the coefficients.
 
 price, deviation = model.predict(X_test, return_std=True)
 inside = np.abs(y_test - price) <= 1.96 * deviation

@@ -86,7 +86,7 @@ def as_triple(fold: Any) -> tuple[Any, Any, Any]:
 
 
 def as_moments(columns: Moments, covariance: np.ndarray, d: int) -> SecondMoments:
-    """Return the moments of columns of which the first d are features."""
+    """Return the moments of columns; the first d are features."""
     products = (covariance + covariance.T) / 2
     # What rounding has left of constant columns would be taken for samples by alpha=0.
     constant = columns.is_constant & ~columns.is_underflowed

@@ -1,4 +1,4 @@
-"""One way in: what a method is given, wherever it is, as samples that can be read again.
+"""The one way in: opens the input of a method as samples that can be read again.
 
 The functions read the parameters of the estimator, and set the attributes that scikit-learn
 derives from the input: the number and the names of the columns.

@@ -1,4 +1,4 @@
-"""Checks for what is no array of numbers, with error messages that say what to do.
+"""Checks that input is an array of numbers, with error messages that say what to do.
 
 Without them, dates and masked values could be used as numbers; text and objects without rows would
 fail with an unclear message.

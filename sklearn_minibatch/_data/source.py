@@ -164,7 +164,7 @@ def is_dask(X: Any) -> bool:
 
 
 def in_memory(*arrays: Any) -> tuple[Any, ...]:
-    """Return the arrays, of which Dask collections are computed."""
+    """Return the arrays; Dask collections are computed."""
     if not any(map(is_dask, arrays)):
         return arrays
     from .dask import loaded

@@ -1,4 +1,4 @@
-"""What the displays share: a picture that is drawn from what it holds, and the model to draw."""
+"""What the displays share: how they draw, and which model they draw."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Rows(Protocol):
 
 @runtime_checkable
 class RowsInMemory(Rows, Protocol):
-    """Rows of which a copy in scaled units lies in memory."""
+    """Rows with a copy in scaled units in memory."""
 
     n_entries: int  # what a pass reads
 

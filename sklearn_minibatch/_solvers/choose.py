@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from .._rows.chunk import Chunk
 from .._statistics.moments import Moments
@@ -21,6 +21,8 @@ from .problem import (
     units_of_rows,
 )
 from .state import ModelState
+
+Solve: TypeAlias = Callable[[Problem, Parameters, Settings, Any, Monitor], Solution]
 
 # The values with which these parameters ask for nothing.
 UNSET = {
@@ -62,19 +64,23 @@ class Shape(NamedTuple):
 class Solver(NamedTuple):
     """A solver for `fit`, its units, the parameters it uses, and its steps over a stream.
 
-    One without steps over a stream needs statistics of all samples, of which it names the kind.
+    One without steps over a stream names the kind of statistics that it needs. It may have another
+    function for products of the samples, if these are fewer than the features.
     """
 
-    solve: Callable[[Problem, Parameters, Settings, Any, Monitor], Solution]
+    solve: Solve
     units: Callable[[Moments, Moments, Settings], Scaling]
     uses: frozenset[str]  # of the parameters in UNSET
     learn: Callable[[Chunk, ModelState, ColumnMoments, Settings], ModelState] | None = None
     kind: Literal["products", "factor"] | None = None
     needs_order: bool = False  # whether its steps follow one another over all samples
+    solve_wide: Solve | None = None
 
 
 SOLVERS = {
-    "cholesky": Solver(cholesky.solve, standard_units, frozenset(), kind="products"),
+    "cholesky": Solver(
+        cholesky.solve, standard_units, frozenset(), kind="products", solve_wide=dual.solve
+    ),
     "qr": Solver(qr.solve, standard_units, frozenset(), kind="factor"),
     "svrg": Solver(svrg.solve, standard_units, frozenset(MINI_BATCHES), stream.learn),
     "sgd": Solver(
@@ -106,13 +112,17 @@ class Choice(NamedTuple):
         return units_of_rows if self.gather == "row products" else SOLVERS[self.solver].units
 
     @property
-    def solve(self) -> Callable[[Problem, Parameters, Settings, Any, Monitor], Solution]:
+    def solve(self) -> Solve:
         """The function that solves a problem with these statistics."""
         if self.nonnegative:
             return nonnegative.solve
         if self.n_epochs is not None:
             return partial(svrg_or_closed_form, n_epochs=self.n_epochs)
-        return dual.solve if self.gather == "row products" else SOLVERS[self.solver].solve
+        solver = SOLVERS[self.solver]
+        if self.gather != "row products":
+            return solver.solve
+        assert solver.solve_wide is not None
+        return solver.solve_wide
 
 
 def choose(shape: Shape, settings: Settings) -> Choice:
@@ -136,7 +146,7 @@ def choose(shape: Shape, settings: Settings) -> Choice:
     check_half_life(solver, settings)
     kind = SOLVERS[solver].kind
     if kind is not None:
-        return Choice(solver, "row products" if is_wide and kind == "products" else kind)
+        return Choice(solver, "row products" if is_wide and SOLVERS[solver].solve_wide else kind)
     # Of chunks, whose passes are dear, the first pass leaves second moments.
     worth = EXACT_FEATURES
     if shape.n_rows is not None:

@@ -1,4 +1,4 @@
-"""What a closed form is, whichever statistics it was computed from."""
+"""A closed form: coefficients, loss and what rounding may have cost, from any statistics."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""Conjugate gradients for the ridge objective F, and a bound on what is left to the minimum.
+"""Conjugate gradients for the ridge objective F, and a bound on the distance to the minimum.
 
 A step goes along -P^-1 g, or along the direction that an epoch of mini-batches has found, made
 conjugate to the directions before it, to the minimum of F on that line. So F falls with every

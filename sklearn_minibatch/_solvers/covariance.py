@@ -1,4 +1,4 @@
-"""How sure a closed form is: the covariance of its coefficients, and the noise of the targets.
+"""Standard errors of a closed form: the covariance of its coefficients, and the noise of y.
 
 In scaled units, with weights whose mean is 1, the targets are v_i = z_i . beta + e_i, where the
 noise e_i has the variance s2 / w_i. The penalty is a prior of beta with the covariance s2 (n P)^-1,
@@ -265,7 +265,7 @@ def tall_inverse(scaled: Standardized | Rotated, penalty: np.ndarray) -> tuple[I
     """Return H^-1 by a triangular T with T'T = H, once columns are brought to unit length.
 
     T is Cholesky's factor of products, or the one of [R; sqrt(P)] by reflections. With H^-1 comes
-    the column of which the others explain most.
+    the column that the others explain best.
     """
     if isinstance(scaled, Standardized):
         diagonal = np.diag(scaled.zz) + penalty
@@ -295,7 +295,7 @@ def tall_inverse(scaled: Standardized | Rotated, penalty: np.ndarray) -> tuple[I
 def wide_inverse(rotated: Any, penalty: np.ndarray) -> tuple[Inverse, int]:
     """Return P^-1/2 (I - Z'(ZZ' + I)^-1 Z) P^-1/2 with Z = R P^-1/2, which is H^-1 too.
 
-    With it comes the column of which the least is left.
+    With it comes the column that the others explain best.
     """
     own = 1 / np.sqrt(penalty)
     Z = rotated.R * own

@@ -1,4 +1,4 @@
-"""The closed form of statistics, whatever their kind."""
+"""The closed form from second moments or from a triangular factor."""
 
 from typing import Any
 

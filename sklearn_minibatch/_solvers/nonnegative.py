@@ -27,7 +27,7 @@ from .problem import Monitor, Parameters, Problem, Settings, Solution
 def solve(
     problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Monitor
 ) -> Solution:
-    """Minimise F over coefficients of which those in the mask `positive` are at least 0."""
+    """Minimise F with the coefficients in the mask `positive` at least 0."""
     positive, tol = settings.positive, settings.tol
     assert positive is not None
     closed = closed_form(problem.statistics, problem.scaling, settings.penalty, positive)

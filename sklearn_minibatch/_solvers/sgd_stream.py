@@ -1,4 +1,4 @@
-"""The textbook algorithm over a stream: one epoch over each chunk, while the scaler runs along."""
+"""The textbook algorithm over a stream: one epoch over each chunk, with a running scaler."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a fitted model knows: the statistics of its samples, and the answer to what fits them."""
+"""What a fitted model keeps: the statistics of its samples, and its coefficients."""
 
 import threading
 from dataclasses import dataclass, field
@@ -246,7 +246,7 @@ def with_rows(state: ModelState, chunks: tuple[Chunk, ...]) -> Any:
 def learn_exactly(
     chunk: Chunk, before: ModelState, kind: str, settings: Settings, **shown: Any
 ) -> ModelState:
-    """Return the state after a chunk of a stream of which statistics of a kind are kept.
+    """Return the state after a chunk of a stream that keeps statistics of a kind.
 
     Few rows wait, as copies, because the caller may use its arrays again. How many wait does not
     depend on what has been asked in between, so that asking changes no bit of later answers.

@@ -10,6 +10,7 @@ import inspect
 import os
 import re
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -40,8 +41,12 @@ NEEDS = {
 SLOW = {"dask.md", "larger_than_memory.md", "scale.md", "spark.md", "streams.md", "tuning.md"}
 
 
+# Pages that change a copy of the package.
+CHANGES = sorted((DOCS / "contributing").glob("*.md"))
 EVERY_PAGE = [
-    pytest.param(page, marks=pytest.mark.slow if page.name in SLOW else ()) for page in PAGES
+    pytest.param(page, marks=pytest.mark.slow if page.name in SLOW else ())
+    for page in PAGES
+    if page not in CHANGES
 ]
 
 
@@ -67,9 +72,59 @@ def test_blocks_run(page, monkeypatch, tmp_path):
     )
 
 
+def change(folder, kind, block):
+    """Make the file that a block holds, or change the one that it names, in a folder."""
+    first, rest = block.split("\n", 1)
+    path = folder / first.removeprefix("# ")
+    if kind == "python":
+        assert not path.exists()
+        path.write_text(rest, encoding="utf-8")
+        return path
+    text = path.read_text(encoding="utf-8")
+    for hunk in rest.removesuffix("\n").split("\n@@\n"):
+        before, after = (
+            "".join(f"{line[1:]}\n" for line in hunk.split("\n") if line[:1] in kept)
+            for kept in ([" ", "-"], [" ", "+"])
+        )
+        assert text.count(before) == 1, f"{path.name} has no longer, or more than once:\n{before}"
+        text = text.replace(before, after)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", CHANGES, ids=lambda page: page.stem)
+def test_an_extension_works_with_the_files_on_its_page(page, tmp_path):
+    for name in ("sklearn_minibatch", "docs", "tests"):
+        ignored = shutil.ignore_patterns("__pycache__", "_build", "auto_examples", "generated")
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(python|diff)\n(.*?)^```", text, re.M | re.S)
+    changed = [change(tmp_path, kind, block).relative_to(tmp_path) for kind, block in blocks]
+    shown = re.findall(r"^\| `(.+?)` \|", text, re.M)
+    assert shown == [path.as_posix().removeprefix("sklearn_minibatch/") for path in changed]
+    tests = [str(path) for path in changed if path.parts[0] == "tests"]
+    docs = ["tests/project/test_docstrings.py", "tests/project/test_structure.py"]
+    run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, *docs]
+    ruff = [sys.executable, "-m", "ruff", "check", "--no-cache", *map(str, changed)]
+    for command in run, ruff:
+        done = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, env=with_path(tmp_path)
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def with_path(folder):
+    """The environment in which Python imports from a folder first."""
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
 def test_no_block_is_left_out(page):
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+    if page in CHANGES:
+        blocks = [block for block in blocks if not block.startswith(("# sklearn_", "# tests/"))]
     assert all(block.startswith(">>> ") for block in blocks)
     # Without the blank line the closing fence would be taken for expected output.
     assert all(block.endswith("\n\n") for block in blocks)
