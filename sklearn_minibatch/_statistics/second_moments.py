@@ -393,12 +393,12 @@ def sparse_second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> S
         dense = np.hstack([v, centred])
         T = T.copy()
         T.data[apart[T.indices]] = 0.0
-        offset = np.where(apart, 0.0, offset)
     weighted = T.copy()
     weighted.data *= np.repeat(share, np.diff(T.indptr))
-    residue = np.ravel(weighted.sum(axis=0)) - offset
-    xx = plus_outer(sparse_product(T.T, weighted), -offset, offset)
-    xy = weighted.T @ dense - np.multiply.outer(offset + residue, share @ dense)
+    # The offset, and in centred columns what rounding has left of their means.
+    mean = np.ravel(weighted.sum(axis=0))
+    xx = plus_outer(sparse_product(T.T, weighted), -mean, mean)
+    xy = weighted.T @ dense - np.multiply.outer(mean, share @ dense)
     if apart.any():
         t = v.shape[1]
         xy[apart] = dense[:, t:].T @ (share[:, None] * dense)
