@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from copy import copy
 from functools import partial, wraps
 from numbers import Integral, Real
+from operator import attrgetter, is_
 from typing import Any, Literal, Self, cast
 
 import numpy as np
@@ -19,6 +20,7 @@ from ._data.open import InChunks, InMemory, open_rows
 from ._data.validation import (
     Number,
     are_moderate,
+    are_plain,
     check_alpha,
     check_can_learn,
     check_mergeable,
@@ -62,14 +64,14 @@ from ._statistics.second_moments import (
 )
 
 
-def unless_unchecked(method: Method) -> Method:
-    """`partial_fit`, unless its input is to be taken as it is and can be."""
+def unless_as_they_are(method: Method) -> Method:
+    """`partial_fit`, unless its input can be taken as it is."""
 
     @wraps(method)
     def partial_fit(
         self: Any, X: Any, y: Any, sample_weight: Any = None, check_input: bool = True
     ) -> Any:
-        if check_input or not self._add_unchecked(X, y, sample_weight):
+        if not self._add_as_they_are(X, y, sample_weight, check_input):
             method(self, X, y, sample_weight)
         return self
 
@@ -182,8 +184,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     verbose : int, default=0
         1 prints a line per epoch: epoch, loss, distance to the closed form, seconds.
     n_jobs : int or None, default=None
-        Threads that share blocks of dense samples in memory in `fit`. None takes as many as BLAS
-        would, and one inside a worker of joblib; -1 takes all cores. It does not change the result.
+        Threads that share blocks of dense samples in memory, in `fit` and for large chunks in
+        `partial_fit`. None takes as many as BLAS would, and one inside a worker of joblib; -1 takes
+        all cores. It does not change the result.
 
     Attributes
     ----------
@@ -563,7 +566,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
                 warn_once(unused)
         return self
 
-    @unless_unchecked
+    @unless_as_they_are
     @checking_parameters
     def partial_fit(
         self,
@@ -623,7 +626,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             check_can_learn(self)
             are_new = self._check_parameters()
             rows = validated(self, X, y, sample_weight, reset=first, finite=False)
-            settings = self._settings()
+            settings = self._settings() if first or are_new else self._state.settings
             d, t = rows.X.shape[1], rows.y.shape[1]
             check_alpha(self.alpha, t)
             known = frozenset(("products", "factor")) if first else self._state.known
@@ -634,7 +637,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             chunk = Chunk(before.n_chunks + 1, rows.X, rows.y, rows.w)
             shown = {"solver": solver, "example": example}
             if kind != "columns":
-                state = learn_exactly(chunk, before, kind, settings, **shown)
+                state = learn_exactly(chunk, before, kind, settings, self.n_jobs, **shown)
                 state = self._checked_now(chunk, state, X, y)
             else:
                 state = self._steps(chunk, before, solver, settings, X, y).changed(**shown)
@@ -645,18 +648,39 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
                 warnings.warn(state.given.warning, ConvergenceWarning, stacklevel=3)
         return self
 
-    def _add_unchecked(self, X: Any, y: Any, sample_weight: Any) -> bool:
-        """Add samples to a stream that is solved from statistics; return False for any other."""
+    def _add_as_they_are(self, X: Any, y: Any, sample_weight: Any, check_input: bool) -> bool:
+        """Add samples that need no conversion to a stream that is solved from statistics.
+
+        Return False for others.
+        """
         state = vars(self).get("_state")
-        if not isinstance(state, ModelState) or self._check_parameters():
+        if not isinstance(state, ModelState):
+            return False
+        if check_input and not self._need_no_conversion(state, X, y, sample_weight):
+            return False
+        if self._check_parameters():
+            self._checked = None  # They are new for the other way, too.
             return False
         known, kept, settings = state.known, state.kind, state.settings
         solver, kind = choose_for_stream(X.shape[1], known, kept, settings)
         if kind == "columns":
             return False
         chunk = Chunk(state.n_chunks + 1, X, y[:, None] if y.ndim == 1 else y, sample_weight)
-        self._state = learn_exactly(chunk, state, kind, settings, solver=solver)
+        with np.errstate(all="ignore"):
+            after = learn_exactly(chunk, state, kind, settings, self.n_jobs, solver=solver)
+            self._state = self._checked_now(chunk, after, X, y) if check_input else after
         return True
+
+    def _need_no_conversion(self, state: ModelState, X: Any, y: Any, sample_weight: Any) -> bool:
+        """Whether samples are arrays like those before, and nobody is told of the call."""
+        return (
+            sample_weight is None
+            and are_plain(self, X, y)
+            and (y.ndim == 1) == state.single_target
+            and y.size == len(y) * state.n_targets
+            and type(state.example) is np.ndarray
+            and "_skl_callbacks" not in vars(self)
+        )
 
     def _checked_now(self, chunk: Chunk, state: ModelState, X: Any, y: Any) -> ModelState:
         """Return the state; raise ValueError now for what would go wrong when it is solved."""
@@ -733,6 +757,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             kind = self._state.kind
             moments = merge(*(of_kind(each._state.statistics, kind) for each in (self, other)))
             check_moments(moments)
+            self._checked = None
             self._state = self._state.changed(
                 moments=moments,
                 settings=self._settings(),
@@ -753,13 +778,14 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
 
         Scikit-learn does not check those of a fitted estimator.
         """
-        parameters = [getattr(self, name) for name in self._parameter_constraints]
-        checked = getattr(self, "_checked", None) or [None] * len(parameters)
-        are_new = not all(map(is_same, parameters, checked))
-        if are_new:
-            self._validate_params()
-            self._checked = [copy(parameter) for parameter in parameters]
-        return are_new
+        parameters = attrgetter(*self._parameter_constraints)(self)
+        checked = vars(self).get("_checked") or [None] * len(parameters)
+        # Most are the same objects, which is seen at once.
+        if all(map(is_, parameters, checked)) or all(map(is_same, parameters, checked)):
+            return False
+        self._validate_params()
+        self._checked = [copy(parameter) for parameter in parameters]
+        return True
 
     def _nothing_learnt(self, d: int, t: int, example: Any, kind: str) -> ModelState:
         """The state before any row."""

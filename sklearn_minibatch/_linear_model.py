@@ -25,7 +25,7 @@ from ._data.evaluation import chunks_to_score, predicted_chunks, r2_of_chunks
 from ._data.open import worker_copy
 from ._data.refusals import check_kinds
 from ._data.source import ChunkSource, holds_chunks, in_memory, is_dask
-from ._data.validation import check_moments
+from ._data.validation import check_moments, is_plain
 from ._solvers.covariance import Kind, Uncertainty
 from ._solvers.state import Answer, FittedState, PredictingState
 from ._statistics.arrays import as_dtype, is_numpy, namespace
@@ -155,6 +155,8 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         if not check_input:
             predictions = X @ self.coef_.T + self.intercept_
             return (predictions, self._deviations(X)) if return_std else predictions
+        if not return_std and (predictions := self._predict_plain(X)) is not None:
+            return predictions
         check_is_fitted(self)
         n_targets = None if self.coef_.ndim == 1 else self.coef_.shape[0]
         if is_dask(X) or holds_chunks(X):
@@ -179,6 +181,18 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
                 stacklevel=2,
             )
         return (predictions, self._deviations(X)) if return_std else predictions
+
+    def _predict_plain(self, X: Any) -> Floats | None:
+        """Return the predictions of an array that needs no conversion, if all are finite."""
+        if "_state" not in vars(self) or not is_plain(self, X):
+            return None
+        state = self._solved("coef_")
+        coef, intercept = state.coef, state.intercept
+        if type(coef) is not np.ndarray:
+            return None
+        with np.errstate(over="ignore", invalid="ignore"):
+            predictions = X @ coef.T + intercept
+        return predictions if np.isfinite(predictions).all() else None
 
     def _predict_in_parts(self, X: Any, n_targets: int | None) -> Any:
         """Return lazy predictions of a Dask collection, or an iterator over those of chunks."""
@@ -409,7 +423,8 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         state = vars(self).get("_state") or self._known(attribute)
         if not state.is_solved:
             with np.errstate(all="ignore"):
-                check_moments(state.statistics)
+                if state.few_more is None:
+                    check_moments(state.statistics)
                 check_parameters(state.answer.predicting)
             if state.answer.warning is not None:
                 warnings.warn(state.answer.warning, ConvergenceWarning, stacklevel=4)

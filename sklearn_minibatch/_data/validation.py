@@ -159,18 +159,26 @@ def of_positive_weight(rows: CheckedRows, finite: bool) -> CheckedRows:
 
 
 def are_plain(estimator: Any, X: Any, y: Any) -> bool:
-    """Whether X and y are arrays that scikit-learn would hand back as they are.
+    """Whether X and y are arrays that scikit-learn would hand back as they are."""
+    return (
+        is_plain(estimator, X)
+        and type(y) is np.ndarray
+        and y.dtype == np.float64
+        and y.ndim in (1, 2)
+        and y.size >= len(y) == len(X)
+    )
 
-    Its checks of a single row take longer than all else that `partial_fit` does with it.
+
+def is_plain(estimator: Any, X: Any) -> bool:
+    """Whether X is an array that scikit-learn would hand back as it is, if it is finite.
+
+    Its checks of a single row take longer than all else that is done with it.
     """
     return (
         type(X) is np.ndarray
-        and type(y) is np.ndarray
         and X.dtype in (np.float64, np.float32)
-        and y.dtype == np.float64
         and X.ndim == 2
-        and y.ndim in (1, 2)
-        and y.size >= len(y) == len(X) > 0
+        and len(X) > 0
         and X.shape[1] == estimator.n_features_in_
         and not hasattr(estimator, "feature_names_in_")
     )
@@ -202,10 +210,9 @@ def check_moments(moments: Statistics) -> None:
 
 def check_columns(name: str, columns: Moments, square: np.ndarray) -> None:
     """Check the columns of X or y as `check_moments` does; `square` (d,) has their mean squares."""
-    too_large = ~(square <= LARGEST**2)
-    if too_large.any():
+    if not square.max() <= LARGEST**2:
         raise ValueError(
-            f"{named(too_large, name)}: too large, beyond about {LARGEST:.0e}; "
+            f"{named(~(square <= LARGEST**2), name)}: too large, beyond about {LARGEST:.0e}; "
             "sums of squares would overflow. Divide by a constant."
         )
     if columns.is_underflowed.any():

@@ -80,6 +80,8 @@ class Chunk(NamedTuple):
 
 def joined(chunks: Sequence[Chunk]) -> Chunk:
     """Return the rows of several chunks, in their order, as one chunk."""
+    if len(chunks) == 1:
+        return chunks[0]
     if any(sparse.issparse(each.X) for each in chunks):
         X = sparse.vstack([sparse.csr_array(each.X) for each in chunks], format="csr")
     else:

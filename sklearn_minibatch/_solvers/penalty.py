@@ -42,7 +42,7 @@ def mean_of(penalty: Penalty) -> float:
 
 def of_features(penalty: Penalty, n_features: int) -> np.ndarray:
     """Return the penalties (d,) of one target."""
-    return np.broadcast_to(np.ravel(penalty), n_features)
+    return np.full(n_features, penalty if isinstance(penalty, float) else np.ravel(penalty))
 
 
 def alike(penalty: Penalty, n_targets: int) -> Iterator[tuple[Any, Penalty]]:

@@ -13,26 +13,28 @@ from .._statistics.arrays import place_of
 from .._statistics.moments import Statistics
 from .._statistics.scaling import to_original
 from .._statistics.second_moments import (
+    FEW_ROWS,
     SecondMoments,
     merge,
     no_column_moments,
     no_second_moments,
     second_moments,
 )
-from .._statistics.threads import blas_threads_for, one_blas_thread
+from .._statistics.threads import blas_threads_for, number_of_threads, one_blas_thread
 from .._statistics.triangular_factor import (
     TriangularFactor,
     no_triangular_factor,
     triangular_factor,
 )
+from . import few_more
 from .closed_form import out_of_digits
 from .covariance import BY_STEPS, Uncertainty, uncertainty_of
 from .exact import closed_form_of
 from .problem import Parameters, Settings, standard_units
 
-# So many rows wait before they enter the second moments, all at once: a product of fewer takes
-# longer to add than to compute.
-WAITING_ROWS = 256
+# A quarter as many rows as columns, within these bounds, wait before they enter the second moments,
+# all at once: a product of fewer takes longer to add than to compute.
+WAITING_ROWS = (64, 256)
 # The solvers that leave the closed form.
 CLOSED_FORMS = ("cholesky", "qr")
 # The statistics that a stream can be solved from.
@@ -137,7 +139,23 @@ class ModelState(FittedState):
     def statistics(self) -> Statistics:
         """The moments of all rows, those that wait included."""
         with self.solving:
-            return with_rows(self, self.waiting) if self.waiting else self.moments
+            return with_rows(self, self.rows) if self.waiting else self.moments
+
+    @cached_property
+    def rows(self) -> Chunk:
+        """The rows that wait, as one chunk."""
+        return joined(self.waiting)
+
+    @cached_property
+    def before(self) -> few_more.Before:
+        """The closed form of the moments, which is shared by states with other waiting rows."""
+        return few_more.Before(self.moments, self.settings)
+
+    @cached_property
+    def few_more(self) -> Answer | None:
+        """The answer, where the rows that wait are few and easily added to the closed form."""
+        with self.solving:
+            return None if self.given is not None else answer_with_few_more(self)
 
     @property
     def known(self) -> frozenset[str]:
@@ -150,7 +168,7 @@ class ModelState(FittedState):
     def answer(self) -> Answer:
         """The parameters, solved once, whichever thread asks first."""
         with self.solving:
-            return closed_form_of_state(self) if self.given is None else self.given
+            return self.given or self.few_more or closed_form_of_state(self)
 
     @cached_property
     def uncertainty(self) -> Uncertainty:
@@ -211,6 +229,8 @@ class ModelState(FittedState):
         new = object.__new__(ModelState)
         values = vars(self)
         vars(new).update({name: values[name] for name in ModelState.__match_args__}, **changes)
+        if new.moments is self.moments and new.settings is self.settings:
+            vars(new)["before"] = self.before
         return new
 
     def __getstate__(self) -> dict[str, Any]:
@@ -231,20 +251,26 @@ def of_kind(moments: Any, kind: str) -> Any:
     return moments
 
 
-def with_rows(state: ModelState, chunks: tuple[Chunk, ...]) -> Any:
-    """Return the statistics of a state, as it ages, with the rows of these chunks."""
+def with_rows(state: ModelState, rows: Chunk, n_jobs: int | None = 1) -> Any:
+    """Return the statistics of a state, as it ages, with these rows."""
     half_life = state.settings.half_life
-    rows = chunks[0] if len(chunks) == 1 else joined(chunks)
     moments = of_kind(state.moments, state.kind)
     if half_life is not None:
         moments = moments.faded(0.5 ** (rows.n_rows / half_life))
         rows = rows.aged(half_life)
+    # To ask for their number takes longer than few rows do.
+    n_threads = number_of_threads(n_jobs) if rows.n_rows > FEW_ROWS else 1
     with one_blas_thread():
-        return merge(moments, GATHER[state.kind](rows.X, rows.y, rows.w))
+        return merge(moments, GATHER[state.kind](rows.X, rows.y, rows.w, n_threads))
 
 
 def learn_exactly(
-    chunk: Chunk, before: ModelState, kind: str, settings: Settings, **shown: Any
+    chunk: Chunk,
+    before: ModelState,
+    kind: str,
+    settings: Settings,
+    n_jobs: int | None,
+    **shown: Any,
 ) -> ModelState:
     """Return the state after a chunk of a stream that keeps statistics of a kind.
 
@@ -256,10 +282,15 @@ def learn_exactly(
         moments = of_kind(before.statistics, kind)
         before = before.changed(moments=moments, waiting=(), n_waiting=0, kind=kind)
     n_waiting = before.n_waiting + chunk.n_rows
+    is_full = n_waiting >= min(
+        max(WAITING_ROWS[0], len(before.moments.x.mean) // 4), WAITING_ROWS[1]
+    )
+    # Those that were joined for an answer stay so.
+    waiting = (before.rows,) if "rows" in vars(before) else before.waiting
     state = before.changed(
         settings=settings,
         given=None,
-        waiting=(*before.waiting, chunk),
+        waiting=(*waiting, chunk if is_full else chunk.copied()),
         n_waiting=n_waiting,
         n_chunks=before.n_chunks + 1,
         n_steps=before.n_steps + 1,
@@ -267,9 +298,10 @@ def learn_exactly(
         batch_size=before.moments.x.n_rows + n_waiting,
         **shown,
     )
-    if n_waiting >= WAITING_ROWS:
-        return state.changed(moments=state.statistics, waiting=(), n_waiting=0)
-    return state.changed(waiting=(*before.waiting, chunk.copied()))
+    if is_full:
+        moments = with_rows(state, state.rows, n_jobs)
+        return state.changed(moments=moments, waiting=(), n_waiting=0)
+    return state
 
 
 def closed_form_of_state(state: ModelState) -> Answer:
@@ -284,3 +316,19 @@ def closed_form_of_state(state: ModelState) -> Answer:
     if settings.tol is not None and not converged:
         warning = out_of_digits(closed, settings.tol)
     return Answer(parameters, parameters, converged, warning)
+
+
+def answer_with_few_more(state: ModelState) -> Answer | None:
+    """Return the same without adding the rows that wait; None where these need more care."""
+    if not state.waiting:
+        return None
+    rows, half_life = state.rows, state.settings.half_life
+    if state.kind != "products" or not isinstance(rows.X, np.ndarray):
+        return None
+    fading = 1.0 if half_life is None else 0.5 ** (rows.n_rows / half_life)
+    prior = state.before.prior
+    if prior is None:
+        return None
+    with one_blas_thread():
+        found = few_more.parameters(prior, rows.aged(half_life), fading, state.settings)
+    return None if found is None else Answer(found, found, state.settings.tol is not None)

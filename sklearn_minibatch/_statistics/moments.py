@@ -127,10 +127,9 @@ def merge_larger(a: Moments, b: Moments, delta: np.ndarray) -> Moments:
     with np.errstate(over="ignore", invalid="ignore"):
         mean, rest = rounded_sum(a.mean, a.rest + share * delta)
         var = a.var + share * (b.var - a.var + (1 - share) * delta**2)
-    small = var < LEAST_VAR
-    if small.any():
+    if var.min() < LEAST_VAR:
         varies = (a.var > 0) | (b.var > 0) | (delta != 0)
-        var[small & varies] = UNDERFLOWED
+        var[(var < LEAST_VAR) & varies] = UNDERFLOWED
     return Moments(n_rows, weight, mean, var, rest)
 
 

@@ -28,6 +28,7 @@ from .arrays import (
 from .blocks import in_threads, large_blocks, row_blocks
 from .linalg import dot, mirrored, plus_gram, plus_outer, sparse_product
 from .moments import (
+    LEAST_VAR,
     Moments,
     centred_where_full,
     column_moments,
@@ -52,6 +53,8 @@ PRODUCT_ROWS = 512
 MOST_APART = 32
 # The cost of a multiplication in a dense matrix product, relative to one in a sparse product.
 DENSE_COST = 0.02
+# So few rows stay in cache while they are centred.
+FEW_ROWS = 256
 
 
 class ColumnMoments(NamedTuple):
@@ -168,8 +171,11 @@ def merged_products(
 def second_moments(X: Any, y: Any, weight: Any, n_jobs: int = 1) -> SecondMoments:
     """Return the second moments of X (n, d), dense or CSR, and y (n, t).
 
-    The weights are (n,) or None. The rows are read once and not copied as a whole.
+    The weights are (n,) or None. The rows are read once, and not copied as a whole unless they are
+    few.
     """
+    if isinstance(X, np.ndarray) and 1 < len(X) <= FEW_ROWS:
+        return of_few_rows(X, y, weight)
     if sparse.issparse(X) and products_are_sparse(X):
         moments = sparse_second_moments(X, y, weight)
         if moments is not None:
@@ -212,6 +218,29 @@ def of_one_row(x: np.ndarray, y: np.ndarray, weight: float, with_products: bool)
     x_moments = Moments(1, weight, x, np.zeros(len(x)))
     y_moments = Moments(1, weight, y, np.zeros(len(y)))
     return nothing(len(x), len(y))._replace(x=x_moments, y=y_moments)
+
+
+def of_few_rows(X: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> SecondMoments:
+    """Return the second moments of rows that stay in cache while they are centred."""
+    n, d = X.shape
+    rows = np.empty((n, d + y.shape[1]))
+    np.concatenate([X, y], axis=1, out=rows)
+    # From a row, a constant column is exactly 0; that of the largest weight is close to the mean.
+    origin = rows[0 if weight is None else np.argmax(weight)]
+    centred = rows - origin
+    share = shares(weight, n)
+    offset = share @ centred
+    centred -= offset
+    centred *= np.sqrt(share)[:, None]
+    Z, v = centred[:, :d], centred[:, d:]
+    var = dot(centred, centred)
+    if var.min() < LEAST_VAR:
+        var = flag_underflow(var, rows)
+    mean, rest = rounded_sum(origin, offset)
+    total = total_weight(X, weight)
+    x = Moments(n, total, mean[:d], var[:d], rest[:d])
+    y_moments = Moments(n, total, mean[d:], var[d:], rest[d:])
+    return SecondMoments(x, y_moments, Z.T @ v, Z.T @ Z)
 
 
 def as_array(X: Any) -> np.ndarray:
