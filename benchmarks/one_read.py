@@ -3,6 +3,7 @@
 import tracemalloc
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ import pandas as pd
 from sklearn.linear_model import Ridge, SGDRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from sklearn_minibatch import MiniBatchRidgeSGD
 
 from . import timing
+from .machine import threads as number_of_threads
 from .problems import conditioned
 from .rows import Row, Size, times_faster, times_its_time
 from .timing import interleaved
@@ -165,15 +168,78 @@ def memory_of_one_read(size: Size) -> Iterator[Row]:
 
 
 def exact_stream(size: Size) -> Iterator[Row]:
-    """partial_fit, which leaves the closed form after every call, against SGDRegressor's."""
-    for rows, d, at_most in ((1, 20, 1.2), (1_000, 100, 1.0), (1_000, 500, 4.0)):
-        problem = conditioned(max(rows, size.rows(20 * rows)), d)
-        chunk = problem.X[:rows], problem.y[:rows]
-        models = [make().partial_fit(*chunk) for make in (MiniBatchRidgeSGD, SGDRegressor)]
-        runs = [partial(model.partial_fit, *chunk) for model in models]
-        seconds = interleaved(runs, 20 * size.repeats)
-        yield times_its_time(f"partial_fit, {rows} x {d} a call, SGDRegressor", at_most, seconds)
+    """A stream, with the threads that BLAS has and with one.
+
+    `partial_fit` against that of SGDRegressor, and in microseconds with questions in between.
+    """
+    for limit in (None, 1):
+        with threadpool_limits(limit):
+            there = f"{number_of_threads()} thread(s)"
+            for row in [*learning(size), *predicting(size)]:
+                yield row._replace(what=f"{row.what}, {there}")
     yield from frames(size)
+
+
+def learning(size: Size) -> Iterator[Row]:
+    """Chunks, asked for nothing."""
+    for rows, d, at_most in (
+        (1, 20, 0.7),
+        (1, 100, 0.8),
+        (1, 500, 1.0),
+        (1, 1_000, 1.0),
+        (1_000, 100, 0.5),
+        (1_000, 500, 2.6),
+        (1_000, 1_000, 5.0),
+    ):
+        problem = conditioned(max(rows, size.rows(2_000)), size.columns(d))
+        chunk = problem.X[:rows], problem.y[:rows]
+        calls = 300 if rows == 1 else 1
+        models = [make().partial_fit(*chunk) for make in (MiniBatchRidgeSGD, SGDRegressor)]
+        runs = [partial(repeated, calls, partial(model.partial_fit, *chunk)) for model in models]
+        seconds = interleaved(runs, 5 * size.repeats) / calls
+        what = f"partial_fit, {rows} x {problem.X.shape[1]} a call"
+        yield times_its_time(f"{what}, SGDRegressor", at_most, seconds)
+        if rows > 1:
+            runs = [runs[0], lambda X=chunk[0]: X.T @ X]
+            seconds = interleaved(runs, 5 * size.repeats)
+            yield times_its_time(f"{what}, X.T @ X", 1.5, seconds)
+
+
+def predicting(size: Size) -> Iterator[Row]:
+    """Single samples, in microseconds: learnt without checks, and predicted, then learnt."""
+    for d, at_most, asked in (
+        (20, 15, False),
+        (20, 150, True),
+        (100, 250, True),
+        (500, 2_000, True),
+    ):
+        problem = conditioned(size.rows(20_000), size.columns(d))
+        X, y = problem.X, problem.y
+        model = MiniBatchRidgeSGD().partial_fit(X, y)
+
+        numbers = count()
+
+        def call(
+            model: Any = model, X: Any = X, y: Any = y, numbers: Any = numbers, asked: bool = asked
+        ) -> None:
+            k = next(numbers) % len(y)
+            row = X[k : k + 1]
+            if asked:
+                model.predict(row)
+            model.partial_fit(row, y[k : k + 1], check_input=asked)
+
+        seconds = interleaved([partial(repeated, 300, call)], size.repeats)[0, 0] / 300
+        what = "predict, then partial_fit" if asked else "partial_fit without checks"
+        measured = f"{seconds * 1e6:.0f} us"
+        target = f"<= {at_most} us"
+        what = f"{what}, 1 x {X.shape[1]}"
+        yield Row(what, target, measured, bool(seconds * 1e6 <= at_most))
+
+
+def repeated(calls: int, call: Callable[[], Any]) -> None:
+    """Call many times, so that the clock does not count."""
+    for _ in range(calls):
+        call()
 
 
 def frames(size: Size) -> Iterator[Row]:
