@@ -17,6 +17,7 @@ from .._statistics.arrays import to_numpy
 from .._statistics.blocks import row_blocks
 from .._statistics.linalg import dot
 from .._statistics.scaling import Scaling
+from .._statistics.triangular_factor import TriangularFactor
 from .covariance import in_scaled_units, tall_inverse
 from .exact import closed_form_of
 from .penalty import Penalty, of_features
@@ -34,11 +35,15 @@ class Fit(NamedTuple):
 
 
 def fits(
-    total: Any, scaling: Scaling, alphas: np.ndarray, penalties: Sequence[Penalty] | None
+    total: Any,
+    scaling: Scaling,
+    alphas: np.ndarray,
+    penalties: Sequence[Penalty] | None,
+    all_digits: bool = False,
 ) -> Fit:
     """Return the fits with all alphas: from one decomposition, unless `penalties` are given."""
     if penalties is None:
-        path = spectrum(total, scaling)
+        path = spectrum(total, scaling, all_digits)
         inside = path.inside(alphas)
         shrinkage = inverses(path, alphas)
         freedom = np.maximum(path.eigenvalues, 0.0) @ shrinkage
@@ -91,9 +96,10 @@ def leave_one_out_errors(
     alphas: np.ndarray,
     penalties: Sequence[Penalty] | None,
     fit_intercept: bool,
+    all_digits: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean squared errors (n_alphas, t) of samples that are left out one at a time."""
-    fit = fits(total, scaling, alphas, penalties)
+    fit = fits(total, scaling, alphas, penalties, all_digits)
     n, width = rows.X.shape[0], sum(fit.inside.shape[::2])
     w = np.ones(n) if rows.w is None else to_numpy(rows.w)
     share = w / w.sum()
@@ -108,6 +114,10 @@ def leave_one_out_errors(
             square = over_square((v - T @ fit.inside[:, number]) ** 2, left[:, None])
             mse[number] += share[block] @ square
     uncertain = np.any(~(mse >= (fit.rounding[:, None] / CERTAIN) ** 2), axis=1)
+    if isinstance(total, TriangularFactor) and uncertain.any() and not all_digits:
+        return leave_one_out_errors(
+            rows, total, scaling, alphas, penalties, fit_intercept, all_digits=True
+        )
     return mse * scaling.y_scale**2, uncertain
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from .._statistics.linalg import EPS
+from .._statistics.linalg import EPS, TINY
 from .._statistics.moments import LEAST_VAR, offset_of_means
 from .._statistics.scaling import Scaling
 from .._statistics.second_moments import merge, standardized
@@ -53,6 +53,12 @@ class Spectrum(NamedTuple):
     eigenvalues: np.ndarray  # (k,)
     c: np.ndarray  # (k, t)
     noise: float  # smaller eigenvalues are rounding errors
+    size: float | None = None  # the norm of ZZ', where V is Z'U divided by `lengths`
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """The singular values (k,), and at least what rounding errors make of 0."""
+        return np.sqrt(np.maximum(self.eigenvalues, self.noise))
 
     def inside(self, alphas: np.ndarray) -> np.ndarray:
         """Return the coefficients (k, n_alphas, t) in the basis V.
@@ -67,7 +73,13 @@ class Spectrum(NamedTuple):
         return inverse[:, :, None] * self.c[:, None, :]
 
     def rounding(self, alphas: np.ndarray, inside: np.ndarray) -> np.ndarray:
-        """Bound what rounding errors of products have cost predictions (n_alphas,), in std(y)."""
+        """Bound what rounding errors of products have cost predictions (n_alphas,), in std(y).
+
+        Errors E of ZZ' move them by no more than ||E|| ||a||, where the coefficients are Z'a.
+        """
+        if self.size is not None:
+            a = inside / self.lengths[:, None, None]
+            return ROUNDING * (1 + self.size * np.sqrt((a**2).sum(axis=0).max(axis=1)))
         least = np.maximum(self.eigenvalues.min(initial=np.inf), 0.0) + alphas
         length = np.sqrt((inside**2).sum(axis=0).max(axis=1))
         with np.errstate(divide="ignore"):
@@ -133,10 +145,21 @@ def _outside(parts: Sequence[Any], others: Any) -> Iterator[Any]:
         yield from _outside(inside, with_outside)
 
 
-def spectrum(training: Any, scaling: Scaling) -> Spectrum:
-    """Return the decomposition of training samples whose columns have unit length."""
+def spectrum(training: Any, scaling: Scaling, all_digits: bool = False) -> Spectrum:
+    """Return the decomposition of training samples whose columns have unit length.
+
+    Of rows that are fewer than the columns it is that of their products, unless `all_digits` of the
+    rows are needed.
+    """
     if isinstance(training, TriangularFactor):
         R, Q, _ = rotated_rows(training, scaling)
+        if len(R) < R.shape[1] and not all_digits:
+            eigenvalues, U = np.linalg.eigh(R @ R.T)
+            largest = eigenvalues.max(initial=TINY)
+            noise = 10 * len(eigenvalues) * EPS * largest
+            size = np.sqrt(len(eigenvalues)) * largest
+            path = Spectrum(np.empty((0, 0)), eigenvalues, U.T @ Q, noise, size)
+            return path._replace(V=R.T @ (U / path.lengths), c=path.c * path.lengths[:, None])
         live = np.abs(R).max(axis=0) > 0
         U, s, Vt = np.linalg.svd(R[:, live], full_matrices=False)
         noise = max(R.shape) * EPS * s.max(initial=0.0)
@@ -177,6 +200,7 @@ def error_path(
     alphas: np.ndarray,
     penalties: Sequence[Penalty] | None,
     positive: np.ndarray | None,
+    all_digits: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean squared errors (n_alphas, t) on the samples held out, in the units of y.
 
@@ -185,9 +209,10 @@ def error_path(
     `penalties` are given for each: columns of unlike lengths would lose digits in it.
     """
     t = len(fold.held_out.y.mean)
-    path = spectrum(fold.training, scaling) if penalties is None else None
+    path = spectrum(fold.training, scaling, all_digits) if penalties is None else None
     held_out = held_out_in(fold.held_out, fold.training, scaling, None if path is None else path.V)
-    is_exact = isinstance(fold.training, TriangularFactor)
+    by_products = path is not None and path.size is not None
+    is_exact = isinstance(fold.training, TriangularFactor) and not by_products
     mse = np.empty((len(alphas), t))
     uncertain = np.zeros(len(alphas), dtype=bool)
     at_once = max(1, COEFFICIENTS // (len(scaling.x_mean) * t))
@@ -208,6 +233,8 @@ def error_path(
         if not is_exact:
             few = square < np.maximum(CANCELLED * whole, (rounding[:, None] / CERTAIN) ** 2)
             uncertain[part] = few.any(axis=1)
+            if by_products and uncertain.any():
+                return error_path(fold, scaling, alphas, penalties, positive, all_digits=True)
     return mse * scaling.y_scale**2, uncertain
 
 
@@ -220,7 +247,7 @@ def coefficient_path(
 ) -> np.ndarray:
     """Return the closed forms (d, n_alphas, t) in scaled units."""
     if penalties is None:
-        path = spectrum(statistics, scaling)
+        path = spectrum(statistics, scaling, all_digits=True)
         return np.tensordot(path.V, path.inside(alphas), 1)
     closed = [closed_form_of(statistics, scaling, each, positive) for each in penalties]
     return np.stack([each.beta for each in closed], axis=1)
