@@ -109,9 +109,7 @@ def projected(A, b, n, is_unique):
     R = np.array(factor.R)[:, factor.order]
     of_unit = R / np.linalg.norm(R, axis=0) if k else R
     singular = np.linalg.svd(of_unit[:n_safe, :n_safe], compute_uv=False)
-    # Old versions of SciPy refuse a system without equations.
-    solution = solve_triangular(of_unit, np.array(factor.c)) if k else np.array(factor.c)
-    length = np.linalg.norm(solution, axis=0)
+    length = np.linalg.norm(solve_triangular(of_unit, np.array(factor.c)), axis=0)
     beta = None
     if k == len(live):
         beta = np.zeros((d, b.shape[1]))

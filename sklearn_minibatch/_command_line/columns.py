@@ -70,7 +70,7 @@ class Written:
         plain = self.digits.notna()
         for part, allowed in ((parts["before"], BEFORE), (parts["after"], AFTER)):
             plain &= part.fillna("").str.fullmatch(allowed)
-            word = part.str.strip().replace({"-": ""}).fillna("")
+            word = part.str.strip().str.replace(r"^-$", "", regex=True).fillna("")
             common = word[plain & (word != "")].mode()[:1].tolist()
             self.words += common
             plain &= word.isin(["", *common])

@@ -100,11 +100,11 @@ class Partitions:
     def _combined(self, work: "Round", add: Callable[[Any, Any], Any]) -> "Result":
         """Return the result of all partitions."""
         shared = delayed(work, pure=False, traverse=False)
-        results = [on_partition(shared, k, part) for k, part in enumerate(self.parts, 1)]
+        # Dask sends functions by name, but whole if a decorator has taken their name.
+        of_partition, total = delayed(on_partition, pure=False), delayed(combined, pure=False)
+        results = [of_partition(shared, k, *part) for k, part in enumerate(self.parts, 1)]
         while len(results) > 1:
-            results = [
-                combined(add, results[k : k + FAN_IN]) for k in range(0, len(results), FAN_IN)
-            ]
+            results = [total(add, *results[k : k + FAN_IN]) for k in range(0, len(results), FAN_IN)]
         return computed(results[0])[0]
 
 
@@ -173,10 +173,9 @@ def loaded(arrays: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(values)
 
 
-@delayed(pure=False)
-def on_partition(work: Round, number: int, part: tuple) -> Result:
-    """Return the result of a partition (X, y, w)."""
-    X, y, w = part
+def on_partition(work: Round, number: int, *part: Any) -> Result:
+    """Return the result of a partition, given as X, y and w or as one tuple of them."""
+    X, y, w = part if len(part) == 3 else part[0]
     check_lengths(X, y, w)
     try:
         if X.shape[0] == 0:
@@ -194,8 +193,7 @@ def on_partition(work: Round, number: int, part: tuple) -> Result:
         raise ValueError(f"Partition {number}: {error}") from error
 
 
-@delayed(pure=False)
-def combined(add: Callable[[Any, Any], Any], results: Sequence[Result]) -> Result:
+def combined(add: Callable[[Any, Any], Any], *results: Result) -> Result:
     """Return the sum of several results of `on_partition`."""
 
     def total(add: Callable[[Any, Any], Any], values: Iterable[Any]) -> Any:
@@ -225,11 +223,8 @@ def whole_rows(X: Any) -> Any:
     return X.rechunk({1: -1}) if isinstance(X, Array) and X.ndim == 2 and X.numblocks[1] > 1 else X
 
 
-def matched_parts(X: Any, y: Any, w: Any) -> list[Any]:
-    """Return the matching partitions of X, y and w.
-
-    Each is a delayed tuple, or a tuple of delayed objects.
-    """
+def matched_parts(X: Any, y: Any, w: Any) -> list[tuple[Any, ...]]:
+    """Return the matching partitions of X, y and w, as the last arguments of `on_partition`."""
     # None, or one weight for all rows, is passed with every partition.
     others = [a for a in (y, w) if np.ndim(a)]
     if all(is_frame(a) and a.npartitions == X.npartitions for a in (X, *others)):
@@ -239,7 +234,7 @@ def matched_parts(X: Any, y: Any, w: Any) -> list[Any]:
     return parts_cut_like(X, y, w)
 
 
-def parts_cut_like(X: Any, y: Any, w: Any) -> list[Any]:
+def parts_cut_like(X: Any, y: Any, w: Any) -> list[tuple[Any, ...]]:
     """Return the partitions of X with the rows of y and w that have the same numbers."""
     sizes = partition_sizes(X)
     y, w = (
@@ -248,14 +243,14 @@ def parts_cut_like(X: Any, y: Any, w: Any) -> list[Any]:
     return zipped_parts(X, y, w)
 
 
-def zipped_parts(X: Any, y: Any, w: Any) -> list[Any]:
+def zipped_parts(X: Any, y: Any, w: Any) -> list[tuple[Any, ...]]:
     """Return tuples of the partitions of X, y and w, which have equally many."""
     columns = (row_parts(a) if np.ndim(a) else [a] * X.npartitions for a in (X, y, w))
     return list(zip(*columns, strict=True))
 
 
-def parts_of_one_graph(X: Any, y: Any, w: Any) -> list[Any]:
-    """Return the partitions of frames that have equally many, as delayed tuples (X, y, w).
+def parts_of_one_graph(X: Any, y: Any, w: Any) -> list[tuple[Any, ...]]:
+    """Return the partitions of frames that have equally many, each as one delayed (X, y, w).
 
     Dask merges partitions of a file if few columns are read, so the partitions of X and y could
     become different. Frames that are arguments of one function keep their partitions, and a file
@@ -266,7 +261,7 @@ def parts_of_one_graph(X: Any, y: Any, w: Any) -> list[Any]:
     )
     # simplify() drops unused columns. optimize() could also merge the partitions of several files
     # in different ways.
-    return joint.simplify().to_delayed(optimize_graph=False)
+    return [(part,) for part in joint.simplify().to_delayed(optimize_graph=False)]
 
 
 def together(X: Any, y: Any, w: Any) -> tuple[Any, Any, Any]:

@@ -89,5 +89,5 @@ def joined(chunks: Sequence[Chunk]) -> Chunk:
     w = None
     if any(each.w is not None for each in chunks):
         parts = [ones(each.n_rows, each.y) if each.w is None else each.w for each in chunks]
-        w = concatenated([part[:, None] for part in parts])[:, 0]
+        w = concatenated(parts)
     return Chunk(chunks[-1].number, X, concatenated([each.y for each in chunks]), w)

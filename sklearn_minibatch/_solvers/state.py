@@ -1,9 +1,10 @@
 """What a fitted model keeps: the statistics of its samples, and its coefficients."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -44,6 +45,28 @@ NOTHING = {
     "products": no_second_moments,
     "factor": no_triangular_factor,
 }
+
+
+T = TypeVar("T")
+
+
+class computed_once(Generic[T]):
+    """A cached property of a state, which one thread computes while the others wait.
+
+    With `functools.cached_property` each thread would compute it, from Python 3.12 on.
+    """
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self.compute = compute
+        self.__doc__ = compute.__doc__
+        self.name = compute.__name__
+
+    def __get__(self, state: Any, owner: type | None = None) -> T:
+        with state.solving:
+            values = vars(state)
+            if self.name not in values:
+                values[self.name] = self.compute(state)
+            return values[self.name]
 
 
 class Answer(NamedTuple):
@@ -135,27 +158,25 @@ class ModelState(FittedState):
     n_passes: int | None = None
     solving: Any = field(default_factory=threading.RLock, repr=False, compare=False)
 
-    @cached_property
+    @computed_once
     def statistics(self) -> Statistics:
         """The moments of all rows, those that wait included."""
-        with self.solving:
-            return with_rows(self, self.rows) if self.waiting else self.moments
+        return with_rows(self, self.rows) if self.waiting else self.moments
 
-    @cached_property
+    @computed_once
     def rows(self) -> Chunk:
         """The rows that wait, as one chunk."""
         return joined(self.waiting)
 
-    @cached_property
+    @computed_once
     def before(self) -> few_more.Before:
         """The closed form of the moments, which is shared by states with other waiting rows."""
         return few_more.Before(self.moments, self.settings)
 
-    @cached_property
+    @computed_once
     def few_more(self) -> Answer | None:
         """The answer, where the rows that wait are few and easily added to the closed form."""
-        with self.solving:
-            return None if self.given is not None else answer_with_few_more(self)
+        return None if self.given is not None else answer_with_few_more(self)
 
     @property
     def known(self) -> frozenset[str]:
@@ -164,13 +185,12 @@ class ModelState(FittedState):
             return frozenset(("products", "factor"))
         return frozenset(("products",) if isinstance(self.moments, SecondMoments) else ())
 
-    @cached_property
+    @computed_once
     def answer(self) -> Answer:
         """The parameters, solved once, whichever thread asks first."""
-        with self.solving:
-            return self.given or self.few_more or closed_form_of_state(self)
+        return self.given or self.few_more or closed_form_of_state(self)
 
-    @cached_property
+    @computed_once
     def uncertainty(self) -> Uncertainty:
         """How sure the parameters are; ValueError unless they are the closed form."""
         arrived = self.solver in CLOSED_FORMS or (self.solver == "svrg" and self.answer.converged)

@@ -146,10 +146,8 @@ def copied(X: Any) -> Any:
 
 
 def concatenated(parts: list[Any]) -> Any:
-    """Return the rows of all parts, which are in one library."""
-    return (
-        np.concatenate(parts) if is_numpy(parts[0]) else namespace(parts[0]).concat(parts, axis=0)
-    )
+    """Return the rows of all parts, which are dense and in one library."""
+    return namespace(parts[0]).concat(parts, axis=0)
 
 
 def ones(n: int, X: Any) -> Any:

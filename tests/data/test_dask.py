@@ -1,6 +1,7 @@
 """Rows on a Dask cluster of real processes, against the closed form of all rows."""
 
 import os
+import pickle
 import signal
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, nullcontext
@@ -31,6 +32,8 @@ dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")
 distributed = pytest.importorskip("distributed")
+from sklearn_minibatch._data.dask import combined, on_partition  # noqa: E402
+
 pytestmark = pytest.mark.slow
 
 NAMES = list("abcdefgh")
@@ -162,6 +165,27 @@ def test_no_scheduler_is_started(monkeypatch):
     X, y = table()
     with dask.config.set(scheduler="synchronous"):
         MiniBatchRidgeSGD(ALPHA).fit(*collections(X, y, (3000, 3000)))
+
+
+def test_a_round_is_one_small_task_for_each_partition_and_a_tree_of_sums():
+    sent = []
+
+    def get(graph, keys, **_):
+        for task in graph.__dask_graph__().values():
+            function = getattr(task, "func", None)
+            if function in (on_partition, combined):
+                # Python's own pickle refuses a function that it cannot send by name.
+                sent.append((function, len(pickle.dumps(task))))
+        return dask.get(graph, keys)
+
+    X, y = table()
+    with dask.config.set(scheduler=get):
+        model = MiniBatchRidgeSGD(ALPHA).fit(*collections(X, y, (300,) * 20))
+    assert model.n_passes_ == 1
+    functions, sizes = zip(*sent, strict=True)
+    assert functions.count(on_partition) == 20
+    assert functions.count(combined) == 3 + 1
+    assert max(sizes) < 2000
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -218,20 +218,20 @@ class TestStrings:
 
     @METHODS
     def test_of_numpy(self, method):
-        if not hasattr(np.dtypes, "StringDType"):
-            pytest.skip("NumPy has StringDType from 2.0 on")
         plain, gaps = np.dtypes.StringDType(), np.dtypes.StringDType(na_object=np.nan)
         numbers = np.array([[repr(float(x)) for x in row] for row in X]).astype(plain)
         missing = numbers.astype(gaps)
         missing[0, 0] = np.nan
         words = WORDS.astype(plain)
         cure = r"strings of NumPy's StringDType.*\.astype\(float\)"
-        for rows, y, message in (
+        refused = [
             (np.column_stack([words, words]), Y, "Column 0, 1 of X: text, such as 'oak'"),
             (missing, Y, f"X: {cure}"),
             (X, words, "y: text, such as 'oak'"),
-            (X, numbers[:, 0], f"y: {cure}"),
-        ):
+        ]
+        if Version(sklearn.__version__) >= Version("1.7"):  # 1.6 converts them
+            refused.append((X, numbers[:, 0], f"y: {cure}"))
+        for rows, y, message in refused:
             model = MiniBatchRidgeSGD().fit(X[:, : rows.shape[1]], Y)
             before = state(model)
             with pytest.raises(ValueError, match=message):

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from operator import methodcaller
+from threading import Barrier
 
 import numpy as np
 import pandas as pd
@@ -22,10 +24,11 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_minibatch import MiniBatchRidgeSGD
+from sklearn_minibatch import MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
 
 from .. import ROOT
 from ..oracles import regression
+from ..tables import bits
 from ..tools.interruptions import state
 
 MODELS = {
@@ -184,6 +187,111 @@ def test_one_model_predicts_in_many_threads(rows, kind):
     for part, predicted in zip(parts, predictions, strict=True):
         assert np.array_equal(predicted, model.predict(X[part]))
     assert state(model) == before
+
+
+# What may be asked of one model in threads; copies are what the threads change.
+QUESTIONS = {
+    "coef_": lambda model, X, y: model.coef_,
+    "intercept_": lambda model, X, y: model.intercept_,
+    "converged_": lambda model, X, y: model.converged_,
+    "standardized_coef_": lambda model, X, y: model.standardized_coef_,
+    "predict": lambda model, X, y: model.predict(X),
+    "standard deviations": lambda model, X, y: model.predict(X, return_std=True),
+    "score": lambda model, X, y: model.score(X, y),
+    "coef_table": lambda model, X, y: vars(model.coef_table()),
+    "pickle": lambda model, X, y: pickle.loads(pickle.dumps(model)).coef_,
+    "deepcopy": lambda model, X, y: copy.deepcopy(model).coef_,
+    "partial_fit of a copy": lambda model, X, y: copy.deepcopy(model).partial_fit(X, y).coef_,
+    "merge into another": lambda model, X, y: (
+        clone(model).partial_fit(X[:50], y[:50]).merge(model).coef_
+    ),
+}
+
+
+def unsolved(kind, X, y, w):
+    """A model of chunks, of which nothing has been asked."""
+    model = {
+        "cholesky": MiniBatchRidgeSGD(0.1),
+        "qr": MiniBatchRidgeSGD(0.1, solver="qr"),
+        "positive": MiniBatchRidgeSGD(0.1, positive=True),
+        "cross-validation": MiniBatchRidgeSGDCV(random_state=0),
+    }[kind]
+    for start in range(0, 1200, 90):
+        part = slice(start, start + 90)
+        model.partial_fit(X[part], y[part], sample_weight=w[part])
+    return model
+
+
+@pytest.fixture
+def threads_take_turns():
+    """A thread may lose its turn after any few instructions."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["cholesky", "qr", "positive", "cross-validation"])
+def test_threads_ask_one_model_that_is_not_solved(rows, kind, threads_take_turns):
+    X, y, _ = rows
+    names = [
+        name
+        for name in QUESTIONS
+        if kind != "positive" or name not in ("standard deviations", "coef_table")
+    ]
+    alone = {name: bits(QUESTIONS[name](unsolved(kind, *rows), X, y)) for name in names}
+    barrier = Barrier(len(names))
+
+    def ask(model, number):
+        barrier.wait()
+        order = names[number:] + names[:number]
+        return {name: bits(QUESTIONS[name](model, X, y)) for name in order}
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        for _ in range(5):
+            model = unsolved(kind, *rows)
+            for found in pool.map(partial(ask, model), range(len(names))):
+                assert found == alone
+
+
+class Counter:
+    """A callback that models share: it keeps the coefficients of every task that ends."""
+
+    def __init__(self):
+        self.ended = []
+
+    def setup(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        self.ended.append((estimator.alpha, context.task_name, bits(fitted_estimator.coef_)))
+
+    def teardown(self, estimator, context):
+        pass
+
+
+@pytest.mark.parametrize("solver", ["auto", "svrg", "sgd"])
+def test_models_in_threads_share_a_callback(rows, solver, threads_take_turns):
+    pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from 1.9 on")
+    alphas = [0.1 * 2.0**k for k in range(6)]
+
+    def learn(alpha, counter):
+        model = MiniBatchRidgeSGD(alpha, solver=solver, max_iter=3, tol=None, random_state=0)
+        learnt(model.set_callbacks(counter), *rows)
+        return bits(model.coef_)
+
+    alone, shared = Counter(), Counter()
+    expected = [learn(alpha, alone) for alpha in alphas]
+    with ThreadPoolExecutor(len(alphas)) as pool:
+        assert list(pool.map(learn, alphas, [shared] * len(alphas))) == expected
+    for alpha in alphas:
+        assert [each for each in shared.ended if each[0] == alpha] == [
+            each for each in alone.ended if each[0] == alpha
+        ]
 
 
 @EVERY_MODEL
