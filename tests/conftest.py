@@ -8,8 +8,9 @@ import sklearn
 from hypothesis import settings
 
 # The same examples in every run, however slow the machine is.
-settings.register_profile("tests", deadline=None, derandomize=True)
-settings.load_profile("tests")
+settings.register_profile("all", deadline=None, derandomize=True)
+settings.register_profile("quick", settings.get_profile("all"), max_examples=20)
+settings.load_profile("all")
 
 # A shell has what it runs in the background ignore Ctrl-C, and so would every process that a test
 # starts.
@@ -18,7 +19,12 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 
 def pytest_configure(config):
-    """Give BLAS one thread in each of several processes, which share the cores."""
+    """Draw fewer examples in the quick tests.
+
+    In each of several processes, which share the cores, BLAS has one thread.
+    """
+    if "not slow" in config.option.markexpr:
+        settings.load_profile("quick")
     if getattr(config.option, "numprocesses", None):
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 

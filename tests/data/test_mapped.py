@@ -150,6 +150,7 @@ class TestProcesses:
             assert mapped
             assert_same(fitted, clone(model).fit(*rows))
 
+    @pytest.mark.slow
     def test_meta_estimators(self):
         X, y, _ = sorted_rows(20_000, targets=2)
         named = [(str(k), model) for k, model in enumerate(VARIED)]

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.base import clone
@@ -142,7 +142,6 @@ def test_dense_and_sparse_chunks_together(kinds):
 
 
 @pytest.mark.slow
-@settings(derandomize=False)
 @given(
     chunks=st.lists(CHUNK, min_size=1, max_size=8),
     prefetch=st.booleans(),
@@ -395,7 +394,6 @@ def test_a_source_that_changes_between_passes(change, match, solver):
     refuses(lambda: Unsteady(*table(), change), match, solver=solver)
 
 
-@settings(deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 700), min_size=1, max_size=8),
     kind=st.sampled_from(["array", "float32", "columns first", "csr"]),

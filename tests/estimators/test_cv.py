@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.base import clone
@@ -30,6 +30,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
 from sklearn_minibatch._statistics.fold_moments import dealt
 
+from ..examples import examples
 from ..oracles import closed_form, columns, dense, regression
 from ..tools.real_data import DATASETS
 
@@ -146,7 +147,7 @@ def test_splitters(cv, weighted):
     )
 
 
-@settings(max_examples=30, derandomize=False)
+@examples(30)
 @given(st.data(), st.booleans(), st.booleans(), st.sampled_from(["dense", "float32", "sparse"]))
 def test_errors_are_those_of_the_rows(data, fit_intercept, standardize, kind):
     """The errors of a path are those of fits to the rows.
@@ -177,7 +178,7 @@ def test_errors_are_those_of_the_rows(data, fit_intercept, standardize, kind):
     np.testing.assert_allclose(model.mse_path_, expected, rtol=1e-7)
 
 
-@settings(max_examples=20, derandomize=False)
+@examples(20)
 @given(
     st.lists(st.integers(1, 60), max_size=6),
     st.booleans(),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.datasets import load_diabetes
@@ -10,10 +10,12 @@ from sklearn.datasets import load_diabetes
 from sklearn_minibatch import MiniBatchRidgeSGD
 from sklearn_minibatch._data.held_out import held_out
 
+from ..examples import examples
+
 N = 1000
 FRACTIONS = st.sampled_from([0.05, 0.1, 0.5, 0.9])
 SEEDS = st.integers(0, 2**32 - 1)
-BOUNDED = settings(max_examples=60)
+BOUNDED = examples(60)
 
 
 def mask(X, y, fraction=0.1, seed=0):

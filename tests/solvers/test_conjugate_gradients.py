@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
@@ -26,6 +26,7 @@ from sklearn_minibatch._solvers.preconditioner import (
     Spectral,
 )
 
+from ..examples import examples
 from ..least_squares import minimiser, standardized
 from ..oracles import closed_form, distance, regression, rotated
 
@@ -146,7 +147,7 @@ def watched_on_a_way(way, problem, **params):
 
 
 @pytest.mark.parametrize("way", WAYS)
-@settings(max_examples=15)
+@examples(15)
 @given(
     problem=hard_rows(),
     in_batches=st.booleans(),
@@ -183,7 +184,7 @@ def eigenvalues_of_preconditioned_hessian(P, A, alpha):
 
 
 @pytest.mark.parametrize("way", WAYS)
-@settings(max_examples=15)
+@examples(15)
 @given(
     problem=hard_rows(),
     fit_intercept=st.booleans(),

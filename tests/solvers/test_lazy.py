@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.base import clone
@@ -15,11 +15,12 @@ from sklearn.utils import estimator_html_repr
 from sklearn_minibatch import MiniBatchRidgeSGD
 from sklearn_minibatch._solvers import state as state_module
 
+from ..examples import examples
 from ..oracles import closed_form, distance, regression
 from ..tables import state
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     sizes=st.lists(st.integers(1, 150), min_size=1, max_size=12),
     asked=st.integers(0, 2**12),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 from sklearn.linear_model import Ridge
@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
 
+from ..examples import examples
 from ..oracles import regression
 from ..tables import state
 
@@ -27,7 +28,7 @@ def assert_kkt(model, X, y, positive, factor=1.0):
     assert g[at_zero].min(initial=0) >= -1e-10 * y.std()
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     seed=st.integers(0, 10**6),
     n=st.integers(5, 80),

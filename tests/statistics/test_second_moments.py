@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
@@ -16,6 +16,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
 from sklearn_minibatch._statistics.second_moments import merge, second_moments
 
+from ..examples import examples
 from ..oracles import closed_form, distance, regression
 
 EPS = np.finfo(float).eps
@@ -55,7 +56,7 @@ def parts(X, y, w, ends, to_rows):
             yield second_moments(to_rows(X[rows]), y[rows], None if w is None else w[rows])
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     chunked_rows(),
     st.randoms(use_true_random=False),
@@ -183,7 +184,7 @@ def test_fit_then_partial_fit_and_a_pickle_elsewhere():
     assert model.scaler_.n_samples_seen_ == 300
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(chunked_rows(), st.randoms(use_true_random=False), st.sampled_from([1e-6, 1e-3, 1.0]))
 def test_models_merge_in_any_order(problem, random, alpha):
     X, y, w, ends = problem

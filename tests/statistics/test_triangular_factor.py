@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -25,6 +25,7 @@ from sklearn_minibatch._statistics.triangular_factor import (
 )
 
 from ..double_double import as_double_double, hstack
+from ..examples import examples
 from ..least_squares import gram_schmidt, standardized
 
 EPS = np.finfo(float).eps
@@ -83,7 +84,7 @@ def assert_reduced(R):
     assert R.shape[0] <= R.shape[1]
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(
     chunked_rows(),
     st.randoms(use_true_random=False),
@@ -111,7 +112,7 @@ def test_any_chunks_in_any_order_of_merging(problem, random, to_rows):
     assert not found.R[:, constant].any()
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(chunked_rows(), st.randoms(use_true_random=False), st.sampled_from([0.0, 1e-20, 1e-3]))
 def test_coefficients_of_constant_columns_are_exactly_0(problem, random, alpha):
     found = merged(factors(problem), random)
@@ -127,7 +128,7 @@ def volume(R):
     return float(np.abs(np.prod(np.diag(R) / np.linalg.norm(R, axis=0))))
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(
     seed=st.integers(0, 2**20),
     n=st.integers(10, 60),
@@ -171,7 +172,7 @@ def test_products_have_none_of_these_digits():
     assert abs(of_products - exact) > 0.1 * exact
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(chunked_rows(), st.randoms(use_true_random=False))
 def test_a_weight_is_a_repetition(problem, random):
     X, y, _, ends = problem
