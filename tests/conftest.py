@@ -37,6 +37,18 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def plt():
+    """Pictures without a screen, all closed at the end."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    yield plt
+    plt.close("all")
+
+
+@pytest.fixture
 def torch(monkeypatch):
     """PyTorch, under scikit-learn's array API dispatch."""
     module = pytest.importorskip("torch")

@@ -1,7 +1,6 @@
 """Alpha chosen from second moments of folds, against one fit for each alpha and fold."""
 
 import pickle
-import pickletools
 from itertools import pairwise
 
 import numpy as np
@@ -265,16 +264,6 @@ def test_partial_fit_goes_on_from_fit_and_from_a_pickle():
         each.partial_fit(X[60:70], y[60:70]).partial_fit(X[70:], y[70:])
         np.testing.assert_allclose(each.mse_path_, whole.mse_path_, rtol=1e-10)
         np.testing.assert_allclose(each.coef_, whole.coef_, rtol=1e-10)
-
-
-def pickletools_globals(data):
-    """The "module name" pairs that a pickle names."""
-    strings = []
-    for opcode, argument, _ in pickletools.genops(data):
-        if opcode.name in ("SHORT_BINUNICODE", "BINUNICODE"):
-            strings.append(argument)
-        elif opcode.name == "STACK_GLOBAL":
-            yield " ".join(strings[-2:])
 
 
 def test_before_there_are_folds_the_largest_alpha_is_taken():

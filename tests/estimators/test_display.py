@@ -20,15 +20,6 @@ from ..examples import examples
 from ..oracles import closed_form, distance, objective, regression
 
 
-@pytest.fixture
-def plt():
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    yield plt
-    plt.close("all")
-
-
 def textbook(**params):
     return MiniBatchRidgeSGD(solver="sgd", tol=None, random_state=0, **params)
 

@@ -12,7 +12,6 @@ from glum import GeneralizedLinearRegressor
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import sparse, stats
-from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import BayesianRidge
 
@@ -20,6 +19,7 @@ from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD, MiniBatchRidgeSGDC
 
 from ..exact import DIGITS, numbers
 from ..examples import examples
+from ..fits import cut, merged, streamed
 from ..oracles import regression, weighted_mean
 from ..tools.nist import DATASETS
 
@@ -115,26 +115,6 @@ def assert_as(model, references, X, kind, rtol=1e-9):
         np.testing.assert_allclose(std[:, t], wanted.std(X), rtol=rtol)
 
 
-def cut(X, Y, w, size=9):
-    return [
-        (X[i : i + size], Y[i : i + size], None if w is None else w[i : i + size])
-        for i in range(0, len(Y), size)
-    ]
-
-
-def stream(model, X, Y, w):
-    for chunk in cut(X, Y, w):
-        model.partial_fit(*chunk)
-    return model
-
-
-def merged(model, X, Y, w):
-    first, *others = [clone(model).fit(*chunk) for chunk in cut(X, Y, w, size=len(Y) // 3 + 1)]
-    for other in others:
-        first.merge(other)
-    return first
-
-
 def with_folds(model):
     """The CV estimator with one alpha to choose from."""
     shared = {
@@ -158,23 +138,24 @@ DOORS = {
         sparse.csr_array(X), Y, w
     ),
     "qr": lambda model, X, Y, w: model.set_params(solver="qr").fit(X, Y, w),
-    "chunks": lambda model, X, Y, w: model.fit(ChunkSource(lambda: cut(X, Y, w))),
+    "chunks": lambda model, X, Y, w: model.fit(ChunkSource(lambda: cut(X, Y, w, 9))),
     "svrg of chunks": lambda model, X, Y, w: model.set_params(
         solver="svrg", tol=1e-9, random_state=0
-    ).fit(ChunkSource(lambda: cut(X, Y, w))),
-    "stream": lambda model, X, Y, w: stream(model, X, Y, w),
-    "stream by qr": lambda model, X, Y, w: stream(model.set_params(solver="qr"), X, Y, w),
-    "fit and stream": lambda model, X, Y, w: stream(
-        model.fit(X[:9], Y[:9], None if w is None else w[:9]),
-        X[9:], Y[9:], None if w is None else w[9:],
+    ).fit(ChunkSource(lambda: cut(X, Y, w, 9))),
+    "stream": lambda model, X, Y, w: streamed(model, cut(X, Y, w, 9)),
+    "stream by qr": lambda model, X, Y, w: streamed(model.set_params(solver="qr"), cut(X, Y, w, 9)),
+    "fit and stream": lambda model, X, Y, w: streamed(
+        model.fit(*cut(X, Y, w, 9)[0]), cut(X, Y, w, 9)[1:]
     ),
-    "merge": merged,
-    "merge by qr": lambda model, X, Y, w: merged(model.set_params(solver="qr"), X, Y, w),
+    "merge": lambda model, X, Y, w: merged(model, cut(X, Y, w, len(Y) // 3 + 1)),
+    "merge by qr": lambda model, X, Y, w: merged(
+        model.set_params(solver="qr"), cut(X, Y, w, len(Y) // 3 + 1)
+    ),
     "folds": lambda model, X, Y, w: with_folds(model).fit(X, Y, w),
     "folds of chunks": lambda model, X, Y, w: with_folds(model).fit(
-        ChunkSource(lambda: cut(X, Y, w))
+        ChunkSource(lambda: cut(X, Y, w, 9))
     ),
-    "folds of a stream": lambda model, X, Y, w: stream(with_folds(model), X, Y, w),
+    "folds of a stream": lambda model, X, Y, w: streamed(with_folds(model), cut(X, Y, w, 9)),
     "dask": of_dask,
 }  # fmt: skip
 

@@ -454,6 +454,18 @@ def test_weights_stay_with_their_rows_when_a_chunk_is_shuffled():
         assert min(np.abs(coef - mean).max() for mean in possible) < 1e-12
 
 
+def test_steps_have_the_penalty_of_each_feature():
+    X, y = regression(30, 3)
+    factor = np.array([0.0, 2.0, 5.0])
+    params = {"lr": 0.05, "standardize": False, "fit_intercept": False, "shuffle": False}
+    beta = mean = np.zeros(3)
+    for i in range(30):
+        beta = beta - 0.05 * (X[i] * (X[i] @ beta - y[i]) + 0.1 * factor * beta)
+        mean = mean + (beta - mean) * 2 / (i + 2)
+    model = MiniBatchRidgeSGD(0.1, penalty_factor=factor, batch_size=1, **params)
+    np.testing.assert_allclose(model.partial_fit(X, y).coef_, mean, rtol=1e-10)
+
+
 @SOLVERS
 @pytest.mark.parametrize("rows", [1, 40, 700])
 def test_chunks_of_several_kinds(solver, rows):

@@ -109,6 +109,7 @@ def test_none_stands_for_few_threads_in_a_process_of_joblib():
 @pytest.mark.parametrize("shape", [(21_000, 100), (100, 21_000)])
 def test_no_number_of_threads_changes_a_bit(shape):
     X, y = regression(*shape, t=2)
+    X += 5  # Blocks are copied, to be centred.
     of_two = MiniBatchRidgeSGD().fit(X, y)
     with threadpool_limits(1, user_api="blas"):
         of_one = MiniBatchRidgeSGD().fit(X, y)
