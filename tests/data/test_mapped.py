@@ -162,6 +162,7 @@ class TestProcesses:
         for model, same in zip(two.estimators_, one.estimators_, strict=True):
             assert_same(model, same)
 
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore:solver='cholesky' does not use")
     def test_searches(self):
         X, y, _ = sorted_rows(20_000)
