@@ -326,6 +326,8 @@ def test_one_standard_error():
     assert best.alpha_ == best.alphas_[mean.argmin()]
     within = mean <= mean.min() + error[mean.argmin()]
     assert cautious.alpha_ == best.alphas_[within].max() > best.alpha_
+    upwards = MiniBatchRidgeSGDCV(best.alphas_[::-1], one_standard_error=True).fit(X, y)
+    assert upwards.alpha_ == cautious.alpha_
 
 
 def test_alpha_per_target():

@@ -561,6 +561,16 @@ class TestAFailureChangesNothing:
             model.partial_fit(self.X, self.y)
 
 
+@pytest.mark.parametrize("solver", ["svrg", "sgd"])
+def test_each_chunk_is_shuffled_anew(solver):
+    X, y = regression(20, 3)
+    model = MiniBatchRidgeSGD(solver=solver, lr=0.1, batch_size=1, random_state=0)
+    _, before = model.partial_fit(X, y)._state.order(20, shuffle=True)
+    _, after = model.partial_fit(X, y)._state.order(20, shuffle=True)
+    assert sorted(before) == sorted(after) == list(range(20))
+    assert list(before) != list(after)
+
+
 @SOLVERS
 @DENSE_AND_SPARSE
 @pytest.mark.parametrize("shuffle", [True, False])

@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -239,6 +240,10 @@ REFUSED = {
     "mini-batches": (
         lambda: MiniBatchRidgeSGD(solver="svrg").fit(X, Y),
         "same parameters; solver is 'auto' and 'svrg'",
+    ),
+    "other names": (
+        lambda: MiniBatchRidgeSGD().fit(pd.DataFrame(X, columns=["a", "b", "c"]), Y),
+        r"names of columns: None and \['a', 'b', 'c'\]",
     ),
     "not fitted": (MiniBatchRidgeSGD, "two fitted models"),
     "something else": (lambda: "a string", "string|str"),
