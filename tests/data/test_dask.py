@@ -110,6 +110,12 @@ def test_mini_batches_within_partitions_averaged(params):
     assert distance(model, X, y) <= model.tol
 
 
+def test_partitions_without_rows():
+    X, y = table()
+    model = MiniBatchRidgeSGD(ALPHA).fit(*collections(X, y, (0, 2500, 0, 3500)))
+    assert distance(model, X, y) <= model.tol
+
+
 def test_weights_and_several_targets():
     X, y = table(targets=3)
     w = np.random.default_rng(0).integers(0, 3, len(y)).astype(float)
