@@ -207,6 +207,17 @@ def test_no_eigenvalue_is_less_than_what_the_preconditioner_states(
         assert P.least > 0
 
 
+def test_what_rounding_errors_of_rows_may_hide_is_no_convergence():
+    """Nothing is left of the gradient, but float32 leaves its digits in doubt."""
+    X, y = regression(60, 5)
+    model = MiniBatchRidgeSGD(1e-8, solver="svrg", preconditioner=None, random_state=0)
+    with pytest.warns(ConvergenceWarning, match="Not known to have converged"):
+        model.fit(X.astype(np.float32), y)
+    assert not model.converged_
+    assert model.distance_history_[-1] < 1e-9
+    assert model.fit(X, y).converged_
+
+
 def opposite_samples(n, n_buckets, seed):
     """Two samples that the sketch of `random_state=seed` adds up with opposite signs."""
     signs = np.random.RandomState(seed).choice([-1.0, 1.0], (n, 1))[:, 0]
