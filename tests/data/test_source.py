@@ -27,10 +27,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
+from sklearn_minibatch._data.open import gathered
 from sklearn_minibatch._data.same_rows import SameRows
 from sklearn_minibatch._data.source import CheckedChunks
 from sklearn_minibatch._data.validation import checked_chunk
-from sklearn_minibatch._rows.chunked import add, gathered
+from sklearn_minibatch._rows.chunked import add
 from sklearn_minibatch._statistics.second_moments import merge
 
 from .. import ROOT
@@ -414,7 +415,7 @@ def test_the_same_rows_in_another_order_and_other_chunks_are_the_same(
     scale = {"some": 1.0, "tiny": 1e-290, "huge": 1e290}.get(weights, 1.0)
     w = np.ones(n) if weights is None else scale * rng.uniform(0, 2, n)
     chunks = CheckedChunks(cut(X, y, w, sizes), partial(checked_chunk, MiniBatchRidgeSGD()))
-    first = chunks.reduce(gathered, merge, seed, 5)
+    first = chunks.reduce(gathered, merge, "columns", 1)
     chunks.same_rows = SameRows(first)
     order = rng.permutation(n)
     chunks.source = cut(X[order], y[order], w[order], sizes[::-1])

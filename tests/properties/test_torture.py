@@ -18,14 +18,13 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
-from sklearn_minibatch._statistics.sketched_moments import sketched_moments
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
 from sklearn_minibatch._rows.in_memory import in_memory as rows_in_memory
-from sklearn_minibatch._solvers.preconditioner import preconditioner
-from sklearn_minibatch._solvers.svrg import Descent, minimise
+from sklearn_minibatch._solvers.conjugate_gradients import Quadratic, minimise
+from sklearn_minibatch._solvers.preconditioner import Full, of_gram
 from sklearn_minibatch._statistics.scaling import Scaling
-from sklearn_minibatch._statistics.second_moments import second_moments
+from sklearn_minibatch._statistics.second_moments import moments_of_columns, second_moments
 
 from ..exact import as_floats, minimiser, numbers
 from ..oracles import columns, regression
@@ -585,6 +584,7 @@ class Watched:
         pass
 
     def __call__(self, found, beta, b, loss, distance):
+        self.n_epochs += 1
         return False
 
 
@@ -639,10 +639,10 @@ class TestWhenRoundingHidesTheRest:
             gradient(beta)[0] + 1e-3 * rng.standard_normal((4, 1)),
             gradient(beta)[1],
         )
-        P = preconditioner(rows, 0.0, "auto", rng)
-        settings = MiniBatchRidgeSGD(alpha=0.0, tol=0.0, max_iter=30)._settings()
-        descent = Descent(rows, P, 40, 0.0, 0.0, rng)
-        found = minimise(descent, np.zeros((4, 1)), 1.0, settings, Watched())
+        P = Full(of_gram(rows.hessian_product(np.eye(4)), 0.0), 0.9)
+        settings = MiniBatchRidgeSGD(alpha=0.0, tol=0.0, max_iter=30).fit(X, Y)._settings()
+        quadratic = Quadratic(rows, 0.0, P, np.ones((4, 1)))
+        found = minimise(quadratic, np.zeros((4, 1)), settings, Watched())
         assert not found.converged
 
     def test_what_is_no_rounding_error_is_not_taken_for_one(self):
@@ -655,17 +655,14 @@ class TestWhenRoundingHidesTheRest:
 
 @DENSE_AND_SPARSE
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("sketched", [False, True])
-def test_the_first_gradient_of_chunks(weighted, to_rows, sketched):
+@pytest.mark.parametrize("moments", [second_moments, moments_of_columns])
+def test_the_first_gradient_of_chunks(weighted, to_rows, moments):
     """The mean of y is off by up to 1/16, and the columns are far from 0.
 
     Neither may change their covariance.
     """
     rows, y, w = X + 1e6, Y + 1e15, np.geomspace(1e-10, 1e10, 40) if weighted else None
-    if sketched:
-        found = sketched_moments(to_rows(rows), y[:, None], w, 0, np.random.RandomState(0))
-    else:
-        found = second_moments(to_rows(rows), y[:, None], w)
+    found = moments(to_rows(rows), y[:, None], w)
     with mpmath.workdps(60):
         share = numbers(np.ones(40) if w is None else w)
         exact = minimiser(rows, y, w=w)
@@ -739,9 +736,15 @@ class TestCounts:
     def after(n_rows, solver):
         """A model as after so many rows, all of it from a pickle."""
         model = MiniBatchRidgeSGD(solver=solver, random_state=0).partial_fit(X, Y)
-        x, y = (replace(each, n_rows=n_rows, weight=float(n_rows)) for each in model._moments[:2])
-        model._moments = model._moments._replace(x=x, y=y)
-        model.t_ = model.n_iter_ = n_rows
+        known = model._state.statistics
+        x, y = (replace(each, n_rows=n_rows, weight=float(n_rows)) for each in known[:2])
+        model._state = model._state.changed(
+            moments=known._replace(x=x, y=y),
+            waiting=(),
+            n_waiting=0,
+            n_chunks=n_rows,
+            n_steps=n_rows,
+        )
         return pickle.loads(pickle.dumps(model))
 
     @SOLVERS
@@ -752,12 +755,12 @@ class TestCounts:
             model.partial_fit(X[:1], Y[:1])
         assert model.t_ == model.n_iter_ == n_rows + 3
         assert (
-            model._moments.x.n_rows
-            == model._moments.y.n_rows
+            model._state.statistics.x.n_rows
+            == model._state.statistics.y.n_rows
             == model.scaler_.n_samples_seen_
             == n_rows + 3
         )
-        assert model._moments.x.weight == float(n_rows + 3)
+        assert model._state.statistics.x.weight == float(n_rows + 3)
         model = pickle.loads(pickle.dumps(model)).partial_fit(X[:7], Y[:7])
         assert model.scaler_.n_samples_seen_ == n_rows + 10
         assert np.isfinite(model.predict(X)).all()
@@ -770,7 +773,7 @@ class TestCounts:
         Mean and variance are those of both, by exact arithmetic.
         """
         model = self.after(n_rows, solver)
-        before, rows = model._moments.x, X[:5] + 3
+        before, rows = model._state.statistics.x, X[:5] + 3
         model.partial_fit(rows, Y[:5], np.full(5, n_rows / 5))
         for j in range(4):
             old, new = Fraction(float(before.mean[j])), [Fraction(float(x)) for x in rows[:, j]]
@@ -780,7 +783,7 @@ class TestCounts:
             np.testing.assert_allclose(
                 model.scaler_.var_[j], float(square - mean**2), rtol=20 * EPS
             )
-        assert model._moments.x.weight == 2 * float(n_rows)
+        assert model._state.statistics.x.weight == 2 * float(n_rows)
 
     @pytest.mark.parametrize("n_rows", [2**31, 2**53, 10**30])
     def test_columns_do_not_become_constant_with_the_number_of_rows(self, n_rows):
