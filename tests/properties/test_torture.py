@@ -107,10 +107,12 @@ class TestUnitsOfTheColumns:
         wide = X * [1e-150, 1e-50, 1e50, 1e150]
         assert_exact(fit(wide, Y, None, tol=tol), wide, Y)
 
+    @pytest.mark.filterwarnings("ignore:Not converged:sklearn.exceptions.ConvergenceWarning")
     def test_the_same_unscaled(self, fit, tol):
         """The penalty keeps only the large columns.
 
-        The coefficients of the others do not show in any digit of the predictions.
+        The coefficients of the others do not show in any digit of the predictions, and no bound may
+        tell so.
         """
         wide = X * [1e-150, 1e-50, 1e50, 1e150]
         assert (
@@ -157,6 +159,8 @@ def test_so_they_are_in_a_stream(solver, size):
             slices,
             model,
         )
+        # What is solved from moments looks at them when it is asked.
+        assert np.isfinite(model.coef_).all()
     assert np.all(model.scaler_.scale_[[0, 3]] == 1)
     np.testing.assert_allclose(
         model.predict(SUBNORMAL), X[:, 1:3] @ model.coef_[1:3] + model.intercept_
@@ -249,7 +253,7 @@ def test_special_columns_anywhere(kind, alpha):
     With a small one they come near to these.
     """
     bound = 1000 * EPS + (
-        10 * EPS / alpha if alpha >= 1e-8 else 0
+        10 * EPS / alpha if alpha > EPS else 0
     )  # g is right to EPS, and H^-1 is 1/alpha there.
     for seed in range(2):
         rows = in_random_order(SPECIAL_COLUMNS[kind], seed)
@@ -337,7 +341,7 @@ def test_the_smallest_problems(n, d, fit_intercept, fit, tol):
         model = fit(X[:n, :d], Y[:n], None, alpha=alpha, tol=tol, fit_intercept=fit_intercept)
         # Where rows are fewer than columns, the products of columns leave H only as many digits as
         # alpha is large.
-        bound = 100 * EPS + (10 * EPS / alpha if alpha else 0)
+        bound = 100 * EPS + (100 * EPS / alpha if alpha else 0)
         assert_exact(model, X[:n, :d], Y[:n], coef=bound)
 
 
