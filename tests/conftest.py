@@ -8,8 +8,9 @@ import sklearn
 from hypothesis import settings
 
 # The same examples in every run, however slow the machine is.
-settings.register_profile("tests", deadline=None, derandomize=True)
-settings.load_profile("tests")
+settings.register_profile("all", deadline=None, derandomize=True)
+settings.register_profile("quick", settings.get_profile("all"), max_examples=20)
+settings.load_profile("all")
 
 # A shell has what it runs in the background ignore Ctrl-C, and so would every process that a test
 # starts.
@@ -18,9 +19,21 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 
 def pytest_configure(config):
-    """Give BLAS one thread in each of several processes, which share the cores."""
+    """Draw fewer examples in the quick tests.
+
+    In each of several processes, which share the cores, BLAS has one thread.
+    """
+    if "not slow" in config.option.markexpr:
+        settings.load_profile("quick")
     if getattr(config.option, "numprocesses", None):
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file():
+    """Look for no doctests here, where they hide that a file cannot be imported."""
+    collectors = yield
+    return [each for each in collectors if type(each).__name__ != "DoctestModule"]
 
 
 @pytest.fixture
@@ -28,6 +41,18 @@ def here(tmp_path, monkeypatch):
     """An empty folder, as the current one."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def plt():
+    """Pictures without a screen, all closed at the end."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    yield plt
+    plt.close("all")
 
 
 @pytest.fixture

@@ -285,7 +285,7 @@ def checked(problem: Quadratic, search: Search, tol: float | None) -> Search:
     # one, is noise. So is one that float64 could not tell from 0 beside the first.
     length = anew.length
     noise = (length > check.length / 2) & (length < np.minimum(2 * rounding, MOST_NOISE))
-    noise |= length < np.minimum(check.least, MOST_NOISE)
+    noise |= length <= np.minimum(check.least, MOST_NOISE)
     is_exhausted = bool(noise.any()) and within_tol(np.where(noise, 0.0, anew.bound), tol)
     check = Check(length, rounding, problem.hidden(anew), check.least, is_exhausted)
     search = search._replace(at=anew, check=check)

@@ -1,4 +1,4 @@
-"""Rows on a Dask cluster of real processes, against the closed form of all rows."""
+"""Rows on a Dask cluster of real processes, or in its threads, against the closed form."""
 
 import os
 import pickle
@@ -33,8 +33,6 @@ da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")
 distributed = pytest.importorskip("distributed")
 from sklearn_minibatch._data.dask import combined, on_partition  # noqa: E402
-
-pytestmark = pytest.mark.slow
 
 NAMES = list("abcdefgh")
 
@@ -85,7 +83,10 @@ def frames(X, y, n_parts):
     return frame[NAMES], frame["y"]
 
 
-@pytest.mark.parametrize("n_parts", [1, 2, 16, 64])
+@pytest.mark.parametrize(
+    "n_parts",
+    [2, 16, *(pytest.param(n_parts, marks=pytest.mark.slow) for n_parts in (1, 64))],
+)
 @pytest.mark.parametrize("order", ["shuffled", "by y", "by column"])
 def test_partitions_of_unequal_size_give_the_closed_form(n_parts, order):
     X, y = table()
@@ -99,6 +100,7 @@ def test_partitions_of_unequal_size_give_the_closed_form(n_parts, order):
     assert model.n_passes_ <= 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "params", [{"batch_size": 64}, {"batch_size": 64, "lr": 0.3, "shuffle": False}], ids=str
 )
@@ -107,6 +109,12 @@ def test_mini_batches_within_partitions_averaged(params):
     model = MiniBatchRidgeSGD(ALPHA, random_state=0, **params).fit(
         *collections(X, y, unequal(len(y), 16))
     )
+    assert distance(model, X, y) <= model.tol
+
+
+def test_partitions_without_rows():
+    X, y = table()
+    model = MiniBatchRidgeSGD(ALPHA).fit(*collections(X, y, (0, 2500, 0, 3500)))
     assert distance(model, X, y) <= model.tol
 
 
@@ -123,6 +131,7 @@ def test_weights_and_several_targets():
     np.testing.assert_allclose(predicted.compute(), model.predict(X))
 
 
+@pytest.mark.slow
 def test_dataframes_on_processes(client):
     X, y = table()
     Xd, yd = frames(X, y, 7)
@@ -136,6 +145,7 @@ def test_dataframes_on_processes(client):
     np.testing.assert_allclose(predicted.compute(), model.predict(Xd.compute()))
 
 
+@pytest.mark.slow
 def test_processes_and_threads_give_the_same(client):
     X, y = table()
     on_processes = MiniBatchRidgeSGD(ALPHA, random_state=0).fit(*collections(X, y, (1000,) * 6))
@@ -144,6 +154,7 @@ def test_processes_and_threads_give_the_same(client):
     np.testing.assert_array_equal(on_processes.coef_, on_threads.coef_)
 
 
+@pytest.mark.slow
 def test_callbacks_stay_with_the_client(client, tmp_path):
     pytest.importorskip("sklearn.callback")
     X, y = collections(*table(), (3000, 3000))
@@ -188,6 +199,7 @@ def test_a_round_is_one_small_task_for_each_partition_and_a_tree_of_sums():
     assert max(sizes) < 2000
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_worker_killed_in_the_middle_of_a_fit(doomed_client, tmp_path):
     X, y = table()
@@ -209,6 +221,7 @@ def test_a_worker_killed_in_the_middle_of_a_fit(doomed_client, tmp_path):
     assert distance(model, np.concatenate([X[part::8] for part in range(8)]), y) <= model.tol
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_worker_killed_that_held_rows_in_memory(doomed_client, monkeypatch):
     X, y = table()
@@ -229,6 +242,7 @@ def test_a_worker_killed_that_held_rows_in_memory(doomed_client, monkeypatch):
     np.testing.assert_allclose(model.coef_, before.coef_, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_searches_under_joblib(client):
     X, y = table(n=1000)
     grid = {"alpha": [1e-4, 1e-2, 1.0]}
@@ -249,6 +263,7 @@ def test_searches_under_joblib(client):
         assert halving.fit(X, y).best_params_["alpha"] in grid["alpha"]
 
 
+@pytest.mark.slow
 def test_incremental_of_dask_ml(client):
     Incremental = pytest.importorskip("dask_ml.wrappers").Incremental
     X, y = table()
@@ -397,6 +412,7 @@ def stored(request, tmp_path):
 WIDE = [f"x{j}" for j in range(20)]
 
 
+@pytest.mark.slow
 class TestFiles:
     """Frames read from Parquet and CSV.
 
@@ -505,6 +521,7 @@ class TestFiles:
             )
 
 
+@pytest.mark.slow
 def test_a_round_reads_each_file_once_and_only_the_columns_it_needs(tmp_path):
     frame, log = wide_table(), tmp_path / "log"
 
@@ -587,6 +604,7 @@ class TestSparseBlocks:
         chosen = MiniBatchRidgeSGDCV([ALPHA]).fit(Xd, yd)
         np.testing.assert_allclose(chosen.predict(X), whole.predict(X), rtol=1e-6)
 
+    @pytest.mark.slow
     def test_of_sizes_that_dask_does_not_know(self, kind, client):
         X, y = self.rows()
         Xd, yd = collections(X, y, (700,) * 8 + (400,))
@@ -626,6 +644,7 @@ class TestBesideMemory:
         assert list(model.feature_names_in_) == NAMES
         assert distance(model, pd.DataFrame(X, columns=NAMES), y, w) <= model.tol
 
+    @pytest.mark.slow
     def test_a_stream_reads_a_file_once_for_rows_and_targets(self, tmp_path):
         frame, log = wide_table(), tmp_path / "log"
 
@@ -659,6 +678,7 @@ def test_partitions_of_other_sizes_are_matched_by_their_order():
             np.testing.assert_allclose(model.score(rows, yd), model.score(given, y))
 
 
+@pytest.mark.slow
 class TestLabelledArrays:
     """Arrays of xarray follow Dask's protocol, and are in memory."""
 

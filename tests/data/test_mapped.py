@@ -150,6 +150,7 @@ class TestProcesses:
             assert mapped
             assert_same(fitted, clone(model).fit(*rows))
 
+    @pytest.mark.slow
     def test_meta_estimators(self):
         X, y, _ = sorted_rows(20_000, targets=2)
         named = [(str(k), model) for k, model in enumerate(VARIED)]
@@ -161,6 +162,7 @@ class TestProcesses:
         for model, same in zip(two.estimators_, one.estimators_, strict=True):
             assert_same(model, same)
 
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore:solver='cholesky' does not use")
     def test_searches(self):
         X, y, _ = sorted_rows(20_000)

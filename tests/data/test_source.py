@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.base import clone
@@ -27,10 +27,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
+from sklearn_minibatch._data.open import gathered
 from sklearn_minibatch._data.same_rows import SameRows
 from sklearn_minibatch._data.source import CheckedChunks
 from sklearn_minibatch._data.validation import checked_chunk
-from sklearn_minibatch._rows.chunked import add, gathered
+from sklearn_minibatch._rows.chunked import add
 from sklearn_minibatch._statistics.second_moments import merge
 
 from .. import ROOT
@@ -142,7 +143,6 @@ def test_dense_and_sparse_chunks_together(kinds):
 
 
 @pytest.mark.slow
-@settings(derandomize=False)
 @given(
     chunks=st.lists(CHUNK, min_size=1, max_size=8),
     prefetch=st.booleans(),
@@ -395,7 +395,6 @@ def test_a_source_that_changes_between_passes(change, match, solver):
     refuses(lambda: Unsteady(*table(), change), match, solver=solver)
 
 
-@settings(deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 700), min_size=1, max_size=8),
     kind=st.sampled_from(["array", "float32", "columns first", "csr"]),
@@ -416,7 +415,7 @@ def test_the_same_rows_in_another_order_and_other_chunks_are_the_same(
     scale = {"some": 1.0, "tiny": 1e-290, "huge": 1e290}.get(weights, 1.0)
     w = np.ones(n) if weights is None else scale * rng.uniform(0, 2, n)
     chunks = CheckedChunks(cut(X, y, w, sizes), partial(checked_chunk, MiniBatchRidgeSGD()))
-    first = chunks.reduce(gathered, merge, seed, 5)
+    first = chunks.reduce(gathered, merge, "columns", 1)
     chunks.same_rows = SameRows(first)
     order = rng.permutation(n)
     chunks.source = cut(X[order], y[order], w[order], sizes[::-1])

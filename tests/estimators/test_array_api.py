@@ -39,6 +39,8 @@ PLACES = {
     "torch": ("torch", "cpu", "float64", 1e-12),
     "torch, float32": ("torch", "cpu", "float32", 1e-6),
 }
+# Each library and data type is among them.
+QUICK = ("a second device", "no float64", "torch")
 SETTINGS = {
     "auto": {},
     "svrg": {"solver": "svrg"},
@@ -89,7 +91,9 @@ def dispatch(monkeypatch):
         yield
 
 
-@pytest.fixture(params=PLACES, ids=str)
+@pytest.fixture(
+    params=[pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in PLACES]
+)
 def place(request):
     return Place(*PLACES[request.param])
 
@@ -215,15 +219,15 @@ def test_chunks_of_a_source(place, settings):
 
 @needs_dispatch
 def test_many_columns_in_chunks(place, monkeypatch):
-    monkeypatch.setattr("sklearn_minibatch._solvers.choose.EXACT_FEATURES", 1000)
-    monkeypatch.setattr("sklearn_minibatch._solvers.preconditioner.EXACT_FEATURES", 1000)
+    monkeypatch.setattr("sklearn_minibatch._solvers.choose.EXACT_FEATURES", 20)
+    monkeypatch.setattr("sklearn_minibatch._solvers.preconditioner.EXACT_FEATURES", 20)
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(3000, 1010)).astype(np.float32).astype(float)
-    y = (X[:, :3].sum(axis=1) + rng.normal(size=3000)).astype(np.float32).astype(float)
+    X = rng.normal(size=(300, 30)).astype(np.float32).astype(float)
+    y = (X[:, :3].sum(axis=1) + rng.normal(size=300)).astype(np.float32).astype(float)
 
     def chunks():
-        for start in range(0, 3000, 1000):
-            yield place(X[start : start + 1000]), place(y[start : start + 1000])
+        for start in range(0, 300, 100):
+            yield place(X[start : start + 100]), place(y[start : start + 100])
 
     model = MiniBatchRidgeSGD(0.1, random_state=0, max_iter=300).fit(ChunkSource(chunks))
     assert model.solver_ == "svrg"
@@ -287,20 +291,19 @@ DENSE_FAULTS = {
 
 
 @needs_dispatch
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
-@pytest.mark.parametrize("fault", DENSE_FAULTS, ids=str)
 @pytest.mark.parametrize("kind", [MiniBatchRidgeSGD, MiniBatchRidgeSGDCV])
-def test_what_numpy_refuses_is_refused_elsewhere(place, kind, fault, method):
+def test_what_numpy_refuses_is_refused_elsewhere(place, kind):
     X, y, _ = problem(60)
     model = kind().fit(place(X[:, :3]), place(y))
     before = pickle.dumps(vars(model))
-    change, message = DENSE_FAULTS[fault]
-    if fault == "complex" and place.device is not None and str(place.device).endswith("64')"):
-        pytest.skip("the device has no complex numbers of this size")
-    faulty = [place(values) for values in change(X[:, :3], y, np.ones(60))]
-    with pytest.raises(ValueError, match=message):
-        getattr(model, method)(*faulty)
-    assert pickle.dumps(vars(model)) == before
+    for fault, (change, message) in DENSE_FAULTS.items():
+        if fault == "complex" and str(place.device).endswith("64')"):
+            continue  # The device has no complex numbers of this size.
+        faulty = [place(values) for values in change(X[:, :3], y, np.ones(60))]
+        for method in ("fit", "partial_fit"):
+            with pytest.raises(ValueError, match=message):
+                getattr(model, method)(*faulty)
+            assert pickle.dumps(vars(model)) == before, fault
 
 
 @needs_dispatch

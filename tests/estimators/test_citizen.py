@@ -29,16 +29,18 @@ ORDER_OF_ROWS = {
 }
 CHECKED = [
     {},
-    {"batch_size": 1},
     {"batch_size": 7},
+    {"early_stopping": True},
+    {"solver": "sgd"},
+]
+CHECKED_AMONG_SLOW_TESTS = [
+    {"batch_size": 1},
     {"standardize": False},
     {"fit_intercept": False},
     {"solver": "sgd", "average": True},
-    {"early_stopping": True},
     {"shuffle": False},
     {"warm_start": True},
     {"preconditioner": None},
-    {"solver": "sgd"},
     {"solver": "sgd", "batch_size": 1},
     {"solver": "sgd", "average": True, "early_stopping": True},
 ]
@@ -52,6 +54,19 @@ def excused(estimator):
     [MiniBatchRidgeSGD(**params) for params in CHECKED], expected_failed_checks=excused
 )
 def test_scikit_learn_checks(estimator, check):
+    run(check, estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(
+    [MiniBatchRidgeSGD(**params) for params in CHECKED_AMONG_SLOW_TESTS],
+    expected_failed_checks=excused,
+)
+def test_scikit_learn_checks_with_other_parameters(estimator, check):
+    run(check, estimator)
+
+
+def run(check, estimator):
     with warnings.catch_warnings():
         if estimator.solver == "sgd":
             warnings.simplefilter("ignore", ConvergenceWarning)

@@ -8,7 +8,7 @@ import tracemalloc
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.linear_model import LinearRegression, Ridge
@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
 
+from ..examples import examples
 from ..fits import TOL, assert_lands, fitted
 from ..oracles import closed_form, distance, objective, regression
 
@@ -272,7 +273,7 @@ def problems(draw):
     return draw(st.sampled_from([np.asarray, sparse.csr_array]))(X), y, w, params
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(problems())
 def test_generated_problems(problem):
     X, y, w, params = problem
@@ -315,7 +316,7 @@ def special_columns(draw):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*the variance underflows:UserWarning")
-@settings(max_examples=300)
+@examples(300)
 @given(
     special_columns(),
     st.sampled_from([0, 0, 1e-12, 1e-4]),

@@ -1,6 +1,5 @@
 """CoefficientDisplay: what it draws is the table of the coefficients."""
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,15 +15,6 @@ from ..oracles import regression
 
 X, Y = regression(90, 4)
 X = X * [1, 10, 0.1, 1]
-
-
-@pytest.fixture
-def plt():
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    yield plt
-    plt.close("all")
 
 
 def ends(display, k=0):

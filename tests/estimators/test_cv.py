@@ -1,14 +1,13 @@
 """Alpha chosen from second moments of folds, against one fit for each alpha and fold."""
 
 import pickle
-import pickletools
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.base import clone
@@ -30,6 +29,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
 from sklearn_minibatch._statistics.fold_moments import dealt
 
+from ..examples import examples
 from ..oracles import closed_form, columns, dense, regression
 from ..tools.real_data import DATASETS
 
@@ -146,7 +146,7 @@ def test_splitters(cv, weighted):
     )
 
 
-@settings(max_examples=30, derandomize=False)
+@examples(30)
 @given(st.data(), st.booleans(), st.booleans(), st.sampled_from(["dense", "float32", "sparse"]))
 def test_errors_are_those_of_the_rows(data, fit_intercept, standardize, kind):
     """The errors of a path are those of fits to the rows.
@@ -177,7 +177,7 @@ def test_errors_are_those_of_the_rows(data, fit_intercept, standardize, kind):
     np.testing.assert_allclose(model.mse_path_, expected, rtol=1e-7)
 
 
-@settings(max_examples=20, derandomize=False)
+@examples(20)
 @given(
     st.lists(st.integers(1, 60), max_size=6),
     st.booleans(),
@@ -266,16 +266,6 @@ def test_partial_fit_goes_on_from_fit_and_from_a_pickle():
         np.testing.assert_allclose(each.coef_, whole.coef_, rtol=1e-10)
 
 
-def pickletools_globals(data):
-    """The "module name" pairs that a pickle names."""
-    strings = []
-    for opcode, argument, _ in pickletools.genops(data):
-        if opcode.name in ("SHORT_BINUNICODE", "BINUNICODE"):
-            strings.append(argument)
-        elif opcode.name == "STACK_GLOBAL":
-            yield " ".join(strings[-2:])
-
-
 def test_before_there_are_folds_the_largest_alpha_is_taken():
     model = MiniBatchRidgeSGDCV([0.1, 10.0, 1.0], random_state=0).partial_fit([[1.0]], [2.0])
     assert model.alpha_ == 10.0
@@ -336,6 +326,8 @@ def test_one_standard_error():
     assert best.alpha_ == best.alphas_[mean.argmin()]
     within = mean <= mean.min() + error[mean.argmin()]
     assert cautious.alpha_ == best.alphas_[within].max() > best.alpha_
+    upwards = MiniBatchRidgeSGDCV(best.alphas_[::-1], one_standard_error=True).fit(X, y)
+    assert upwards.alpha_ == cautious.alpha_
 
 
 def test_alpha_per_target():

@@ -99,6 +99,7 @@ ROWS = [
     several_targets,
 ]
 HARD = [powers, two_columns_together, several_targets]
+WEIGHTED = pytest.mark.parametrize("weighted", [pytest.param(False, marks=pytest.mark.slow), True])
 
 
 def weights(n):
@@ -141,7 +142,7 @@ def assert_is_minimiser(model, samples, w=None):
 
 
 @pytest.mark.parametrize("rows", ROWS)
-@pytest.mark.parametrize("weighted", [False, True])
+@WEIGHTED
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_coefficients(rows, weighted, alpha):
     samples = rows()
@@ -181,7 +182,7 @@ def folds_of_rows(n):
     return list(KFold(N_FOLDS).split(np.empty(n)))
 
 
-@pytest.mark.parametrize("weighted", [False, True])
+@WEIGHTED
 @pytest.mark.parametrize("rows", ROWS)
 def test_errors_of_the_path(rows, weighted):
     """To 8 digits, besides what the rounding of coefficients costs that are as large."""
@@ -254,7 +255,7 @@ def dealt_folds(n, seed):
     return [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in range(N_FOLDS)]
 
 
-@pytest.mark.parametrize("weighted", [False, True])
+@WEIGHTED
 @pytest.mark.parametrize("rows", ROWS)
 def test_chunks_are_read_again_where_products_have_too_few_digits(rows, weighted):
     samples = rows()

@@ -5,7 +5,7 @@ import re
 import matplotlib as mpl
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -16,16 +16,8 @@ from sklearn.preprocessing import PolynomialFeatures
 
 from sklearn_minibatch import ChunkSource, LossHistoryDisplay, MiniBatchRidgeSGD
 
+from ..examples import examples
 from ..oracles import closed_form, distance, objective, regression
-
-
-@pytest.fixture
-def plt():
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    yield plt
-    plt.close("all")
 
 
 def textbook(**params):
@@ -227,7 +219,7 @@ VALUES = {
 }
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     st.lists(
         st.fixed_dictionaries({name: st.sampled_from(values) for name, values in VALUES.items()}),

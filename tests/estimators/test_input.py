@@ -374,6 +374,11 @@ def test_a_failure_puts_random_numbers_back(method):
     with pytest.raises(ValueError, match="Chunk 2"):
         model.fit([(X, Y), (X, -np.inf * Y)])
     assert state(model) == before
+    # Samples to hold out are drawn before they are looked at.
+    before = state(model.set_params(early_stopping=True))
+    with pytest.raises(ValueError, match="too large"):
+        model.fit(1e200 * X, Y)
+    assert state(model) == before
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """AlphaPathDisplay: what it draws is what scikit-learn's validation curve and single fits give."""
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -15,15 +14,6 @@ from ..oracles import regression
 
 ALPHAS = [1e-4, 1.0, 1e-2]  # in no order
 X, Y = regression(90, 4)
-
-
-@pytest.fixture
-def plt():
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    yield plt
-    plt.close("all")
 
 
 def test_the_curve_is_that_of_the_validation_curve(plt):

@@ -165,7 +165,8 @@ def test_a_model_without_statistics_is_not_merged(rows):
 
 
 def test_html_links_to_our_documentation(rows):
-    page = f"https://sklearn-minibatch.readthedocs.io/en/stable/api.html#sklearn_minibatch.{MiniBatchRidgeSGD.__name__}"
+    pages = "https://sklearn-minibatch.readthedocs.io/en/stable/api.html"
+    page = f"{pages}#sklearn_minibatch.{MiniBatchRidgeSGD.__name__}"
     for model in (
         MiniBatchRidgeSGD(),
         make_pipeline(StandardScaler(), MiniBatchRidgeSGD()),

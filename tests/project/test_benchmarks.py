@@ -43,6 +43,7 @@ def test_reference_is_one_for_sparse_wide_and_dense_rows(problems):
     np.testing.assert_allclose(sparse.reference, dense.reference, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_every_peer_minimises_the_same_objective(problems):
     """With a large alpha: one that was out by a factor of 2 would leave an error above 0.1."""
     peers, runner = (
@@ -219,6 +220,7 @@ def test_tables_of_evidence(tmp_path):
     assert "| 200 x 460 |" in read["shapes"]
 
 
+@pytest.mark.slow
 def test_passes_over_the_data(tmp_path):
     """Second moments need one, whatever the data; conjugate gradients need more."""
     pytest.importorskip("sklearn.callback")
@@ -243,6 +245,7 @@ def test_benchopt_measures_each_epoch_until_the_optimum(tmp_path):
     assert (tmp_path / "benchopt.png").stat().st_size > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "rows"),
     [

@@ -5,12 +5,13 @@ The units of columns and target, the scale of the weights, and a repeated row.
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 
 from sklearn_minibatch import MiniBatchRidgeSGD
 
+from ..examples import examples
 from ..oracles import distance_to_ridge, regression
 from ..tables import DENSE_AND_SPARSE
 
@@ -81,7 +82,7 @@ def test_coefficients_in_new_units():
     )
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     exponents=st.lists(st.floats(-6, 6), min_size=4, max_size=4),
     shifts=st.lists(st.floats(-1e4, 1e4), min_size=4, max_size=4),

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_diabetes
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
 
+from ..examples import examples
 from ..oracles import regression
 from ..tables import state
 
@@ -31,7 +32,7 @@ def streams(draw):
     return X, y, w, np.split(np.arange(n), cuts)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     streams(),
     st.sampled_from([0.3, 5.0, 60.0, 1e4]),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.datasets import load_diabetes
@@ -10,10 +10,12 @@ from sklearn.datasets import load_diabetes
 from sklearn_minibatch import MiniBatchRidgeSGD
 from sklearn_minibatch._data.held_out import held_out
 
+from ..examples import examples
+
 N = 1000
 FRACTIONS = st.sampled_from([0.05, 0.1, 0.5, 0.9])
 SEEDS = st.integers(0, 2**32 - 1)
-BOUNDED = settings(max_examples=60)
+BOUNDED = examples(60)
 
 
 def mask(X, y, fraction=0.1, seed=0):
@@ -163,3 +165,14 @@ def test_a_fit_does_not_hang_on_the_last_bits(solver):
     ]
     np.testing.assert_allclose(scores[1:4], scores[0], rtol=1e-9)
     np.testing.assert_allclose(scores[4], scores[0], rtol=1e-4)
+
+
+def test_scores_are_r2_against_the_mean_of_the_rows_to_fit():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 3))
+    y, w = X[:, 0] + rng.standard_normal(60) + 5, rng.exponential(size=60)
+    model = MiniBatchRidgeSGD(early_stopping=True, random_state=0).fit(X, y, w)
+    out = mask(X, y[:, None], model.validation_fraction, seed=0)
+    error = w[out] @ (model.predict(X[out]) - y[out]) ** 2
+    of_mean = w[out] @ (np.average(y[~out], weights=w[~out]) - y[out]) ** 2
+    assert max(model.validation_scores_) == pytest.approx(1 - error / of_mean, rel=1e-9)

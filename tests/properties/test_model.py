@@ -292,7 +292,7 @@ def call(model, method, X, y, w):
 TestTraining = pytest.mark.slow(Training.TestCase)
 # No shrinking: of so many steps it takes longer than reading them.
 TestTraining.settings = settings(
-    max_examples=120,
+    max_examples=60,
     stateful_step_count=30,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.generate],

@@ -18,14 +18,13 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
-from sklearn_minibatch._statistics.sketched_moments import sketched_moments
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
 from sklearn_minibatch._rows.in_memory import in_memory as rows_in_memory
-from sklearn_minibatch._solvers.preconditioner import preconditioner
-from sklearn_minibatch._solvers.svrg import Descent, minimise
+from sklearn_minibatch._solvers.conjugate_gradients import Quadratic, minimise
+from sklearn_minibatch._solvers.preconditioner import Full, of_gram
 from sklearn_minibatch._statistics.scaling import Scaling
-from sklearn_minibatch._statistics.second_moments import second_moments
+from sklearn_minibatch._statistics.second_moments import moments_of_columns, second_moments
 
 from ..exact import as_floats, minimiser, numbers
 from ..oracles import columns, regression
@@ -108,10 +107,12 @@ class TestUnitsOfTheColumns:
         wide = X * [1e-150, 1e-50, 1e50, 1e150]
         assert_exact(fit(wide, Y, None, tol=tol), wide, Y)
 
+    @pytest.mark.filterwarnings("ignore:Not converged:sklearn.exceptions.ConvergenceWarning")
     def test_the_same_unscaled(self, fit, tol):
         """The penalty keeps only the large columns.
 
-        The coefficients of the others do not show in any digit of the predictions.
+        The coefficients of the others do not show in any digit of the predictions, and no bound may
+        tell so.
         """
         wide = X * [1e-150, 1e-50, 1e50, 1e150]
         assert (
@@ -152,12 +153,13 @@ def test_columns_too_narrow_for_a_variance_are_left_out_with_a_warning(fit):
 @pytest.mark.parametrize("size", [1, 3, 40])
 def test_so_they_are_in_a_stream(solver, size):
     model, slices = MiniBatchRidgeSGD(solver=solver, random_state=0), range(0, 40, size)
+    # What is solved from moments looks at them when it is asked.
     with pytest.warns(UserWarning, match="Column 0, 3 of X"):
-        reduce(
+        _ = reduce(
             lambda model, k: model.partial_fit(SUBNORMAL[k : k + size], Y[k : k + size]),
             slices,
             model,
-        )
+        ).coef_
     assert np.all(model.scaler_.scale_[[0, 3]] == 1)
     np.testing.assert_allclose(
         model.predict(SUBNORMAL), X[:, 1:3] @ model.coef_[1:3] + model.intercept_
@@ -242,7 +244,10 @@ def in_random_order(rows, *seed):
     return rng.permutation(rng.permutation(rows), axis=1)
 
 
-@pytest.mark.parametrize("alpha", [0.0, 1e-300, 1e-12, 1e-4])
+@pytest.mark.parametrize(
+    "alpha",
+    [0.0, *(pytest.param(alpha, marks=pytest.mark.slow) for alpha in (1e-300, 1e-12)), 1e-4],
+)
 @pytest.mark.parametrize("kind", SPECIAL_COLUMNS)
 def test_special_columns_anywhere(kind, alpha):
     """Without a penalty the coefficients of least norm are found.
@@ -250,7 +255,7 @@ def test_special_columns_anywhere(kind, alpha):
     With a small one they come near to these.
     """
     bound = 1000 * EPS + (
-        10 * EPS / alpha if alpha >= 1e-8 else 0
+        10 * EPS / alpha if alpha > EPS else 0
     )  # g is right to EPS, and H^-1 is 1/alpha there.
     for seed in range(2):
         rows = in_random_order(SPECIAL_COLUMNS[kind], seed)
@@ -338,8 +343,8 @@ def test_the_smallest_problems(n, d, fit_intercept, fit, tol):
         model = fit(X[:n, :d], Y[:n], None, alpha=alpha, tol=tol, fit_intercept=fit_intercept)
         # Where rows are fewer than columns, the products of columns leave H only as many digits as
         # alpha is large.
-        bound = 100 * EPS + (10 * EPS / alpha if alpha else 0)
-        assert_exact(model, X[:n, :d], Y[:n], coef=bound)
+        bound = 100 * EPS + (100 * EPS / alpha if alpha else 0)
+        assert_exact(model, X[:n, :d], Y[:n], coef=bound, predictions=1000 * EPS)
 
 
 @pytest.mark.parametrize("call", ["fit", "partial_fit"])
@@ -585,6 +590,7 @@ class Watched:
         pass
 
     def __call__(self, found, beta, b, loss, distance):
+        self.n_epochs += 1
         return False
 
 
@@ -639,10 +645,10 @@ class TestWhenRoundingHidesTheRest:
             gradient(beta)[0] + 1e-3 * rng.standard_normal((4, 1)),
             gradient(beta)[1],
         )
-        P = preconditioner(rows, 0.0, "auto", rng)
-        settings = MiniBatchRidgeSGD(alpha=0.0, tol=0.0, max_iter=30)._settings()
-        descent = Descent(rows, P, 40, 0.0, 0.0, rng)
-        found = minimise(descent, np.zeros((4, 1)), 1.0, settings, Watched())
+        P = Full(of_gram(rows.hessian_product(np.eye(4)), 0.0), 0.9)
+        settings = MiniBatchRidgeSGD(alpha=0.0, tol=0.0, max_iter=30).fit(X, Y)._settings()
+        quadratic = Quadratic(rows, 0.0, P, np.ones((4, 1)))
+        found = minimise(quadratic, np.zeros((4, 1)), settings, Watched())
         assert not found.converged
 
     def test_what_is_no_rounding_error_is_not_taken_for_one(self):
@@ -655,17 +661,14 @@ class TestWhenRoundingHidesTheRest:
 
 @DENSE_AND_SPARSE
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("sketched", [False, True])
-def test_the_first_gradient_of_chunks(weighted, to_rows, sketched):
+@pytest.mark.parametrize("moments", [second_moments, moments_of_columns])
+def test_the_first_gradient_of_chunks(weighted, to_rows, moments):
     """The mean of y is off by up to 1/16, and the columns are far from 0.
 
     Neither may change their covariance.
     """
     rows, y, w = X + 1e6, Y + 1e15, np.geomspace(1e-10, 1e10, 40) if weighted else None
-    if sketched:
-        found = sketched_moments(to_rows(rows), y[:, None], w, 0, np.random.RandomState(0))
-    else:
-        found = second_moments(to_rows(rows), y[:, None], w)
+    found = moments(to_rows(rows), y[:, None], w)
     with mpmath.workdps(60):
         share = numbers(np.ones(40) if w is None else w)
         exact = minimiser(rows, y, w=w)
@@ -739,9 +742,15 @@ class TestCounts:
     def after(n_rows, solver):
         """A model as after so many rows, all of it from a pickle."""
         model = MiniBatchRidgeSGD(solver=solver, random_state=0).partial_fit(X, Y)
-        x, y = (replace(each, n_rows=n_rows, weight=float(n_rows)) for each in model._moments[:2])
-        model._moments = model._moments._replace(x=x, y=y)
-        model.t_ = model.n_iter_ = n_rows
+        known = model._state.statistics
+        x, y = (replace(each, n_rows=n_rows, weight=float(n_rows)) for each in known[:2])
+        model._state = model._state.changed(
+            moments=known._replace(x=x, y=y),
+            waiting=(),
+            n_waiting=0,
+            n_chunks=n_rows,
+            n_steps=n_rows,
+        )
         return pickle.loads(pickle.dumps(model))
 
     @SOLVERS
@@ -752,12 +761,12 @@ class TestCounts:
             model.partial_fit(X[:1], Y[:1])
         assert model.t_ == model.n_iter_ == n_rows + 3
         assert (
-            model._moments.x.n_rows
-            == model._moments.y.n_rows
+            model._state.statistics.x.n_rows
+            == model._state.statistics.y.n_rows
             == model.scaler_.n_samples_seen_
             == n_rows + 3
         )
-        assert model._moments.x.weight == float(n_rows + 3)
+        assert model._state.statistics.x.weight == float(n_rows + 3)
         model = pickle.loads(pickle.dumps(model)).partial_fit(X[:7], Y[:7])
         assert model.scaler_.n_samples_seen_ == n_rows + 10
         assert np.isfinite(model.predict(X)).all()
@@ -770,7 +779,7 @@ class TestCounts:
         Mean and variance are those of both, by exact arithmetic.
         """
         model = self.after(n_rows, solver)
-        before, rows = model._moments.x, X[:5] + 3
+        before, rows = model._state.statistics.x, X[:5] + 3
         model.partial_fit(rows, Y[:5], np.full(5, n_rows / 5))
         for j in range(4):
             old, new = Fraction(float(before.mean[j])), [Fraction(float(x)) for x in rows[:, j]]
@@ -780,7 +789,7 @@ class TestCounts:
             np.testing.assert_allclose(
                 model.scaler_.var_[j], float(square - mean**2), rtol=20 * EPS
             )
-        assert model._moments.x.weight == 2 * float(n_rows)
+        assert model._state.statistics.x.weight == 2 * float(n_rows)
 
     @pytest.mark.parametrize("n_rows", [2**31, 2**53, 10**30])
     def test_columns_do_not_become_constant_with_the_number_of_rows(self, n_rows):

@@ -1,11 +1,13 @@
 """The kernels of mini-batch steps are plain loops."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sklearn_minibatch._rows.kernels import svrg_epoch, textbook_steps
 from sklearn_minibatch._rows.protocol import Steps
+
+from ..examples import examples
 
 
 @st.composite
@@ -41,7 +43,7 @@ def epochs(draw):
     )
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(epochs(), st.booleans())
 def test_kernel_is_a_plain_loop(case, average):
     A, theta, mean, batch_size, lrs, alpha, n_steps = case
@@ -59,7 +61,7 @@ def test_kernel_is_a_plain_loop(case, average):
         np.testing.assert_allclose(mean, expected_mean, rtol=1e-10, atol=1e-12)
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(
     n=st.integers(1, 150),
     d=st.integers(1, 6),

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.base import clone
@@ -15,11 +15,12 @@ from sklearn.utils import estimator_html_repr
 from sklearn_minibatch import MiniBatchRidgeSGD
 from sklearn_minibatch._solvers import state as state_module
 
+from ..examples import examples
 from ..oracles import closed_form, distance, regression
 from ..tables import state
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     sizes=st.lists(st.integers(1, 150), min_size=1, max_size=12),
     asked=st.integers(0, 2**12),
@@ -146,6 +147,23 @@ def test_unchecked_input_may_be_overwritten_and_parameters_change():
     np.testing.assert_allclose(model.coef_, MiniBatchRidgeSGD(1.0).fit(X, y).coef_, rtol=1e-12)
 
 
+def test_a_parameter_that_is_changed_in_place_is_seen():
+    X, Y = regression(60, 3, t=2)
+    model = MiniBatchRidgeSGD(np.array([0.1, 0.1])).partial_fit(X[:20], Y[:20])
+    model.alpha[:] = 1.0
+    model.partial_fit(X[20:], Y[20:], check_input=False)
+    np.testing.assert_allclose(model.coef_, MiniBatchRidgeSGD(1.0).fit(X, Y).coef_, rtol=1e-12)
+
+
+def test_wide_samples_are_kept_as_they_were():
+    X, y = regression(30, 40)
+    rows = X[:20].copy()
+    model = MiniBatchRidgeSGD(0.1).fit(rows, y[:20])
+    rows[:] = 0.0
+    model.partial_fit(X[20:], y[20:])
+    np.testing.assert_allclose(model.coef_, MiniBatchRidgeSGD(0.1).fit(X, y).coef_, rtol=1e-9)
+
+
 def test_check_input_is_no_metadata():
     request = MiniBatchRidgeSGD().get_metadata_routing()
     assert "check_input" not in request.partial_fit.requests
@@ -160,6 +178,12 @@ def test_coefficients_that_overflow_are_refused():
         MiniBatchRidgeSGD(alpha=0).fit(X, y)
     with pytest.raises(ValueError, match="left the range of floating-point numbers"):
         _ = MiniBatchRidgeSGD(alpha=0).partial_fit(X, y).coef_
+    one, two = [MiniBatchRidgeSGD(alpha=0).fit(X[k : k + 1], y[k : k + 1]) for k in range(2)]
+    two.partial_fit(X[2:3], y[2:3])
+    before = state(one)
+    with pytest.raises(ValueError, match="left the range of floating-point numbers"):
+        one.merge(two)
+    assert state(one) == before
 
 
 @pytest.mark.parametrize("huge", [1e200, -1.7e308])

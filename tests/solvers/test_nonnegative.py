@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 from sklearn.linear_model import Ridge
@@ -10,7 +10,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
+from sklearn_minibatch._solvers.closed_form import ClosedForm
+from sklearn_minibatch._solvers.nonnegative import feasible
 
+from ..examples import examples
 from ..oracles import regression
 from ..tables import state
 
@@ -27,7 +30,7 @@ def assert_kkt(model, X, y, positive, factor=1.0):
     assert g[at_zero].min(initial=0) >= -1e-10 * y.std()
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     seed=st.integers(0, 10**6),
     n=st.integers(5, 80),
@@ -61,6 +64,23 @@ def test_is_least_squares_of_more_rows():
     model = MiniBatchRidgeSGD(0.05, positive=True).fit(X, y)
     np.testing.assert_allclose(model.coef_ * scale, beta, atol=1e-12)
     assert (model.coef_ == 0).any()
+
+
+@pytest.mark.parametrize("beta", [[1.0, -1e-9], [1.0, 0.0]], ids=["negative", "held at 0"])
+def test_what_rounding_has_done_to_signs_is_in_the_bound(beta):
+    """The minimiser of |beta - b| is b; a coefficient became negative, or is 0 by mistake."""
+    A, b = np.eye(2), np.array([1.0, 0.5])
+    closed = ClosedForm(
+        beta=np.array(beta)[:, None],
+        loss=np.zeros(1),
+        rounding=np.zeros(1),
+        inverse_norm=1.0,
+        noise=0.0,
+        is_unique=True,
+    )
+    found = feasible(closed, A, b, np.array([True, True]))
+    assert np.all(found.beta >= 0)
+    assert found.rounding >= np.linalg.norm(found.beta[:, 0] - b)
 
 
 def test_every_door_and_several_targets():

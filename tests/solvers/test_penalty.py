@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
 
+from ..fits import cut, merged, streamed
 from ..oracles import regression, weighted_mean
 from ..tables import state
 
@@ -36,26 +37,6 @@ def by_least_squares(X, Y, alpha, factor, w=None, fit_intercept=True, standardiz
     return coef, y_mean - coef @ mean
 
 
-def cut(X, Y, w, size=10):
-    return [
-        (X[i : i + size], Y[i : i + size], None if w is None else w[i : i + size])
-        for i in range(0, len(Y), size)
-    ]
-
-
-def stream(model, chunks):
-    for chunk in chunks:
-        model.partial_fit(*chunk)
-    return model
-
-
-def merged(model, chunks):
-    shards = [MiniBatchRidgeSGD(**model.get_params()).fit(*chunk) for chunk in chunks]
-    for other in shards[1:]:
-        shards[0].merge(other)
-    return shards[0]
-
-
 EXACT = {"tol": 1e-11, "max_iter": 1000, "random_state": 0}
 DOORS = {
     "memory": lambda model, X, Y, w: model.fit(X, Y, w),
@@ -64,8 +45,8 @@ DOORS = {
     "svrg": lambda model, X, Y, w: model.set_params(solver="svrg", **EXACT).fit(X, Y, w),
     "mini-batches": lambda model, X, Y, w: model.set_params(batch_size=16, **EXACT).fit(X, Y, w),
     "chunks": lambda model, X, Y, w: model.fit(ChunkSource(lambda: cut(X, Y, w))),
-    "stream": lambda model, X, Y, w: stream(model, cut(X, Y, w)),
-    "stream by qr": lambda model, X, Y, w: stream(model.set_params(solver="qr"), cut(X, Y, w, 3)),
+    "stream": lambda model, X, Y, w: streamed(model, cut(X, Y, w)),
+    "stream by qr": lambda model, X, Y, w: streamed(model.set_params(solver="qr"), cut(X, Y, w, 3)),
 }
 
 
@@ -136,6 +117,13 @@ def test_errors_of_a_choice_have_the_factors(standardize):
             model = MiniBatchRidgeSGD(alpha, **params).fit(X[train], y[train])
             mse = np.mean((model.predict(X[test]) - y[test]) ** 2)
             assert cv.mse_path_[i, k] == pytest.approx(mse, rel=1e-8)
+
+
+def test_no_penalty_beside_others_leaves_a_target_all_its_digits():
+    X, Y = regression(200, 5, t=2, condition=1e10)
+    both = MiniBatchRidgeSGD([0.0, 1.0]).fit(X, Y)
+    single = MiniBatchRidgeSGD(0.0).fit(X, Y[:, 0])
+    np.testing.assert_allclose(both.coef_[0], single.coef_, rtol=1e-9)
 
 
 def test_factors_by_name():

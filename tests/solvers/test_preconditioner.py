@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
@@ -14,6 +14,8 @@ from sklearn.linear_model import Ridge
 from sklearn_minibatch import MiniBatchRidgeSGD
 from sklearn_minibatch._solvers import preconditioner
 from sklearn_minibatch._solvers.preconditioner import nystrom
+
+from ..examples import examples
 
 
 @pytest.mark.parametrize("alpha", [1e-2, 1.0, 100.0])
@@ -75,7 +77,7 @@ def test_columns_of_about_one_length_take_hardly_more_epochs_than_without_a_prec
     assert model.n_iter_ <= 1.3 * plain.n_iter_ + 1
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(
     seed=st.integers(0, 2**16),
     n=st.integers(20, 300),

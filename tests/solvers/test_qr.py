@@ -3,7 +3,7 @@
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sklearn_minibatch._solvers.qr import closed_form
@@ -12,6 +12,7 @@ from sklearn_minibatch._statistics.triangular_factor import rotated_rows, triang
 
 from ..double_double import product
 from ..exact import DIGITS, numbers
+from ..examples import examples
 from ..least_squares import minimiser, standardized
 
 EPS = np.finfo(float).eps
@@ -52,7 +53,7 @@ def problems(draw, least_exponent=0.0):
     return X, y, w, alpha
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(problems(), st.booleans(), st.booleans())
 def test_any_rows(problem, fit_intercept, standardize):
     """Predictions and losses; the bound on rounding is one, and of the size of theory's."""
@@ -71,7 +72,7 @@ def test_any_rows(problem, fit_intercept, standardize):
     np.testing.assert_allclose(closed.loss, loss, rtol=1e-12, atol=1e-15 + closed.rounding.max())
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(problems(), st.booleans())
 def test_the_bound_is_not_a_wild_one(problem, standardize):
     """Rounding the numbers of the rows, which nobody can undo, moves predictions by 1e-4 of it."""
@@ -100,7 +101,7 @@ def least_norm(Z, v, start):
 
 
 @pytest.mark.parametrize("is_wide", [False, True])
-@settings(max_examples=40)
+@examples(40)
 @given(
     seed=st.integers(0, 2**20),
     n=st.integers(3, 12),

@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.base import clone
@@ -17,6 +17,7 @@ from sklearn.linear_model import SGDRegressor
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
 
+from ..examples import examples
 from ..oracles import distance_to_ridge, regression, textbook
 
 SCHEDULES = pytest.mark.parametrize(
@@ -310,7 +311,7 @@ class TestConvergence:
         assert model.n_iter_ == 20
 
     @pytest.mark.filterwarnings("ignore:lr_decay has no effect:UserWarning")
-    @settings(max_examples=30)
+    @examples(30)
     @given(
         exponent=st.floats(-13, 0),
         schedule=st.sampled_from(["constant", "inverse_time", "compound"]),
@@ -583,7 +584,7 @@ def heavy_tailed(n, d, seed=0):
 class TestLoss:
     """The loss of an epoch is F at its end, where it comes from products of the columns too."""
 
-    @settings(max_examples=60)
+    @examples(60)
     @given(
         seed=st.integers(0, 2**16),
         d=st.integers(1, 6),

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
@@ -14,20 +14,21 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
 
+from ..examples import examples
 from ..oracles import regression, textbook
 
 # Rows, columns, condition, R^2 of the relation, batch size.
 DOZEN = [
     (1000, 20, 1, 0.05, 1),
     (1000, 20, 1, 0.05, 256),
-    (5000, 300, 1, 0.05, 32),
-    (20000, 500, 1, 0.02, 1024),
+    pytest.param((5000, 300, 1, 0.05, 32), marks=pytest.mark.slow),
+    pytest.param((20000, 500, 1, 0.02, 1024), marks=pytest.mark.slow),
     (2000, 5, 1e3, 0.02, 32),
     (2000, 5, 1e3, 1.0, 256),
     (3000, 100, 1e3, 0.3, 8),
     (3000, 100, 1e3, 0.3, 32),
-    (10000, 500, 30, 0.9, 256),
-    (10000, 500, 1e3, 0.5, 1024),
+    pytest.param((10000, 500, 30, 0.9, 256), marks=pytest.mark.slow),
+    pytest.param((10000, 500, 1e3, 0.5, 1024), marks=pytest.mark.slow),
     (20000, 20, 1e3, 0.1, 1024),
     (500, 50, 1e3, 1.0, 1),
     (450, 10, 100, 0.5, 64),
@@ -93,7 +94,7 @@ def test_rows_of_unlike_length(kind):
         assert score >= closed_form_score(X, y) - 0.02
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     n=st.integers(2, 300),
     d=st.integers(1, 12),
@@ -223,7 +224,7 @@ class TestNoise:
         expected, _ = textbook(X, y, 32, 0.3, "constant", 0, 30, 1e-4)
         np.testing.assert_allclose(model.coef_, expected.coef, rtol=1e-10)
 
-    @settings(max_examples=40, deadline=None)
+    @examples(40)
     @given(
         lr=st.floats(0.001, 0.4),
         r2=st.sampled_from([0.0, 0.05, 0.9]),
@@ -275,7 +276,9 @@ def streamed(X, y, chunk, **params):
 class TestStreams:
     """One pass, with a scaler that runs along."""
 
-    @pytest.mark.parametrize("chunk", [1, 50, 500])
+    CHUNKS = pytest.mark.parametrize("chunk", [pytest.param(1, marks=pytest.mark.slow), 50, 500])
+
+    @CHUNKS
     @pytest.mark.parametrize(
         "problem", [(1000, 20, 1, 0.05), (1000, 5, 1e3, 0.02), (1000, 30, 30, 0.5)], ids=str
     )
@@ -289,7 +292,7 @@ class TestStreams:
         assert score >= closed_form_score(X, y) - 0.02
         assert score >= theirs.score(scaler.transform(X), y) - 0.01
 
-    @pytest.mark.parametrize("chunk", [1, 50, 500])
+    @CHUNKS
     @pytest.mark.parametrize("jump", [1e4, 1e8])
     @pytest.mark.parametrize("kind", ["unit", "level", "unit and y", "one row", "smaller", "y"])
     def test_a_jump(self, kind, jump, chunk):

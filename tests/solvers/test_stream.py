@@ -9,7 +9,7 @@ from itertools import pairwise, permutations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.linear_model import SGDRegressor
@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
 
+from ..examples import examples
 from ..oracles import closed_form, distance_to_ridge, regression
 from ..tables import DENSE_AND_SPARSE, FAULTS, SOLVERS, UNLIKE_BEFORE, UNUSED_IS_FINE, state
 
@@ -51,7 +52,7 @@ def assert_moments(model, X, w=None):
 
 
 class TestMoments:
-    @settings(max_examples=100)
+    @examples(100)
     @given(
         cuts=st.lists(st.integers(1, 59), max_size=20),
         offset=st.sampled_from([0.0, 1.0, 1e4, 1e8]),
@@ -361,9 +362,12 @@ class TestAColumnChanges:
 @pytest.mark.parametrize("kind", ["unit", "offset", "one sample"])
 @pytest.mark.parametrize("solver", ["svrg", "sgd"])
 @pytest.mark.parametrize("chunk", [1, 3, 5, 100])
-def test_a_jump_while_samples_are_few(kind, solver, chunk):
+@pytest.mark.parametrize(
+    "seeds", [range(2), pytest.param(range(2, 20), marks=pytest.mark.slow)], ids=["few", "many"]
+)
+def test_a_jump_while_samples_are_few(kind, solver, chunk, seeds):
     """The predictions recover at once, whatever column jumps and however early."""
-    for seed in range(20):
+    for seed in seeds:
         rng = np.random.default_rng(seed)
         # Of single samples a few must have told what is usual.
         at = 20 if chunk == 1 else chunk
@@ -448,6 +452,18 @@ def test_weights_stay_with_their_rows_when_a_chunk_is_shuffled():
             .coef_
         )
         assert min(np.abs(coef - mean).max() for mean in possible) < 1e-12
+
+
+def test_steps_have_the_penalty_of_each_feature():
+    X, y = regression(30, 3)
+    factor = np.array([0.0, 2.0, 5.0])
+    params = {"lr": 0.05, "standardize": False, "fit_intercept": False, "shuffle": False}
+    beta = mean = np.zeros(3)
+    for i in range(30):
+        beta = beta - 0.05 * (X[i] * (X[i] @ beta - y[i]) + 0.1 * factor * beta)
+        mean = mean + (beta - mean) * 2 / (i + 2)
+    model = MiniBatchRidgeSGD(0.1, penalty_factor=factor, batch_size=1, **params)
+    np.testing.assert_allclose(model.partial_fit(X, y).coef_, mean, rtol=1e-10)
 
 
 @SOLVERS
@@ -543,6 +559,16 @@ class TestAFailureChangesNothing:
         )
         with pytest.raises(ValueError, match="target"):
             model.partial_fit(self.X, self.y)
+
+
+@pytest.mark.parametrize("solver", ["svrg", "sgd"])
+def test_each_chunk_is_shuffled_anew(solver):
+    X, y = regression(20, 3)
+    model = MiniBatchRidgeSGD(solver=solver, lr=0.1, batch_size=1, random_state=0)
+    _, before = model.partial_fit(X, y)._state.order(20, shuffle=True)
+    _, after = model.partial_fit(X, y)._state.order(20, shuffle=True)
+    assert sorted(before) == sorted(after) == list(range(20))
+    assert list(before) != list(after)
 
 
 @SOLVERS

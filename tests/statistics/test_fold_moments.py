@@ -1,13 +1,15 @@
 """Rows are dealt to folds at random, and the same however they are cut into chunks."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sklearn_minibatch._statistics.fold_moments import dealt
 
+from ..examples import examples
 
-@settings(max_examples=30, derandomize=False)
+
+@examples(30)
 @given(
     st.integers(0, 500),
     st.lists(st.integers(0, 40), max_size=8),

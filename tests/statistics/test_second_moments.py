@@ -4,19 +4,28 @@ With weights too.
 """
 
 import pickle
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
-from sklearn_minibatch._statistics.second_moments import merge, second_moments
+from sklearn_minibatch._statistics.moments import merge_columns, no_moments
+from sklearn_minibatch._statistics.second_moments import (
+    merge,
+    moments_of_columns,
+    second_moments,
+)
 
+from ..examples import examples
 from ..oracles import closed_form, distance, regression
+from .rows import chunked_rows
 
 EPS = np.finfo(float).eps
 
@@ -31,39 +40,15 @@ def two_passes(X, y, w):
     return rows[0] + offset, (share[:, None] * centred).T @ centred
 
 
-@st.composite
-def chunked_rows(draw):
-    """Rows of unlike columns, some constant or far away, weights, and ends of chunks."""
-    n, d, t = draw(st.integers(1, 60)), draw(st.integers(1, 6)), draw(st.integers(1, 8))
-    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
-    X = rng.standard_normal((n, d))
-    X *= 10.0 ** rng.uniform(-5, 5, d)
-    for j in draw(st.lists(st.integers(0, d - 1), max_size=2)):
-        X[:, j] = draw(st.sampled_from([0.0, 0.1, -1e9]))
-    far = draw(st.sampled_from([0.0, 1.0, 1e6]))
-    X += far * X.std(axis=0) * rng.choice([-1.0, 1.0], d)
-    y = rng.standard_normal((n, t)) + draw(st.sampled_from([0.0, 1e5]))
-    w = draw(st.sampled_from([None, rng.exponential(size=n) + 1e-3, 10.0 ** rng.uniform(-8, 8, n)]))
-    ends = sorted(draw(st.lists(st.integers(0, n), max_size=6)))
-    return X, y, w, [0, *ends, n]
-
-
-def parts(X, y, w, ends, to_rows):
-    for start, stop in pairwise(ends):
-        if stop > start:
-            rows = slice(start, stop)
-            yield second_moments(to_rows(X[rows]), y[rows], None if w is None else w[rows])
-
-
-@settings(max_examples=300)
+@examples(300)
 @given(
     chunked_rows(),
     st.randoms(use_true_random=False),
     st.sampled_from([np.asarray, sparse.csr_array]),
 )
 def test_any_chunks_in_any_order_of_merging(problem, random, to_rows):
-    X, y, w, ends = problem
-    heap = list(parts(X, y, w, ends, to_rows))
+    X, y, w, _ = problem
+    heap = list(problem.parts(second_moments, to_rows))
     while len(heap) > 1:
         a, b = (heap.pop(random.randrange(len(heap))) for _ in range(2))
         heap.append(merge(a, b))
@@ -82,6 +67,41 @@ def test_any_chunks_in_any_order_of_merging(problem, random, to_rows):
     assert not found.xx[:, constant].any()
     assert not found.xy[constant].any()
     assert found.x.n_rows == len(X)
+
+
+def test_more_rows_than_a_float_can_count():
+    """Each row of weight 1 counts, although 2**53 + 1 is no float."""
+    rows = no_moments(1)
+    moments = replace(rows, n_rows=2**53, weight=2.0**53)
+    for _ in range(4):
+        moments = merge_columns(moments, replace(rows, n_rows=1, weight=1.0))
+    assert moments.weight == moments.n_rows == 2**53 + 4
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sparse_rows_have_the_moments_of_dense_ones(weighted):
+    X, y = regression(200, 40, t=2)
+    X = np.where(np.random.default_rng(0).random(X.shape) < 0.05, X + 3, 0.0)
+    w = np.random.default_rng(1).exponential(size=200) if weighted else None
+    dense, rows = second_moments(X, y, w), sparse.csr_array(X)
+    for found in (second_moments(rows, y, w), moments_of_columns(rows, y, w)):
+        np.testing.assert_allclose(found.xy, dense.xy, atol=1e-14)
+        np.testing.assert_allclose(found.x.var, dense.x.var, rtol=1e-12)
+
+
+def test_sparse_columns_far_from_0_keep_their_digits():
+    """A column that is 0 in a row that hardly counts cannot be centred as it is."""
+    rng = np.random.default_rng(0)
+    X = np.where(rng.random((300, 40)) < 0.05, rng.standard_normal((300, 40)), 0.0)
+    X[:, 0] = 1e7 + rng.standard_normal(300)
+    X[7, 0] = 0.0
+    y, w = rng.standard_normal((300, 1)), np.ones(300)
+    w[7] = 1e-14
+    found = second_moments(sparse.csr_array(X), y, w)
+    _, products = two_passes(X, y, w)
+    unit = np.sqrt(np.diag(products)).astype(float)
+    off = np.abs(found.xx - products[:40, :40]) / np.multiply.outer(unit[:40], unit[:40])
+    assert off.max() < 1e-13
 
 
 def test_more_targets_than_columns_need_no_products_of_targets():
@@ -183,7 +203,7 @@ def test_fit_then_partial_fit_and_a_pickle_elsewhere():
     assert model.scaler_.n_samples_seen_ == 300
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(chunked_rows(), st.randoms(use_true_random=False), st.sampled_from([1e-6, 1e-3, 1.0]))
 def test_models_merge_in_any_order(problem, random, alpha):
     X, y, w, ends = problem
@@ -220,6 +240,10 @@ REFUSED = {
     "mini-batches": (
         lambda: MiniBatchRidgeSGD(solver="svrg").fit(X, Y),
         "same parameters; solver is 'auto' and 'svrg'",
+    ),
+    "other names": (
+        lambda: MiniBatchRidgeSGD().fit(pd.DataFrame(X, columns=["a", "b", "c"]), Y),
+        r"names of columns: None and \['a', 'b', 'c'\]",
     ),
     "not fitted": (MiniBatchRidgeSGD, "two fitted models"),
     "something else": (lambda: "a string", "string|str"),

@@ -1,8 +1,5 @@
 """BLAS has one thread while blocks are shared out, and afterwards what it had before."""
 
-import os
-import subprocess
-import sys
 import threading
 import time
 
@@ -15,37 +12,21 @@ from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD, MiniBatchRidgeSGDC
 from sklearn_minibatch._statistics.blocks import in_threads
 from sklearn_minibatch._statistics.threads import number_of_threads, one_blas_thread, usual_threads
 
-from .. import ROOT
 from ..oracles import regression
-
-ALONE = "ONE_BLAS_THREAD_TESTS"  # a process of its own, in which BLAS has two threads
 
 
 def counts():
     return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
 
-def test_in_a_process_in_which_blas_has_two_threads():
-    """The tests below; here BLAS may have any number of threads, and other tests limits on it."""
-    if ALONE in os.environ:
-        return
-    threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "2")
-    environment = os.environ | threads | {ALONE: "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", __file__]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "passed" in done.stdout
-
-
 @pytest.fixture(autouse=True)
-def as_before(request):
-    if "in_a_process" in request.node.name:
+def two_threads():
+    """BLAS has two threads, and has them again at the end of a test."""
+    with threadpool_limits(2, user_api="blas"):
+        if counts() != {2}:
+            pytest.skip("BLAS cannot have two threads")
         yield
-        return
-    if ALONE not in os.environ or counts() != {2}:
-        pytest.skip("run in a process of its own, if BLAS can have two threads")
-    yield
-    assert counts() == {2}
+        assert counts() == {2}
 
 
 def test_one_thread_inside_and_as_before_outside():
@@ -116,14 +97,19 @@ def test_none_stands_for_the_threads_of_blas():
         assert number_of_threads(None) == 2
     with joblib.Parallel(n_jobs=2, backend="threading") as parallel:
         assert set(parallel(joblib.delayed(number_of_threads)(None) for _ in range(4))) == {1}
+
+
+@pytest.mark.slow
+def test_none_stands_for_few_threads_in_a_process_of_joblib():
     with joblib.Parallel(n_jobs=2) as parallel:
         found = parallel(joblib.delayed(number_of_threads)(None) for _ in range(2))
     assert max(found) <= max(1, joblib.cpu_count() // 2)
 
 
-@pytest.mark.parametrize("shape", [(20_000, 100), (100, 50_000)])
+@pytest.mark.parametrize("shape", [(21_000, 100), (100, 21_000)])
 def test_no_number_of_threads_changes_a_bit(shape):
     X, y = regression(*shape, t=2)
+    X += 5  # Blocks are copied, to be centred.
     of_two = MiniBatchRidgeSGD().fit(X, y)
     with threadpool_limits(1, user_api="blas"):
         of_one = MiniBatchRidgeSGD().fit(X, y)

@@ -4,12 +4,9 @@ They are compared with products in double-double arithmetic, and, where columns 
 others, with what distinguishes them.
 """
 
-from itertools import pairwise
-from typing import NamedTuple
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -25,43 +22,11 @@ from sklearn_minibatch._statistics.triangular_factor import (
 )
 
 from ..double_double import as_double_double, hstack
+from ..examples import examples
 from ..least_squares import gram_schmidt, standardized
+from .rows import ChunkedRows, chunked_rows
 
 EPS = np.finfo(float).eps
-
-
-class Problem(NamedTuple):
-    """Rows, weights or None, and the ends of chunks."""
-
-    X: np.ndarray
-    y: np.ndarray
-    w: np.ndarray | None
-    ends: list
-
-
-@st.composite
-def chunked_rows(draw):
-    """Rows of unlike columns, some constant or far from 0, in any chunks, with any weights."""
-    n = draw(st.integers(1, 60))
-    d, t = draw(st.integers(1, 12)), draw(st.integers(1, 15))
-    rng = np.random.default_rng(draw(st.integers(0, 2**20)))
-    X = rng.standard_normal((n, d)) * 10.0 ** rng.uniform(-5, 5, d)
-    X += draw(st.sampled_from([0.0, 1.0, 1e8])) * X.std(axis=0) * rng.choice([-1.0, 1.0], d)
-    for j in draw(st.lists(st.integers(0, d - 1), max_size=2)):
-        X[:, j] = draw(st.sampled_from([0.0, 0.1, -1e9]))
-    y = rng.standard_normal((n, t)) + draw(st.sampled_from([0.0, 1e5]))
-    weights = [None, rng.exponential(size=n) + 1e-3, 10.0 ** rng.uniform(-8, 8, n)]
-    ends = sorted(draw(st.lists(st.integers(0, n), max_size=8)))
-    return Problem(X, y, draw(st.sampled_from(weights)), [0, *ends, n])
-
-
-def factors(problem, to_rows=np.asarray):
-    """The factor of each chunk that has rows."""
-    X, y, w, ends = problem
-    for start, stop in pairwise(ends):
-        if stop > start:
-            part = slice(start, stop)
-            yield triangular_factor(to_rows(X[part]), y[part], None if w is None else w[part])
 
 
 def merged(parts, random):
@@ -83,7 +48,7 @@ def assert_reduced(R):
     assert R.shape[0] <= R.shape[1]
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(
     chunked_rows(),
     st.randoms(use_true_random=False),
@@ -92,7 +57,7 @@ def assert_reduced(R):
 def test_any_chunks_in_any_order_of_merging(problem, random, to_rows):
     X, y, w, _ = problem
     d = X.shape[1]
-    found = merged(factors(problem, to_rows), random)
+    found = merged(problem.parts(triangular_factor, to_rows), random)
     A, mean = exact_rows(X, y, w)
     length = np.linalg.norm(A.high, axis=0)
     assert found.R.shape[1] == d
@@ -111,10 +76,10 @@ def test_any_chunks_in_any_order_of_merging(problem, random, to_rows):
     assert not found.R[:, constant].any()
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(chunked_rows(), st.randoms(use_true_random=False), st.sampled_from([0.0, 1e-20, 1e-3]))
 def test_coefficients_of_constant_columns_are_exactly_0(problem, random, alpha):
-    found = merged(factors(problem), random)
+    found = merged(problem.parts(triangular_factor), random)
     for fit_intercept, standardize in [(True, True), (True, False)]:
         scaling = scaling_of(found.x, found.y, fit_intercept, standardize)
         beta = closed_form(rotated_rows(found, scaling), alpha).beta
@@ -127,7 +92,7 @@ def volume(R):
     return float(np.abs(np.prod(np.diag(R) / np.linalg.norm(R, axis=0))))
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(
     seed=st.integers(0, 2**20),
     n=st.integers(10, 60),
@@ -145,7 +110,7 @@ def test_digits_where_products_have_none(seed, n, d, exponent, far, weighted, si
     X[:, -1] = X[:, :-1].sum(axis=1) + 10**-exponent * rng.standard_normal(n)
     y = rng.standard_normal((n, 1))
     w = rng.exponential(size=n) if weighted else None
-    found = merged(factors(Problem(X, y, w, [*range(0, n, size), n])), random)
+    found = merged(ChunkedRows(X, y, w, [*range(0, n, size), n]).parts(triangular_factor), random)
     A, _ = exact_rows(X, y, w)
     exact = gram_schmidt(A[:, :d], A[:, d:])
     of_all = volume(np.array(exact.R)[:, exact.order])
@@ -171,12 +136,12 @@ def test_products_have_none_of_these_digits():
     assert abs(of_products - exact) > 0.1 * exact
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(chunked_rows(), st.randoms(use_true_random=False))
 def test_a_weight_is_a_repetition(problem, random):
     X, y, _, ends = problem
     w = np.random.default_rng(len(X)).integers(1, 4, len(X))
-    weighted = merged(factors(Problem(X, y, w.astype(float), ends)), random)
+    weighted = merged(ChunkedRows(X, y, w.astype(float), ends).parts(triangular_factor), random)
     repeated = triangular_factor(np.repeat(X, w, axis=0), np.repeat(y, w, axis=0), None)
     length = np.linalg.norm(repeated.R, axis=0)
     unit = np.where(length > 0, length, 1.0)

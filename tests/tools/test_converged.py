@@ -28,15 +28,15 @@ def searched(numbers, doors=DOUBLE, seed=0):
 
 
 @pytest.mark.parametrize(
-    "first", [0, *(pytest.param(first, marks=pytest.mark.slow) for first in (250, 500, 750))]
+    ("first", "count"), [(0, 120), pytest.param(120, 480, marks=pytest.mark.slow)]
 )
-def test_what_has_converged_is_the_minimiser(first):
-    table = searched(range(first, first + 250))
+def test_what_has_converged_is_the_minimiser(first, count):
+    table = searched(range(first, first + count))
     assert table.faults == []
-    assert table.counts["fits", "all"] > 200
-    assert table.counts["converged", "all"] > 150
+    assert table.counts["fits", "all"] > 0.8 * count
+    assert table.counts["converged", "all"] > 0.6 * count
     for door in ("memory", "chunks", "partial_fit"):
-        assert table.counts["converged", door] > 10
+        assert table.counts["converged", door] > 0.04 * count
         # Of well-conditioned problems nearly all are known to have converged.
         known = table.counts["fits", door] - table.counts["alarms", door]
         assert known > 0.8 * table.counts["fits", door]
@@ -129,7 +129,8 @@ def test_faults_are_seen(monkeypatch, fault, words):
         return self
 
     monkeypatch.setattr(MiniBatchRidgeSGD, "fit", fit)
-    assert any(words in found for found in searched(range(60), ["memory", "chunks"]).faults)
+    seen = (searched([number], ["memory", "chunks"]).faults for number in range(60))
+    assert any(words in found for faults in seen for found in faults)
 
 
 @pytest.mark.slow

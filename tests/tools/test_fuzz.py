@@ -21,7 +21,7 @@ def cases(numbers, seed=0):
 
 
 @pytest.mark.parametrize(
-    "first", [0, 200, *(pytest.param(first, marks=pytest.mark.slow) for first in (400, 600))]
+    "first", [0, *(pytest.param(first, marks=pytest.mark.slow) for first in (200, 400, 600))]
 )
 def test_nothing_but_results_and_documented_exceptions(first):
     fuzz = cases(range(first, first + 200))
@@ -100,7 +100,7 @@ def test_faults_are_seen(monkeypatch, fault, words):
         return self
 
     monkeypatch.setattr(MiniBatchRidgeSGD, "fit", fit)
-    assert any(words in found for found in cases(range(40)).faults)
+    assert any(words in found for number in range(40) for found in cases([number]).faults)
 
 
 @pytest.mark.slow
