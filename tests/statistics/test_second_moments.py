@@ -281,7 +281,7 @@ def test_a_stream_whose_solver_changes_goes_on_or_says_why_not():
     assert model.solver_ == "svrg"
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.integers(0, 2**20), st.integers(1, 40), st.booleans())
 def test_sparse_columns_of_which_few_entries_are_0(seed, n_full, weighted):
     """Flags that are mostly 1, and columns far from 0, anywhere among sparse ones."""
