@@ -3,12 +3,13 @@
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ._command_line.arguments import AUTO, PROGRAM, parser, table_option
+from ._command_line.arguments import AUTO, PROGRAM, parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,17 +18,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in filter(None, streams):
         # The terminal's encoding may lack characters of names in the table.
         stream.reconfigure(errors="replace")
-    known = parser()
-    args = known.parse_args(argv)
-    if args.table is None and (option := table_option(args)):
-        known.error(f"{option} goes with a table")
+    args = parser().parse_args(argv)
     missing = [name for name in ("matplotlib", "pandas", "skrub") if find_spec(name) is None]
     if missing:
         return _refused(f"{missing[0]} is missing; pip install 'sklearn-minibatch[cli]' brings it")
     from ._command_line.dialect import BadInput
 
     try:
-        _run(args)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # The report says what the user must know.
+            _run(args)
         print(end="", flush=True)
     except BrokenPipeError:
         # The reader of the output, such as `head`, has closed the pipe. Python must not fail again
@@ -54,15 +54,12 @@ def _run(args: argparse.Namespace) -> None:
         # Characters that the terminal cannot show are printed as escape sequences of Python.
         stream: Any = sys.stdout
         stream.reconfigure(errors="backslashreplace")
-        print(job.code(args.save), end="")
+        print(job.code(), end="")
         return
-    n_shown = len(job.names) if args.all else report.MOST_SHOWN
-    print(*report.description(job, n_shown), *chosen, sep="\n")
-    print(*report.comparison(job, n_shown), sep="\n")
+    print(*report.description(job), *chosen, *report.comparison(job), sep="\n")
     if args.save:
         print(job.save(args.save))
-    with_grid = len(job.names) <= report.GRID_COLUMNS if args.grid is None else args.grid
-    if with_grid and not job.in_chunks:
+    if not (args.no_grid or job.in_chunks or len(job.encoded) > report.GRID_COLUMNS):
         print("", *report.grid(job), sep="\n")
     path = Path(args.plot)
     report.draw_loss(job, path)

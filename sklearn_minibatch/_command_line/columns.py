@@ -1,44 +1,55 @@
 """What is in the columns of a table, and how each is used."""
 
 import re
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from skrub import ToDatetime
 
 from .dialect import BadInput
 from .reading import Table, shown
 
-# How a column is used: as numbers; as text, whatever it looks like; as dates; as text or dates, as
-# the encoder finds; or not at all.
-NUMBERS, LEVELS, DATE, OTHER, LEFT_OUT = "numbers", "levels", "date", "other", "left out"
+# How a column is used.
+NUMBERS, TEXT, DATE, LEFT_OUT = "numbers", "text", "date", "left out"
 TARGET = "target"
+KINDS_OF_NUMBERS = ["integer", "floating", "mixed-integer-float", "decimal", "boolean"]
+FIRST_ROWS = 10_000  # rows that show the decimal mark
 LARGEST = 1e100  # sums of squares of larger numbers may overflow
-LONGEST_DATE = 50  # characters; the encoder takes minutes to look for dates in cells of megabytes
-FEWEST_COUNTED = 20  # rows; with fewer, numbers may equal the row numbers by chance
-IDENTIFIER = r"(.*[_. -])?(?i:id|pid|uid|uuid|guid|index|rowid|rownames?)|.*[a-z]I[dD]|Unnamed: .*"
+LONGEST = 200  # characters of a number
+LONGEST_DATE = 50  # characters; looking for dates in cells of megabytes takes minutes
+IDENTIFIER = r"(.*[_. -])?(?i:id|pid|uuid|guid)|(?i:index|rownames?)|.*[a-z]I[dD]|Unnamed: .*"
 
 # Cells without a value in a column of numbers, beside those that pandas reads as empty.
 NO_NUMBER = r"(?i)^\s*(n/?a|nan|null|none|#null!|#n/a|\\n|-+|\?+|\.+|:)?\s*$"
-MINUS = "\u2212"
-NEGATIVE = r"^\s*\((.*)\)\s*$|^(.*\d)\s*-\s*$"
-NUMBER = (
-    r"^\s*\(?\s*[-+\u2212]?\s*(?P<before>(?:[^\d.,()+\u2212\-\s]+\.?\s*)?)[-+\u2212]?\s*"
-    r"(?P<digits>\d(?:[\d.,'\u2019\s]*[\d.])?|[.,]\d+)(?:[eE][-+]?\d+)?(?P<after>[^\d()]*)\)?\s*$"
-)
-# A currency or a unit.
-BEFORE = r"|.*[^\w\s.].*|[A-Z]{3}\s+|(kr|Rs|Fr)\.?\s*"
-AFTER = r"|\s*-|\s*[^\w\s].*|\s+.*"
+SIGN = r"[-+\u2212]?\s*"
+BEFORE = r"(?:[^\d\s.,()+\u2212-]*[^\w\s.,()+\u2212-]+\s*|[A-Z]{3}\s+|(?:kr|Rs|Fr)\.?\s*)?"
+AFTER = r"(?:\s*-|\s*[^\w\s.,()][^\d()]*|\s+[^\d()]*)?"
 DIGITS = {
-    ".": r"\d*\.?\d*|[1-9]\d{0,2}((,\d{2,3})*,\d{3}|([\s'\u2019]\d{3})+)(\.\d*)?",
-    ",": r"\d*,?\d*|[1-9]\d{0,2}([.\s'\u2019]\d{3})+(,\d*)?",
+    ".": r"\d+\.?\d*|\.\d+|[1-9]\d{0,2}((,\d{2,3})*,\d{3}|([\s'\u2019]\d{3})+)(\.\d*)?",
+    ",": r"\d+,?\d*|,\d+|[1-9]\d{0,2}([.\s'\u2019]\d{3})+(,\d*)?",
 }
-THOUSANDS = r"[1-9]\d{0,2}(\.\d{3})*"
-READ_AS_NUMBER = r"(?i)\s*([-+]?(\d+\.?\d*|\.\d+)|true|false)\s*"
+EXPONENT = r"(?:[eE][-+]?\d+)?"
+WRITTEN = {
+    mark: rf"\s*\(?{SIGN}{BEFORE}{SIGN}({digits}){EXPONENT}{AFTER}\)?\s*"
+    for mark, digits in DIGITS.items()
+}
+# All but letters and signs of a currency or a unit, of which a column may have one.
+NO_WORD = r"[\d\s.,'\u2019()+\u2212-]|(?<=\d)[eE](?=[-+\d])"
+# Regular expressions and replacements, by the decimal mark, after which `float` reads the cells.
+REPLACE = {
+    mark: {
+        r"^\s*\((.*)\)\s*$|^(.*\d)\s*-\s*$": r"-\1\2",
+        "\u2212": "-",
+        rf"(?<=[^\W\d])\.|[^\d{mark}eE+-]|(?<![\d.,])[eE]|[eE](?![-+\d])": "",
+        NO_NUMBER: "nan",
+        **({",": "."} if mark == "," else {}),
+    }
+    for mark in ".,"
+}
 # Formats of dates that skrub does not know, or reads with the month first.
-DATES = ["%d.%m.%Y", "%d.%m.%y", "%d%b%Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%Y年%m月%d日"]
-DATES += ["%m/%d/%Y %I:%M:%S %p", "%m/%d/%y", "%d/%m/%y"]
-DAY_FIRST = ["%d/%m/%Y", "%d-%m-%Y", "%d/%m/%y", *DATES]
+DAY_FIRST = ["%d/%m/%Y", "%d-%m-%Y", "%d/%m/%y"]
+DATES = ["%d.%m.%Y", "%d.%m.%y", "%d-%b-%y", "%m/%d/%y", "%Y年%m月%d日", "%m/%d/%Y %I:%M:%S %p"]
 
 
 class Column(NamedTuple):
@@ -46,9 +57,9 @@ class Column(NamedTuple):
 
     name: str
     use: str
-    note: str = ""  # why it is left out, or what is removed from numbers
+    note: str = ""  # why it is left out or is text, or what is removed from numbers
     replace: dict[str, str] = {}  # regular expressions and replacements that make numbers
-    format: str = ""  # of a DATE
+    format: str | None = None  # of a DATE
 
     def numbers(self, column: pd.Series) -> pd.Series:
         """Return the numbers in the cells, and NaN where there is none."""
@@ -57,51 +68,53 @@ class Column(NamedTuple):
 
 
 class Written:
-    """How the distinct cells of a column of strings are written, if they are numbers."""
+    """Which of some cells are written as numbers, by the decimal mark.
 
-    def __init__(self, column: pd.Series) -> None:
-        cells = pd.Series(column.dropna().unique(), dtype=object)
-        marks = cells.str.fullmatch(NO_NUMBER).astype(bool)
-        self.has_marks = marks.any()
-        self.cells = cells[~marks]
-        parts = self.cells.str.extract(NUMBER)
-        self.digits = parts["digits"].str.strip()
-        self.words: list[str] = []  # the currency and the unit that the cells have in common
-        plain = self.digits.notna()
-        for part, allowed in ((parts["before"], BEFORE), (parts["after"], AFTER)):
-            plain &= part.fillna("").str.fullmatch(allowed)
-            word = part.str.strip().str.replace(r"^-$", "", regex=True).fillna("")
-            common = word[plain & (word != "")].mode()[:1].tolist()
-            self.words += common
-            plain &= word.isin(["", *common])
-        # Which cells are numbers, by the decimal mark.
+    `mark` is that of more cells, or None if they do not show it.
+
+    Examples
+    --------
+    >>> columns = ["7", "1,5 km"], ["1.234", "0.5", "3"], ["1.234", "3"]
+    >>> [Written(pd.Series(cells)).mark for cells in columns]
+    [',', '.', None]
+    """
+
+    def __init__(self, cells: pd.Series) -> None:
+        self.cells = cells = cells[~cells.str.fullmatch(NO_NUMBER).astype(bool)]
+        cells = cells.where(cells.str.len() <= LONGEST, "")
+        words = cells.str.replace(NO_WORD, "", regex=True)
+        plain = cells.str.fullmatch(WRITTEN["."]) | cells.str.fullmatch(WRITTEN[","])
+        self.word = next(iter(words[plain & (words != "")].mode()), "")
         self.fits = {
-            mark: plain & self.digits.str.fullmatch(digits).eq(True)
-            for mark, digits in DIGITS.items()
+            mark: cells.str.fullmatch(WRITTEN[mark])
+            & words.isin(["", self.word])
+            & pd.to_numeric(cells.replace(REPLACE[mark], regex=True), errors="coerce").notna()
+            for mark in ".,"
         }
-        self.numbers = self.cells[self.fits["."] | self.fits[","]]
-        self.with_separators = self.numbers[self.digits.str.contains("[.,]").eq(True)]
+        n_point, n_comma = self.fits["."].sum(), self.fits[","].sum()
+        self.mark = None if n_point == n_comma else "." if n_point > n_comma else ","
 
-    def mark(self, default: str | None) -> str | None:
-        """Return the decimal mark, which is `default` if cells such as "1.234" do not show it."""
-        n_point, n_comma = (self.fits[mark].sum() for mark in ".,")
-        if n_point == n_comma and len(self.with_separators):
-            return default
-        return "," if n_comma > n_point else "."
 
-    def replace(self, mark: str) -> dict[str, str]:
-        """Return regular expressions and replacements after which `float` reads the cells."""
-        found = {NO_NUMBER: "nan"} if self.has_marks else {}
-        if self.cells.str.fullmatch(NEGATIVE).any():
-            found[NEGATIVE] = r"-\1\2"
-        if self.cells.str.contains(MINUS).any():
-            found[MINUS] = "-"
-        separators = set("".join(self.digits.dropna())) - set("0123456789" + mark)
-        marks = sorted(one for one in separators if not one.isspace())
-        removed = "|".join([*map(re.escape, [*self.words, *marks]), r"\s"])
-        if self.cells.str.contains(removed).any():
-            found[removed] = ""
-        return {**found, ",": "."} if mark == "," else found
+def date_format(cells: pd.Series, day_first: bool) -> str | None:
+    """Return the format of dates, or None if some cells are none.
+
+    In a column of the first days of months, 01/02/2024 has the day first too.
+
+    Examples
+    --------
+    >>> [date_format(pd.Series([each, "01/02/2024"]), False) for each in ("01/01/2024", "2/1/2024")]
+    ['%d/%m/%Y', '%m/%d/%Y']
+    """
+    if cells.str.len().max() > LONGEST_DATE:
+        return None
+    day_first = day_first or bool(cells.str.match("0?1[/-]").all())
+    for form in [*DAY_FIRST * day_first, *DATES]:
+        if pd.to_datetime(cells, format=form, errors="coerce").notna().all():
+            return form
+    try:
+        return ToDatetime().fit(cells).format_
+    except ValueError:
+        return None
 
 
 def is_text(column: pd.Series) -> bool:
@@ -110,134 +123,102 @@ def is_text(column: pd.Series) -> bool:
 
 
 class Planner:
-    """Decides how the columns of a table are used.
+    """Decides how the columns of a table are used, by the rows of a frame and what they show.
 
     `decimal` is the decimal mark of cells that do not show it, or None.
     """
 
-    def __init__(self, table: Table, decimal: str | None) -> None:
+    def __init__(self, table: Table, frame: pd.DataFrame, decimal: str | None) -> None:
         self.table = table
-        self.decimal = decimal
-        first, raw = table.first_rows()
-        self.names = list(first)
-        self._look_for_mark(first, raw)
-        whole = [raw[name].dropna() for name in first if first[name].dtype.kind == "i"]
-        self.with_leading_zeros = {
-            str(cells.name)
-            for cells in whole
-            if is_text(cells) and cells.str.match(r"0\d").any() and cells.str.isdigit().all()
+        first = frame.head(FIRST_ROWS)
+        written = {
+            str(name): Written(cells.dropna().drop_duplicates())
+            for name, cells in first.items()
+            if is_text(cells)
         }
-
-    def _look_for_mark(self, first: pd.DataFrame, raw: pd.DataFrame) -> None:
-        """Find the decimal mark, and have pandas not take points between thousands for it."""
-        written = [Written(first[name]) for name in first if is_text(first[name])]
-        marks = {one.mark(None) for one in written if len(one.with_separators)} - {None}
-        if self.table.separator == "," and "," not in marks:
-            self.decimal = self.decimal or "."
-        if self.decimal == ".":
-            return
-        floats = [raw[name].dropna() for name in first if first[name].dtype.kind == "f"]
-        floats = [cells for cells in floats if is_text(cells) and cells.str.contains("[.]").any()]
-        unclear = [cells for cells in floats if cells.str.fullmatch(THOUSANDS).all()]
-        marks |= {"."} if len(unclear) < len(floats) else set()
-        if self.decimal is None and len(marks) == 1:
-            self.decimal = marks.pop()
-        if unclear and self.decimal is None:
-            self._ask_for_mark(unclear[0])
-        if unclear and self.decimal == ",":
-            self.table.options["dtype"] = {str(cells.name): "str" for cells in unclear}
-
-    def _ask_for_mark(self, cells: pd.Series) -> NoReturn:
-        cell = cells[cells.astype(str).str.contains("[.,]")].iloc[0]
-        where = f"{self.table.path}, column {shown(str(cells.name))}"
-        raise BadInput(f"{where}: decimals or thousands in {shown(cell)}? --decimal tells the mark")
+        marks = [each.mark for each in written.values()]
+        if decimal is None and marks.count(".") != marks.count(","):
+            decimal = max(".,", key=marks.count)
+        self.decimal = decimal or ("." if table.separator == "," else None)
+        for name, each in written.items():
+            unclear = each.cells[each.fits["."] & each.cells.str.contains("[.,]")]
+            if self.decimal is None and each.mark is None and len(unclear):
+                question = f"decimals or thousands in {shown(unclear.iloc[0])}?"
+                where = f"{table.path}, column {shown(name)}"
+                raise BadInput(f"{where}: {question} --decimal tells the mark")
 
     def plan(
         self, frame: pd.DataFrame, target: str, wishes: dict[str, str]
     ) -> tuple[Column, list[Column]]:
         """Return how the target and the other columns of the frame are used.
 
-        `wishes` has NUMBERS, LEVELS or LEFT_OUT for columns that the user has named.
+        `wishes` has NUMBERS, TEXT or LEFT_OUT for columns that the user has named.
         """
         path = self.table.path
         y = self._column(frame[target], TARGET)
         if y.use != NUMBERS:
             raise BadInput(f"{path} has no row with a number for {shown(target)}")
         kept = y.numbers(frame[target]).notna()
-        others = frame.drop(columns=target)
-        columns = [self._with_values(others[name], kept, wishes.get(name, "")) for name in others]
-        if not columns:
-            raise BadInput(f"{path} has no column besides {shown(target)}")
+        columns = []
+        for name in frame.columns.drop(target):
+            found = self._column(frame[name], wishes.get(name, ""))
+            cells = found.numbers(frame[name]) if found.use == NUMBERS else frame[name]
+            is_empty = found.use != LEFT_OUT and cells[kept].isna().all()
+            columns.append(Column(name, LEFT_OUT, "empty") if is_empty else found)
         if all(column.use == LEFT_OUT for column in columns):
-            why = ", ".join(f"{shown(each.name)} ({each.note})" for each in columns[:5])
-            raise BadInput(f"{path} has no column left to predict {shown(target)} from: {why}")
+            why = "".join(f"; {shown(each.name)} is {each.note}" for each in columns[:5])
+            raise BadInput(f"{path} has no column to predict {shown(target)} from{why}")
         return y, columns
-
-    def _with_values(self, column: pd.Series, kept: pd.Series, wish: str) -> Column:
-        """Return how a column is used, if it is not empty in the rows that are kept."""
-        found = self._column(column, wish)
-        cells = found.numbers(column) if found.use == NUMBERS else column
-        is_empty = found.use != LEFT_OUT and cells[kept].isna().all()
-        return Column(found.name, LEFT_OUT, "empty") if is_empty else found
 
     def _column(self, column: pd.Series, wish: str) -> Column:
         name = str(column.name)
         if isinstance(column.dtype, pd.CategoricalDtype):
             column = column.astype(column.cat.categories.dtype)
         kind = pd.api.types.infer_dtype(column, skipna=True)
-        if kind.startswith("mixed") and column.map(np.isscalar).all():
-            # Parts of the table were read as numbers, others as text.
-            column = column.map(str, na_action="ignore")
-            kind = "string"
         if wish == LEFT_OUT:
             return Column(name, LEFT_OUT, "--drop")
         if column.isna().all():
             return Column(name, LEFT_OUT, "empty")
-        if wish == LEVELS:
-            return Column(name, LEVELS, "--text")
-        if kind == "string":
-            return self._of_text(column, wish)
+        if wish == TEXT:
+            return Column(name, TEXT, "--text")
         if kind.startswith(("date", "timedelta")):
-            return Column(name, OTHER)
-        if kind in ("bytes", "mixed", "unknown-array", "complex", "time"):
-            return Column(name, LEFT_OUT, "neither numbers, text nor dates")
-        if name in self.with_leading_zeros and not wish:
-            return Column(name, LEVELS, "codes with leading zeros")
-        return self._of_numbers(column, Column(name, NUMBERS), wish)
+            return Column(name, DATE)
+        if kind in KINDS_OF_NUMBERS:
+            return self._of_numbers(column, Column(name, NUMBERS), wish)
+        return self._of_text(column.map(str, na_action="ignore"), wish)
 
     def _of_text(self, column: pd.Series, wish: str) -> Column:
         name = str(column.name)
-        found = Written(column)
+        cells = column.dropna().drop_duplicates()
+        if not wish and cells.str.fullmatch(r"\d+").all() and cells.str.match(r"0\d").any():
+            return Column(name, TEXT, "codes with leading zeros")
+        has_point = self.decimal != "." and cells.str.contains(".", regex=False).any()
+        if not has_point and pd.to_numeric(cells, errors="coerce").notna().all():
+            return self._of_numbers(column, Column(name, NUMBERS), wish)
+        found = Written(cells)
         if found.cells.empty:
             return Column(name, LEFT_OUT, "empty")
-        share = column.isin(found.numbers).sum() / column.isin(found.cells).sum()
-        has_unit = any(word.isalpha() for word in found.words)  # "1 Story", and "Duplex"
-        if wish or share >= (1 if has_unit else 0.5):
-            mark = found.mark(self.decimal)
-            if mark is None:
-                self._ask_for_mark(found.with_separators.rename(name))
+        numbers = found.cells[found.fits["."] | found.fits[","]]
+        share = column.isin(numbers).sum() / column.isin(found.cells).sum()
+        # "1 Story" is no number beside "Duplex".
+        if wish or share >= (1 if re.search(r"[^\W\d]", found.word) else 0.5):
+            mark = found.mark or self.decimal or "."
             faulty = column.isin(found.cells[~found.fits[mark]])
             self._refuse(column, faulty, "is not a number", wish)
-            note = f"{shown(found.words[0])} removed" if found.words else ""
-            return self._of_numbers(column, Column(name, NUMBERS, note, found.replace(mark)), wish)
+            note = f"{shown(found.word)} removed" if found.word else ""
+            return self._of_numbers(column, Column(name, NUMBERS, note, REPLACE[mark]), wish)
         if column.nunique(dropna=False) == 1:
             return Column(name, LEFT_OUT, "constant")
-        for form in DAY_FIRST if self.decimal == "," else DATES:
-            if pd.to_datetime(found.cells, format=form, errors="coerce").notna().all():
-                return Column(name, DATE, format=form)
-        is_plain = found.cells.str.len().max() > LONGEST_DATE
-        is_plain |= found.cells.str.fullmatch(READ_AS_NUMBER).any()
-        return Column(name, LEVELS if is_plain else OTHER)
+        form = date_format(cells, self.decimal == ",")
+        return Column(name, DATE, format=form) if form else Column(name, TEXT)
 
     def _of_numbers(self, column: pd.Series, found: Column, wish: str) -> Column:
         values = found.numbers(column)
         self._refuse(column, values.abs() > LARGEST, f"is larger than {LARGEST:g}", wish)
-        if not wish and len(values) > 1 and (values == np.floor(values)).all():
-            first = values - values.index
-            if len(values) >= FEWEST_COUNTED and first.nunique() == 1 and first.iloc[0] in (0, 1):
-                return Column(found.name, LEFT_OUT, "row numbers")
-            if re.fullmatch(IDENTIFIER, found.name.strip()) and values.is_unique:
-                return Column(found.name, LEFT_OUT, "identifiers")
+        is_whole = (values == np.floor(values)).all() and len(values) > 1
+        is_identifier = re.fullmatch(IDENTIFIER, found.name.strip()) is not None
+        if is_identifier and is_whole and values.is_unique and not wish:
+            return Column(found.name, LEFT_OUT, "identifiers")
         return found
 
     def _refuse(self, column: pd.Series, faulty: pd.Series, why: str, wish: str) -> None:

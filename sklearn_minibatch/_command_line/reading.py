@@ -1,26 +1,25 @@
 """Tables that pandas reads: CSV files, Parquet files and folders, tables of databases."""
 
-import bz2
-import gzip
-import lzma
-import zipfile
-from collections.abc import Callable, Iterator
+import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
+import fsspec
 import pandas as pd
+from sklearn.datasets import load_diabetes
 
 from .dialect import BadInput, find_dialect, parsed
 
 SAMPLE = 2**20  # characters that show the dialect
-RAW_ROWS = 10_000  # rows that show how numbers are written
-BYTE_ORDER_MARKS = {
-    b"\xff\xfe\0\0": "utf-32",
-    b"\xff\xfe": "utf-16",
-    b"\xfe\xff": "utf-16",
-}
+DIABETES = "load_diabetes(as_frame=True, scaled=False).frame"
+PARQUET = (
+    "(batch.to_pandas() for batch in pyarrow.dataset.dataset({!r}, partitioning='hive')"
+    ".to_batches(batch_size={chunksize}))"
+)
+NO_TEXT = "[\0\udc80-\udcff]"  # the latter stand for bytes that cannot be decoded
 CTRL_Z = "\x1a"  # the end of a text file under DOS
 
 
@@ -46,7 +45,7 @@ def refusing(name: str) -> Iterator[None]:
 class Table:
     """A table that a function of pandas reads from `arguments`."""
 
-    separator = ","
+    separator = ""
 
     def __init__(self, path: str, reader: str, *arguments: str) -> None:
         self.path = path
@@ -55,79 +54,85 @@ class Table:
         self.options: dict[str, Any] = {}
 
     def code(self, **more: Any) -> str:
-        """Return the expression that reads the table."""
+        """Return the expression that reads the table, or an iterator over its chunks."""
         options = {**self.options, **more}
         given = [*map(repr, self.arguments), *(f"{k}={v!r}" for k, v in options.items())]
         return f"pd.{self.reader}({', '.join(given)})"
 
-    def parts_code(self, rows: int) -> str:
-        """Return the expression of an iterator over frames of at most so many rows."""
-        return self.code(chunksize=rows)
+    def _read(self, **more: Any) -> Any:
+        return getattr(pd, self.reader)(*self.arguments, **self.options, **more)
 
-    def read(self, **more: Any) -> pd.DataFrame:
+    def read(self) -> pd.DataFrame:
         """Return the table, with its rows numbered."""
         with refusing(self.path):
-            frame = getattr(pd, self.reader)(*self.arguments, **self.options, **more)
-            return frame.reset_index(drop=True)
+            return self._read().reset_index(drop=True)
 
     def parts(self, rows: int) -> Iterator[pd.DataFrame]:
         """Yield frames of at most so many rows, which are numbered through."""
         start = 0
         with refusing(self.path):
-            for frame in self._parts(rows):
+            for frame in self._read(chunksize=rows):
                 yield frame.set_axis(range(start, start + len(frame)))
                 start += len(frame)
-
-    def _parts(self, rows: int) -> Iterator[pd.DataFrame]:
-        yield from getattr(pd, self.reader)(*self.arguments, **self.options, chunksize=rows)
-
-    def first_rows(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return the first rows, and the same as they are written where that is known."""
-        first = next(self.parts(RAW_ROWS), pd.DataFrame())
-        return first, first
 
     def where(self, row: int) -> str:
         """Return the place of a row for a message."""
         return f"{self.path}, row {row + 1}"
 
 
+class Diabetes(Table):
+    """The diabetes data of scikit-learn."""
+
+    def __init__(self) -> None:
+        super().__init__("diabetes data of scikit-learn", "")
+
+    def code(self, **more: Any) -> str:
+        return f"{DIABETES}.rename(columns={{'target': 'progression'}})"
+
+    def _read(self, **more: Any) -> Any:
+        frame = load_diabetes(as_frame=True, scaled=False).frame
+        frame = frame.rename(columns={"target": "progression"})
+        return [frame] if more else frame
+
+
 class ParquetTable(Table):
     """A Parquet file, or a folder of them."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path, "read_parquet", path)
+    def code(self, **more: Any) -> str:
+        return PARQUET.format(self.path, **more) if more else super().code()
 
-    def parts_code(self, rows: int) -> str:
-        source = f"pyarrow.dataset.dataset({self.path!r}, partitioning='hive')"
-        return f"(batch.to_pandas() for batch in {source}.to_batches(batch_size={rows}))"
-
-    def _parts(self, rows: int) -> Iterator[pd.DataFrame]:
+    def _read(self, **more: Any) -> Any:
+        if not more:
+            return super()._read()
         import pyarrow.dataset
 
-        source = pyarrow.dataset.dataset(self.path, partitioning="hive")
-        yield from (batch.to_pandas() for batch in source.to_batches(batch_size=rows))
+        dataset = pyarrow.dataset.dataset(self.path, partitioning="hive")
+        return (batch.to_pandas() for batch in dataset.to_batches(batch_size=more["chunksize"]))
 
 
 class CsvFile(Table):
-    """A file of separated values; separator and encoding are found if they are None."""
+    """A file of separated values, of which all cells are read as text.
+
+    Separator and encoding are found if they are None.
+    """
 
     def __init__(
         self, path: str, separator: str | None, encoding: str | None, has_header: bool
     ) -> None:
         super().__init__(path, "read_csv", path)
-        with refusing(path), _open(path, "rb") as file:
-            start = file.read(4)
-        known = (name for mark, name in BYTE_ORDER_MARKS.items() if start.startswith(mark))
-        self.encoding = encoding or next(known, "utf-8")
-        with self._lines() as lines:
-            sample = ""
-            while len(sample) < SAMPLE and (line := next(lines, "")):
-                sample += line
+        with refusing(path), fsspec.open(path, "rb", compression="infer") as file:
+            has_mark = file.read(2) in (BOM_UTF16_LE, BOM_UTF16_BE)
+        self.encoding = encoding or ("utf-16" if has_mark else "utf-8")
+        sample = ""
+        for line in self._lines():
+            sample += line
+            if len(sample) > SAMPLE:
+                break
         if not sample.strip():
             raise BadInput(f"{path} is empty")
         self.dialect = find_dialect(sample, separator, has_header)
         self.separator = self.dialect.cells["sep"]
-        self.options = {**self.dialect.cells, **self.dialect.options}
+        self.options = {**self.dialect.cells, **self.dialect.options, "dtype": "str"}
         if self.separator == ",":
             del self.options["sep"]
         if self.encoding != "utf-8":
@@ -155,71 +160,23 @@ class CsvFile(Table):
         if line == self.dialect.first_line:
             raise BadInput(f"{self.path} has a header but no rows")
 
-    def read(self, **more: Any) -> pd.DataFrame:
-        return super().read(low_memory=False, **more)
-
-    def first_rows(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        return self.read(nrows=RAW_ROWS), self.read(nrows=RAW_ROWS, dtype=str)
-
     def where(self, row: int) -> str:
         line, _ = next(islice(self._rows(), row, None))
         return f"{self.path}, line {line}"
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
         """Yield the rows after the header, each with the number of its last line."""
-        with self._lines() as lines:
-            for line, row in parsed(lines, self.dialect.cells):
-                if line > self.dialect.first_line:
-                    yield line, row
+        for line, row in parsed(self._lines(), self.dialect.cells, self.path):
+            if line > self.dialect.first_line:
+                yield line, row
 
-    @contextmanager
-    def _lines(self) -> Iterator[Iterator[str]]:
-        encoding = "utf-8-sig" if self.encoding == "utf-8" else self.encoding
-        with refusing(self.path):
-            try:
-                with _open(self.path, "rt", encoding=encoding, newline="") as text:
-                    yield _without_nul(text)
-            except UnicodeError as error:
-                raise BadInput(f"{self.path}, {self._undecodable()}") from error
-            except BadInput as error:
-                raise BadInput(f"{self.path}, {error}") from error
-
-    def _undecodable(self) -> str:
-        """Return a message that locates the first byte that cannot be read."""
-        with _open(self.path, "rb") as file:
+    def _lines(self) -> Iterator[str]:
+        options = {"compression": "infer", "errors": "surrogateescape", "newline": ""}
+        options["encoding"] = "utf-8-sig" if self.encoding == "utf-8" else self.encoding
+        with refusing(self.path), fsspec.open(self.path, "rt", **options) as file:
             for number, line in enumerate(file, 1):
-                try:
-                    line.decode(self.encoding)
-                except UnicodeDecodeError as error:
-                    byte = f"line {number}: byte 0x{line[error.start]:02x}"
-                    another = "--encoding names another, cp1252 for example"
-                    return f"{byte} is not {self.encoding.upper()}; {another}"
-        return f"this is not {self.encoding.upper()}"
-
-
-def _without_nul(lines: Iterator[str]) -> Iterator[str]:
-    for number, line in enumerate(lines, 1):
-        if "\0" in line:
-            raise BadInput(f"line {number}: NUL byte; this is not a CSV file in UTF-8")
-        yield line
-
-
-def _open_zip(path: str, mode: str, **options: Any) -> Any:
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    if len(names) != 1:  # pandas reads such archives only
-        raise ValueError(f"{len(names)} files are in it; unpack the one with the table")
-    only: Any = zipfile.Path(path, names[0])
-    return only.open(mode.removesuffix("t"), **options)
-
-
-OPENERS: dict[str, Callable] = {
-    ".gz": gzip.open,
-    ".bz2": bz2.open,
-    ".xz": lzma.open,
-    ".zip": _open_zip,
-}
-
-
-def _open(path: str, mode: str, **options: Any) -> Any:
-    return OPENERS.get(Path(path).suffix, open)(path, mode, **options)
+                if found := re.search(NO_TEXT, line):
+                    byte = f"line {number}: byte 0x{ord(found[0]) & 0xFF:02x}"
+                    advice = "--encoding names another, cp1252 for example"
+                    raise BadInput(f"{self.path}, {byte} is not {self.encoding.upper()}; {advice}")
+                yield line

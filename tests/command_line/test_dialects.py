@@ -1,5 +1,6 @@
 """The same table in the dialects of countries and programs gives the same predictions."""
 
+import re
 from functools import partial
 
 import joblib
@@ -126,8 +127,7 @@ WHOLE = {
 }
 
 
-def coefficients(path, *names):
-    model = joblib.load(path)
+def coefficients(model, *names):
     return model[-1].coef_[[encoded_names(model).index(name) for name in names]]
 
 
@@ -138,16 +138,19 @@ def test_saved_pipeline_and_printed_code_do_what_ridge_does(here, prints, name):
     content, reading, *options = DIALECTS[name]
     (here / "t.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     target = "x4" if name == "no header" else "y"
-    given = ["t.csv", "--target", target, *(options[0] if options else []), "--save"]
-    prints(*given, "saved.joblib")
-    exec(prints(*given, "printed.joblib", "--code"), {})
+    given = ["t.csv", "--target", target, *(options[0] if options else [])]
+    output = prints(*given, "--save", "m.joblib")
+    script = {}
+    exec(prints(*given, "--code"), script)
     frame = pd.read_csv("t.csv", **reading)
+    as_printed = eval(re.search(r"predict\((.*)\)", output)[1])
     coef, expected = closed_form()
     names = [name for name in frame.columns if name.strip() in ("a", "b", "x0", "x1")]
-    for path in ("saved.joblib", "printed.joblib"):
-        np.testing.assert_allclose(coefficients(path, *names), coef, rtol=1e-5)
-        predicted = joblib.load(path).predict(frame)
-        np.testing.assert_allclose(predicted, expected, atol=1e-4 * Y.std())
+    for model in (joblib.load("m.joblib"), script["model"]):
+        np.testing.assert_allclose(coefficients(model, *names), coef, rtol=1e-5)
+        for table in (frame, as_printed):
+            predicted = model.predict(table)
+            np.testing.assert_allclose(predicted, expected, atol=1e-4 * Y.std())
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -158,7 +161,7 @@ def test_separators_between_thousands(here, prints, name):
     rows = [f'{row}{separator}"{other if i else 0}"' for i, row in enumerate(rows)]
     (here / "t.csv").write_text("\n".join([separator.join(["a", "y", "b"]), *rows]))
     prints("t.csv", "--target", "y", "--alpha", "0", "--save", "m.joblib", *options)
-    np.testing.assert_allclose(coefficients("m.joblib", "a"), 2)
+    np.testing.assert_allclose(coefficients(joblib.load("m.joblib"), "a"), 2)
 
 
 @pytest.mark.parametrize("mark", [".", ","])

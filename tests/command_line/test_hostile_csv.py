@@ -63,7 +63,9 @@ NO_NUMBER = "is not a number; "
 REFUSED = {
     **{f'a,price\n1,2\n"{text}",2\n': f", line 3, .*{NO_NUMBER}" for text in COMMANDS},
     **{f'"{text}",price\n1,2\nx,2\n': f", line 3, .*'x' {NO_NUMBER}" for text in COMMANDS},
-    **{f'"{text}",price\n"{text}",2\n': " has no column left .*.constant." for text in COMMANDS},
+    **{
+        f'"{text}",price\n"{text}",2\n': " has no column to predict .*constant" for text in COMMANDS
+    },
     "": " is empty$",
     "\n\n": " is empty$",
     "a,price\n": " has a header but no rows$",
@@ -72,10 +74,10 @@ REFUSED = {
     LONG_NAMES: r" has no column 'price'; columns: 'n{37}\.\.\.', .*and 10 more$",
     '"x\ny",cost\n1,2\n': r".* columns: 'x\\ny', 'cost'$",
     "price,a,price\n1,2,3\n": " has 2 columns 'price'; ",
-    "price\n1\n": " has no column besides 'price'$",
-    b"a,price\n" + b"x" * 130_000 + b",2\n": " has no column left .* 'a' .constant.$",
-    "a,b,price\n,?,2\nNA,-,3\n": ".* 'a' .empty., 'b' .empty.$",
-    MANY: r" has no column left .* 'n{37}\.\.\.' .constant., ",
+    "price\n1\n": " has no column to predict 'price' from$",
+    b"a,price\n" + b"x" * 130_000 + b",2\n": " has no column to predict .* 'a' is constant$",
+    "a,b,price\n,?,2\nNA,-,3\n": ".* 'a' is empty; 'b' is empty$",
+    MANY: r" has no column to predict .* 'n{37}\.\.\.' is constant; ",
     "a,price\n1,\n2,NA\n3,-\n": " has no row with a number for 'price'$",
     "a,price\n1,2\nfive,3\n": f", line 3, column 'a': 'five' {NO_NUMBER}--text 'a'",
     "a,price\n\n1,2\n\n2,c\n": f", line 5, column 'price': 'c' {NO_NUMBER}",
@@ -83,8 +85,8 @@ REFUSED = {
     "a,price\n1,2\n1_000,2\n": f", line 3, column 'a': '1_000' {NO_NUMBER}",
     "a,price\n1,2\n0x10,2\n": f", .*: '0x10' {NO_NUMBER}",
     "a,price\n1,2\ninf,2\n": r", line 3, .*1e\+100; --drop 'a' leaves it out$",
-    "a,price\n1,-Infinity\n": r", line 2, .*: '-inf' is larger than 1e\+100; ",
-    b"a,price\n" + b"9" * 130_000 + b",2\n": r", line 2, .*'9{37}\.\.\.' is larger than 1e\+100; ",
+    "a,price\n1,-Infinity\n": r", line 2, .*: '-Infinity' is larger than 1e\+100; ",
+    b"a,price\n1,2\n" + b"9" * 130_000 + b",2\n": rf", line 3, .*'9{{37}}\.\.\.' {NO_NUMBER}",
     b"a,price\n1,2\n0." + b"1" * 130_000 + b"x,2\n": rf", line 3, .*'0\.1{{35}}\.\.\.' {NO_NUMBER}",
     "a,price\n1,2\n3\n": ", line 3: 1 instead of 2 cells: '3'$",
     "a,price\n1,2,3\n": ", line 2: 3 instead of 2 cells$",
@@ -95,14 +97,14 @@ REFUSED = {
     'a,price\n1,2\n1"2,3\n': f", line 3, .*'1\"2' {NO_NUMBER}",
     'a,price\n"1"2,3\n': ", line 2: ',' expected after '\"'; ",
     EURO: ", line 3: byte 0x80 is not UTF-8; --encoding names another, cp1252 for example$",
-    utf("utf-16-le"): ", line 1: NUL byte; ",
-    utf("utf-16-be"): ", line 1: NUL byte; ",
+    utf("utf-16-le"): ", line 1: byte 0x00 is not UTF-8; ",
+    utf("utf-16-be"): ", line 1: byte 0x00 is not UTF-8; ",
     b"a,price\n1,2\n\xed\xa0\x80,2\n": ", line 3: byte 0xed is not UTF-8; ",  # lone surrogate
     b"a,price\n\xc0\xaf,2\n": ", line 2: byte 0xc0 is not UTF-8; ",  # overlong slash
     b"a,price\n1,2\xe2\x82": ", line 2: byte 0xe2 is not UTF-8; ",  # cut in a character
-    b"\0" * 1000: ", line 1: NUL byte; ",
-    "a\0,price\n1,2\n": ", line 1: NUL byte; ",
-    "a,price\n1,2\n1,\x002\n": ", line 3: NUL byte; ",
+    b"\0" * 1000: ", line 1: byte 0x00 is not UTF-8; ",
+    "a\0,price\n1,2\n": ", line 1: byte 0x00 is not UTF-8; ",
+    "a,price\n1,2\n1,\x002\n": ", line 3: byte 0x00 is not UTF-8; ",
     b"\x1f\x8b\x08\0\0\0\0\0": ".* is not UTF-8; ",  # gzip
     b"PK\3\4\x14\0\0\0\x08\0\x9c\xff": ".* is not UTF-8; ",  # zip
     pickle.dumps(Harm()): ".* is not UTF-8; ",
@@ -121,7 +123,7 @@ REFUSED = [
 OTHER_FILES = {
     "no.gz": (b"a,price\n1,2\n", ""),
     "no.zip": (b"a,price\n1,2\n", "File is not a zip file$"),
-    "two.zip": (zip_of("a.csv", "b.csv"), "2 files are in it; "),
+    "two.zip": (zip_of("a.csv", "b.csv"), "Multiple files found in ZIP file"),
     "cut.csv.gz": (gzip.compress(b"a,price\n" * 99)[:30], ""),
     "no.parquet": (b"PAR1" + pickle.dumps(Harm()), ""),
 }
@@ -179,7 +181,6 @@ ACCEPTED = {
     "empty cells": b"a,b,price\n1,,2\n,x,4\n3,x,6\n4,y,\n5,y,8\n?,y,9\n",
     "a level of two lines": b'a,price\n"x\ny",2\n"x\ny",2\nz,3\nz,4\n',
     "UTF-16": utf("utf-16"),
-    "UTF-32": utf("utf-32"),
     "many columns": b"c," * 2000 + b"price\n" + (b"1," * 2000 + b"2\n") + (b"3," * 2000 + b"7\n"),
 }
 
@@ -193,27 +194,27 @@ def test_what_is_odd_but_harmless_is_fitted(here, prints, name):
     assert len(out) < 100_000
     pictures = {"coefficients.png", "loss_history.png"}
     assert {path.name for path in here.iterdir()} == {"data.csv", *pictures}
-    assert ("... and 1,960 more" in out) == (name == "many columns")
+    assert ("... and 1,960 that matter less" in out) == (name == "many columns")
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_printed_code_holds_what_is_in_the_file_as_strings(here, prints, name):
     """Whatever names and levels are in the file, the code calls nothing else than these."""
     (here / "data.csv").write_bytes(ACCEPTED[name])
-    code = prints("data.csv", "--target", "price", "--code", "--save", "price'); harm = ('")
+    code = prints("data.csv", "--target", "price", "--code")
     assert all(line.isprintable() for line in code.splitlines())
     nodes = list(ast.walk(ast.parse(code)))
     called = {ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)}
     encoders = "FunctionTransformer TableVectorizer StringEncoder SimpleImputer MiniBatchRidgeSGD "
     makers = "make_pipeline make_column_transformer "
-    rest = "pd.read_csv y.notna model.fit model.score print joblib.dump"
+    rest = "pd.read_csv y.notna model.fit model.score print"
     called = {call for call in called if "table['price']" not in call}
     assert called <= set((encoders + makers + rest).split())
     modules = {node.module.split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom)}
     assert modules <= {"sklearn", "sklearn_minibatch", "skrub"}
     names = (node for node in nodes if isinstance(node, ast.Name))
     assigned = {node.id for node in names if isinstance(node.ctx, ast.Store)}
-    assert assigned <= {"numbers", "text", "model", "table", "y"}
+    assert assigned <= {"model", "table", "y"}
 
 
 WATCHED = """

@@ -73,9 +73,9 @@ def test_real_tables(here, prints, name):
     """The report, the saved pipeline and the printed code give what pandas and Ridge give."""
     table, target = real(name)
     table.to_csv("t.csv", index=False)
-    output = prints("t.csv", "--target", target, "--all", "--save", "m.joblib")
+    output = prints("t.csv", "--target", target, "--save", "m.joblib")
     left_out = re.findall(r"^(\S+) +left out", output, re.MULTILINE)
-    assert left_out == (["rownames", "Order", "PID"] if name == "ames" else ["rownames"])
+    assert left_out == (["rownames", "PID"] if name == "ames" else ["rownames"])
     kept = pd.read_csv("t.csv").dropna(subset=target)
     expected, coef = by_pandas(kept.drop(columns=left_out), target)
     tolerance = {"rtol": 1e-4, "atol": 1e-6 * kept[target].std()}
@@ -85,7 +85,7 @@ def test_real_tables(here, prints, name):
         assert set(ours) == set(coef)
         for one, value in coef.items():
             np.testing.assert_allclose(ours[one], value, **tolerance)
-            assert f"{ours[one]:#.6g}" in output
+            assert f"{ours[one]:#.6g}" in output or " that matter less" in output
 
 
 def test_start_here_shows_what_is_printed(here, prints):
@@ -137,32 +137,31 @@ J = range(30)
 # Names of a column, its cells, and what is done with it.
 COLUMNS = [
     ("x", [j * 7 % 30 + 0.5 for j in J], "numbers"),
-    ("x index", list(J), "row numbers"),
-    ("x", [j + 1 for j in J], "row numbers"),
-    ("x bid", [j + 2 for j in J], "numbers"),
+    ("rownames index id", list(J), "identifiers"),
+    ("x bid index_x", [j + 2 for j in J], "numbers"),
     ("id PID customer_id PassengerId", [j**2 for j in J], "identifiers"),
     ("x paid", [j**2 for j in J], "numbers"),
     ("shop_id", [j % 7 for j in J], "numbers"),
     ("x", [f"{j % 7:02}" for j in J], "codes with leading zeros"),
-    ("x", [f"level {j % 15}" for j in J], "other"),
-    ("x", [f"level {j % 5}" + " word" * 20 for j in J], "levels"),
+    ("x", [f"level {j % 15}" for j in J], "text"),
+    ("x", [f"level {j % 5}" + " word" * 20 for j in J], "text"),
     ("x", ["always"] * 30, "constant"),
     ("x", [f"{j % 28 + 1}.2.2024" for j in J], "date"),
     ("x", [f"2/{j % 28 + 1}/24" if j else "" for j in J], "date"),
-    ("x", ["2024-02-01", "soon"] * 15, "other"),
-    ("x", ["True", "False", ""] * 10, "numbers"),
-    ("x", ["TRUE", "FALSE", "maybe"] * 10, "levels"),
+    ("x", ["2024-02-01", "soon"] * 15, "text"),
+    ("x", ["True", "False", ""] * 10, "text"),
+    ("x", ["TRUE", "FALSE", "maybe"] * 10, "text"),
     ("x", ["", "NA", "?"] * 10, "empty"),
     ("x", ["1.5", "?", "-", "n/a", "2"] * 6, "numbers"),
-    ("x", ["a", "?", "-"] * 10, "other"),
+    ("x", ["a", "?", "-"] * 10, "text"),
     ("x", ["$1.5", "$2", "-$3"] * 10, "'$' removed"),
-    ("x", ["$1.5", "£2", "€3"] * 10, "other"),
-    ("x", ["10.0.0.1", "10.0.0.2", "192.168.0.1"] * 10, "other"),
+    ("x", ["$1.5", "£2", "€3"] * 10, "text"),
+    ("x", ["10.0.0.1", "10.0.0.2", "192.168.0.1"] * 10, "text"),
     ("x", ["5 km", "6 km", "7 km"] * 10, "'km' removed"),
-    ("x", ["1 Story", "2 Story", "Duplex"] * 10, "other"),
-    ("x", ["10-20", "20-30", "30+"] * 10, "other"),
+    ("x", ["1 Story", "2 Story", "Duplex"] * 10, "text"),
+    ("x", ["10-20", "20-30", "30+"] * 10, "text"),
     ("x", ["1", "two"] * 15, "line 3, column 'x': 'two' is not a number"),
-    ("x", ["1", "two", "three"] * 10, "levels"),
+    ("x", ["1", "two", "three"] * 10, "text"),
 ]
 
 
@@ -172,7 +171,7 @@ def test_what_is_done_with_a_column(here, names, column, expected):
         table = pd.DataFrame({"y": RNG.permutation(30) + 0.5, name: column, "other": 1.5})
         table.to_csv("t.csv", index=False)
         table = CsvFile("t.csv", None, None, True)
-        planner = Planner(table, None)
+        planner = Planner(table, table.read(), None)
         if "line" in expected:
             with pytest.raises(BadInput, match=expected):
                 planner.plan(table.read(), "y", {})
@@ -248,7 +247,7 @@ def test_text_with_many_levels_and_dates(here, prints):
     table["y"] = 5 * (street % 2) + day.year + RNG.normal(size=1000)
     table.to_csv("t.csv", index=False)
     output = prints("t.csv", "--target", "y")
-    assert re.search(r"^street +text, \d+ levels +30\nday +date +4$", output, re.MULTILINE)
+    assert re.search(r"^street +text, as 30 columns, \d+ levels\nday +date$", output, re.MULTILINE)
     assert float(re.search(r"^R2 by cross-validation +(\S+)", output, re.MULTILINE)[1]) > 0.8
 
 
@@ -256,7 +255,7 @@ def test_wishes(here, prints):
     table, target = real("penguins")
     table = table.rename(columns={"island": "is,land"})
     table.to_csv("t.csv", index=False)
-    wishes = ["--drop", 'sex,"is,land"', "--drop", "bill_depth_mm", "--text", "year"]
+    wishes = ["--drop", "sex", "is,land", "--drop", "bill_depth_mm", "--text", "year"]
     prints("t.csv", "--target", target, *wishes, "--numbers", "rownames", "--save", "m.joblib")
     table = table.dropna(subset=target).drop(columns=["sex", "is,land", "bill_depth_mm"])
     expected, _ = by_pandas(table.astype({"year": str}), target)
@@ -266,9 +265,8 @@ def test_wishes(here, prints):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--drop y", "--drop names 'y', which is the target"),
+        ("--drop y", "'y' is the target"),
         ("--text colour", "has no column 'colour'; columns: 'a', 'sex', 'y'"),
-        ("--drop sex --text sex", "--text names 'sex', and so does another option"),
         ("--numbers sex", "line 2, column 'sex': 'm' is not a number; --text"),
         ("--save t.csv", "--save t.csv would overwrite the data"),
         ("--save no/such.joblib", "cannot write no/such.joblib: No such file"),
