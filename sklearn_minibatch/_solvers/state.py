@@ -256,7 +256,9 @@ class ModelState(FittedState):
     def __getstate__(self) -> dict[str, Any]:
         kept = {name: getattr(self, name) for name in self.__match_args__ if name != "solving"}
         kept |= {"moments": self.statistics, "waiting": (), "n_waiting": 0}
-        return kept | ({"answer": self.answer} if "answer" in vars(self) else {})
+        # Once the rows are added, the answer would have other last bits.
+        answer = vars(self).get("answer") or self.few_more
+        return kept if answer is None else kept | {"answer": answer}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, solving=threading.RLock())
