@@ -14,7 +14,9 @@ from sklearn_minibatch import MiniBatchRidgeSGD
 
 from .. import ROOT, least_squares
 from ..exact import as_floats, minimiser
-from .converged import CV, FITS, STREAMS, Table, door_of, draw, run
+
+pytest.importorskip("dask")
+from .converged import CV, FITS, STREAMS, Table, door_of, draw, run  # noqa: E402
 
 DOUBLE = [door for door in dict.fromkeys([*FITS, *STREAMS, *CV]) if door != "float32"]
 
