@@ -16,7 +16,7 @@ from .. import ROOT, least_squares
 from ..exact import as_floats, minimiser
 
 pytest.importorskip("dask")
-from .converged import CV, FITS, STREAMS, Table, door_of, draw, run  # noqa: E402
+from .converged import CV, FITS, STREAMS, Table, door_of, draw, run
 
 DOUBLE = [door for door in dict.fromkeys([*FITS, *STREAMS, *CV]) if door != "float32"]
 
