@@ -19,7 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The terminal's encoding may lack characters of names in the table.
         stream.reconfigure(errors="replace")
     args = parser().parse_args(argv)
-    missing = [name for name in ("matplotlib", "pandas", "skrub") if find_spec(name) is None]
+    missing = [
+        name for name in ("fsspec", "matplotlib", "pandas", "skrub") if find_spec(name) is None
+    ]
     if missing:
         return _refused(f"{missing[0]} is missing; pip install 'sklearn-minibatch[cli]' brings it")
     from ._command_line.dialect import BadInput

@@ -80,7 +80,7 @@ class Written:
     """
 
     def __init__(self, cells: pd.Series) -> None:
-        self.cells = cells = cells[~cells.str.fullmatch(NO_NUMBER).astype(bool)]
+        self.cells = cells = cells[~cells.str.fullmatch(NO_NUMBER).astype(bool)].astype(object)
         cells = cells.where(cells.str.len() <= LONGEST, "")
         words = cells.str.replace(NO_WORD, "", regex=True)
         plain = cells.str.fullmatch(WRITTEN["."]) | cells.str.fullmatch(WRITTEN[","])
