@@ -658,8 +658,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             return False
         if check_input and not self._need_no_conversion(state, X, y, sample_weight):
             return False
-        if self._check_parameters():
-            self._checked = None  # They are new for the other way, too.
+        if self._parameters_are_new():
             return False
         known, kept, settings = state.known, state.kind, state.settings
         solver, kind = choose_for_stream(X.shape[1], known, kept, settings)
@@ -778,14 +777,20 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
 
         Scikit-learn does not check those of a fitted estimator.
         """
+        if not self._parameters_are_new():
+            return False
+        self._validate_params()
+        parameters = attrgetter(*self._parameter_constraints)(self)
+        self._checked = [copy(parameter) for parameter in parameters]
+        return True
+
+    def _parameters_are_new(self) -> bool:
+        """Return whether a parameter has not been checked, or has another value since."""
         parameters = attrgetter(*self._parameter_constraints)(self)
         checked = vars(self).get("_checked") or [None] * len(parameters)
         # Most are the same objects, which is seen at once.
-        if all(map(is_, parameters, checked)) or all(map(is_same, parameters, checked)):
-            return False
-        self._validate_params()
-        self._checked = [copy(parameter) for parameter in parameters]
-        return True
+        is_known = all(map(is_, parameters, checked)) or all(map(is_same, parameters, checked))
+        return not is_known
 
     def _nothing_learnt(self, d: int, t: int, example: Any, kind: str) -> ModelState:
         """The state before any row."""

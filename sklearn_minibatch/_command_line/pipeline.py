@@ -78,7 +78,7 @@ def pipeline_for(columns: list[Column], n_rows: int, model: BaseEstimator) -> Pi
         encoders.append((TableVectorizer(datetime_format=form), names))
     # In categories the encoder does not look for numbers and dates.
     text = make_pipeline(
-        _on_frames(pd.DataFrame.astype, dtype="str"),
+        _on_frames(pd.DataFrame.astype, dtype="string"),
         _on_frames(pd.DataFrame.replace, to_replace=CANONICAL, regex=True),
         _on_frames(pd.DataFrame.astype, dtype="category"),
         TableVectorizer(
