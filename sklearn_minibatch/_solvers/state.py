@@ -254,7 +254,9 @@ class ModelState(FittedState):
         return new
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {name: getattr(self, name) for name in self.__match_args__ if name != "solving"}
+        kept: dict[str, Any] = {
+            name: getattr(self, name) for name in self.__match_args__ if name != "solving"
+        }
         kept |= {"moments": self.statistics, "waiting": (), "n_waiting": 0}
         # Once the rows are added, the answer would have other last bits.
         answer = vars(self).get("answer") or self.few_more
