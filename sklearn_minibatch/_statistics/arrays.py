@@ -186,6 +186,11 @@ def minus(X: Any, origin: np.ndarray, out: Any = None) -> Any:
     return out
 
 
+def matmul(a: Any, b: Any, out: Any = None) -> Any:
+    """Return the product of two matrices; in `out` if they are NumPy arrays."""
+    return np.matmul(a, b, out=out) if is_numpy(a) else a @ b
+
+
 def times(X: Any, coef: np.ndarray) -> Any:
     """Return X @ coef for coefficients in NumPy; where X is, in float64."""
     if is_numpy(X):

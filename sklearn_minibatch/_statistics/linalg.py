@@ -6,8 +6,7 @@ import numpy as np
 from scipy import linalg
 from scipy.linalg import blas
 
-from .arrays import is_numpy, namespace
-from .blocks import CACHE_ELEMENTS, row_blocks
+from .arrays import namespace
 
 # The distance from 1 to the next float64, and the least positive one that keeps its digits.
 EPS = float(np.finfo(float).eps)
@@ -24,21 +23,6 @@ def dot(a: Any, b: Any) -> Any:
     return namespace(a).sum(a * b, axis=0)
 
 
-def plus_gram(total: Any, A: Any) -> Any:
-    """Return total + A'A, which overwrites `total`; without a total, A'A.
-
-    In NumPy it is only the lower triangle: see `mirrored`.
-    """
-    if not is_numpy(A):
-        return A.T @ A if total is None else total + A.T @ A
-    if total is None:
-        total = np.zeros((A.shape[1], A.shape[1]))
-    # The transpose of a matrix in the order of C is the same in that of Fortran.
-    by_rows = A.flags.c_contiguous
-    a = A.T if by_rows else A
-    return blas.dsyrk(1.0, a, beta=1.0, c=total.T, trans=not by_rows, lower=0, overwrite_c=1).T
-
-
 def plus_outer(A: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return A + x y' for a contiguous A (n, m), which is overwritten in one pass."""
     return blas.dger(1.0, y, x, a=A.T, overwrite_a=1).T
@@ -51,17 +35,6 @@ def sparse_product(A: Any, B: Any) -> np.ndarray:
     except ImportError:  # before scikit-learn 1.8
         return (A @ B).toarray()
     return sparse_matmul_to_dense(A.tocsr(), B.tocsr())
-
-
-def mirrored(A: Any) -> Any:
-    """Copy the lower triangle of a triangular matrix in NumPy to the upper one, in place."""
-    if is_numpy(A):
-        diagonal = np.diag(A).copy()
-        for rows in row_blocks(len(A), 1, elements=int(CACHE_ELEMENTS**0.5)):
-            A[rows, rows.stop :] = A[rows.stop :, rows].T
-            A[rows, rows] += A[rows, rows].T
-        np.fill_diagonal(A, diagonal)
-    return A
 
 
 def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:

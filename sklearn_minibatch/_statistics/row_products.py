@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from .arrays import like, minus, pass_elements, to_numpy
+from .arrays import like, matmul, minus, pass_elements, to_numpy
 from .blocks import in_threads, large_blocks
-from .linalg import mirrored, plus_gram, plus_outer, sparse_product
+from .linalg import plus_outer, sparse_product
 from .moments import Moments, centred_where_full, column_moments, moments_of_block, rescaled_weights
 
 # A product of narrower blocks takes longer to add to the sum than to compute.
@@ -70,11 +70,11 @@ def dense_products(
 ) -> tuple[Moments, np.ndarray]:
     """Compute the moments of the columns and K, from one read of X in blocks of columns."""
     n_rows, d = X.shape
-    width = max(LEAST_COLUMNS, pass_elements(X) // n_rows)
+    width = max(LEAST_COLUMNS, n_rows // 2, pass_elements(X) // n_rows)
 
     def of_columns(block: tuple[int, int]) -> tuple[list[Moments], Any]:
         first, count = block
-        parts, K = [], None
+        parts, K, product = [], None, None
         for start in range(first, first + count, width):
             columns = slice(start, min(start + width, first + count))
             x = moments_of_block(X[:, columns], weight)
@@ -82,7 +82,11 @@ def dense_products(
             mean, scale = units.of(x, columns)
             Z = minus(X[:, columns], mean)
             Z /= like(scale, Z)
-            K = plus_gram(K, Z.T)
+            product = matmul(Z, Z.T, out=product)
+            if K is None:
+                K, product = product, None
+            else:
+                K += product
         return parts, K
 
     moments, K = [], None
@@ -93,7 +97,7 @@ def dense_products(
             K = product
         else:
             K += product
-    K = to_numpy(mirrored(K))
+    K = to_numpy(K)
     K *= root
     K *= root[:, None]
     return joined_columns(moments), K

@@ -19,6 +19,7 @@ from .arrays import (
     empty,
     is_numpy,
     like,
+    matmul,
     minus,
     namespace,
     numpy_dtype,
@@ -26,7 +27,7 @@ from .arrays import (
     to_numpy,
 )
 from .blocks import in_threads, large_blocks, row_blocks
-from .linalg import dot, mirrored, plus_gram, plus_outer, sparse_product
+from .linalg import dot, plus_outer, sparse_product
 from .moments import (
     LEAST_VAR,
     Moments,
@@ -48,7 +49,9 @@ EXACT_FEATURES = 3000
 # one digit.
 FAR = 10.0
 # A product of fewer rows takes long to add to the sum, compared with computing it.
-PRODUCT_ROWS = 512
+PRODUCT_ROWS = 2048
+# Threads share blocks of at least so many rows, and half as many as there are columns.
+SHARED_ROWS = 512
 # So many columns of sparse rows are multiplied as dense ones, if zeros are the exception in them.
 MOST_APART = 32
 # The cost of a multiplication in a dense matrix product, relative to one in a sparse product.
@@ -305,7 +308,7 @@ def about_origin(
         return sums_of_products(X[rows, :], y[rows, :], weight, origin, with_products)
 
     n, d = X.shape
-    least = max(PRODUCT_ROWS, d // 2) if with_products else 1
+    least = max(SHARED_ROWS, d // 2) if with_products else 1
     blocks = large_blocks(n, d + y.shape[1], least)
     return about_means(reduce(Sums.added, in_threads(of_block, blocks, n_jobs)), n, origin)
 
@@ -321,7 +324,7 @@ def sums_of_products(X: Any, y: Any, w: Any, origin: np.ndarray, with_products: 
     accurate = as_float64(y[:1, :])
     ones_and_targets = empty((blocks[0].stop, 1 + t), accurate)
     y_origin = like(origin[d:], accurate)
-    xx, sums = None, None
+    xx, product, sums = None, None, None
     for rows in blocks:
         right = ones_and_targets[: rows.stop - rows.start, :]
         right[:, 0] = 1.0
@@ -332,11 +335,13 @@ def sums_of_products(X: Any, y: Any, w: Any, origin: np.ndarray, with_products: 
         if root is not None:
             left *= root[rows, :]
             right *= root[rows, :]
-        if with_products:
-            xx = plus_gram(xx, left)
+        # NumPy computes the product of a matrix with its own transpose in half the time, and lets
+        # other threads run meanwhile, which functions of BLAS in SciPy do not.
+        product = matmul(left.T, left, out=product) if with_products else dot(left, left)
+        if xx is None:
+            xx, product = product, None
         else:
-            squares = dot(left, left)
-            xx = squares if xx is None else xx + squares
+            xx += product
         parts = left.T @ right, right[:, 0] @ right, dot(right[:, 1:], right[:, 1:])
         if sums is None:
             sums = parts
@@ -344,8 +349,6 @@ def sums_of_products(X: Any, y: Any, w: Any, origin: np.ndarray, with_products: 
             for total, part in zip(sums, parts, strict=True):
                 total += part
     assert sums is not None
-    if with_products:
-        xx = mirrored(xx)
     return Sums(*map(to_numpy, (xx, *sums)))
 
 
