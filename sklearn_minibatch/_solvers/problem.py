@@ -50,6 +50,10 @@ class Settings:
         divisor = 1.0 if factor is None else np.sqrt(factor)
         return Units(self.fit_intercept, self.standardize, divisor)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What is derived may be added by another thread, while the fields are copied.
+        return {name: getattr(self, name) for name in self.__match_args__}
+
     @cached_property
     def penalty(self) -> Penalty:
         """The penalty on the coefficients in scaled units."""
