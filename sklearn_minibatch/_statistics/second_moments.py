@@ -324,7 +324,7 @@ def sums_of_products(X: Any, y: Any, w: Any, origin: np.ndarray, with_products: 
     accurate = as_float64(y[:1, :])
     ones_and_targets = empty((blocks[0].stop, 1 + t), accurate)
     y_origin = like(origin[d:], accurate)
-    xx, product, sums = None, None, None
+    product, sums = None, None
     for rows in blocks:
         right = ones_and_targets[: rows.stop - rows.start, :]
         right[:, 0] = 1.0
@@ -338,18 +338,14 @@ def sums_of_products(X: Any, y: Any, w: Any, origin: np.ndarray, with_products: 
         # NumPy computes the product of a matrix with its own transpose in half the time, and lets
         # other threads run meanwhile, which functions of BLAS in SciPy do not.
         product = matmul(left.T, left, out=product) if with_products else dot(left, left)
-        if xx is None:
-            xx, product = product, None
-        else:
-            xx += product
-        parts = left.T @ right, right[:, 0] @ right, dot(right[:, 1:], right[:, 1:])
+        xy = left.T @ right
+        parts = Sums(product, xy, right[:, 0] @ right, dot(right[:, 1:], right[:, 1:]))
         if sums is None:
-            sums = parts
+            sums, product = parts, None
         else:
-            for total, part in zip(sums, parts, strict=True):
-                total += part
+            sums = sums.added(parts)
     assert sums is not None
-    return Sums(*map(to_numpy, (xx, *sums)))
+    return Sums(*map(to_numpy, sums))
 
 
 def about_means(sums: Sums, n_rows: int, origin: np.ndarray) -> Any:
