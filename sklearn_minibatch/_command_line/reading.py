@@ -19,6 +19,8 @@ PARQUET = (
     "(batch.to_pandas() for batch in pyarrow.dataset.dataset({!r}, partitioning='hive')"
     ".to_batches(batch_size={chunksize}))"
 )
+# The second is what is left of a MemoryError of a codec, which has no text that pandas could show.
+PANDAS_WITHOUT_MEMORY = ("out of memory", "Calling read(nbytes) on source failed")
 NO_TEXT = "[\0\udc80-\udcff]"  # the latter stand for bytes that cannot be decoded
 CTRL_Z = "\x1a"  # the end of a text file under DOS
 
@@ -37,7 +39,7 @@ def refusing(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        if "out of memory" in why:  # pandas
+        if any(text in why for text in PANDAS_WITHOUT_MEMORY):
             raise MemoryError from error
         raise BadInput(f"cannot read {name}: {why.splitlines()[0][:200]}") from error
 
