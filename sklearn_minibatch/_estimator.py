@@ -57,11 +57,9 @@ from ._solvers.choose import (
 from ._solvers.problem import Parameters, Problem, Settings, without_intercept
 from ._solvers.state import NOTHING, Answer, ModelState, learn_exactly, of_kind
 from ._statistics.arrays import place_of
+from ._statistics.moments import column_moments
 from ._statistics.scaling import Scaling, to_original, to_scaled
-from ._statistics.second_moments import (
-    merge,
-    moments_of_columns,
-)
+from ._statistics.second_moments import ColumnMoments, merge
 
 
 def unless_as_they_are(method: Method) -> Method:
@@ -462,7 +460,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         return ModelState(
             self._single_target,
             samples.place(np.empty(0)),
-            samples.kept(problem.statistics, problem.scaling),
+            samples.kept(problem.statistics),
             choice.kind,
             solution.solver or choice.solver,
             settings,
@@ -698,12 +696,11 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         """Return the state after steps of mini-batches over a chunk."""
         learn = SOLVERS[solver].learn
         assert learn is not None
-        moments = moments_of_columns(chunk.X, chunk.y, chunk.w)
+        columns = [column_moments(each, chunk.w) for each in (chunk.X, chunk.y)]
+        moments = ColumnMoments(*columns)
         look_if_not_finite(self, moments, X, y)
-        known: Any = before.statistics
-        if before.known:
-            known = of_kind(known, "products").of_columns
-        moments = merge(known, moments)
+        known = before.statistics
+        moments = merge(ColumnMoments(known.x, known.y), moments)
         check_moments(moments)
         if before.seed is None:
             seed = check_random_state(self.random_state).randint(2**31)

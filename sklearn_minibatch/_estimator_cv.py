@@ -51,7 +51,7 @@ from ._statistics.second_moments import (
     no_second_moments,
     second_moments,
 )
-from ._statistics.threads import blas_threads_for
+from ._statistics.threads import blas_threads_to_solve
 
 # Alphas of the default grid.
 GRID = 50
@@ -472,7 +472,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         """Publish the model of the samples in these folds."""
         data = FoldData(cells, place=place)
         check_moments(data.total)
-        with blas_threads_for(self.n_features_in_):
+        with blas_threads_to_solve(self.n_features_in_, len(data.total.y.mean)):
             state = self._chosen(data)
         self._publish(replace(state, seed=seed))
 
@@ -584,7 +584,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
     def _choose_once(self, data: FoldData) -> None:
         """Publish the model of all samples; raise ValueError if alpha cannot be chosen."""
         check_moments(data.total)
-        with blas_threads_for(self.n_features_in_):
+        with blas_threads_to_solve(self.n_features_in_, len(data.total.y.mean)):
             state = self._chosen(data)
         if np.isnan(state.mse).all():
             raise ValueError(

@@ -27,12 +27,14 @@ from .._statistics.row_products import RowProducts, row_products
 from .._statistics.scaling import Scaling
 from .._statistics.second_moments import (
     EXACT_FEATURES,
+    ColumnMoments,
+    SecondMoments,
+    cross_moments,
     merge,
-    moments_of_columns,
     second_moments,
 )
-from .._statistics.threads import blas_threads_for, number_of_threads
-from .._statistics.triangular_factor import triangular_factor
+from .._statistics.threads import blas_threads_to_solve, number_of_threads
+from .._statistics.triangular_factor import TriangularFactor, triangular_factor
 from .held_out import held_out
 from .mapped import mapped
 from .same_rows import SameRows
@@ -41,7 +43,7 @@ from .validation import CheckedRows, checked_chunk, look_if_not_finite, validate
 
 # The statistics that can be merged, as functions of X, y and weights.
 GATHER: dict[str, Callable[..., Any]] = {
-    "columns": moments_of_columns,
+    "columns": cross_moments,
     "products": second_moments,
     "factor": triangular_factor,
 }
@@ -140,7 +142,7 @@ class InMemory:
 
     def blas_threads(self) -> AbstractContextManager[None]:
         """Return the context of a fit: the number of threads changes once, not at every step."""
-        return blas_threads_for(self.rows.X.shape[1])
+        return blas_threads_to_solve(self.rows.X.shape[1], self.rows.y.shape[1])
 
     def gather(self, kind: str) -> Any:
         """Return statistics of the samples: one of `GATHER`, or "row products"."""
@@ -162,15 +164,13 @@ class InMemory:
         intercept = self.settings.fit_intercept
         return in_memory(X, y, w, scaling, intercept, mean_weight, order, self.n_jobs)
 
-    def kept(self, statistics: Any, scaling: Scaling) -> Statistics:
+    def kept(self, statistics: Statistics) -> Statistics:
         """Return the statistics that a model keeps, from which a stream can go on."""
-        if not isinstance(statistics, RowProducts):
-            return statistics
         x, y = statistics.x, statistics.y
-        if len(x.mean) > EXACT_FEATURES:
-            return self.scaled(statistics, scaling).column_moments(x, y)
-        chunk = Chunk(1, *self.rows[:3])
-        return KeptRows(x, y, chunk.taken(np.arange(chunk.n_rows)))
+        if isinstance(statistics, RowProducts) and len(x.mean) <= EXACT_FEATURES:
+            chunk = Chunk(1, *self.rows[:3])
+            return KeptRows(x, y, chunk.taken(np.arange(chunk.n_rows)))
+        return of_all_rows(statistics)
 
 
 class InChunks:
@@ -211,9 +211,16 @@ class InChunks:
         """Return the samples in scaled units."""
         return ChunkedRows(self.chunks, statistics, scaling, self.settings.fit_intercept)
 
-    def kept(self, statistics: Statistics, scaling: Scaling) -> Statistics:
+    def kept(self, statistics: Statistics) -> Statistics:
         """Return the statistics that a model keeps, from which a stream can go on."""
+        return of_all_rows(statistics)
+
+
+def of_all_rows(statistics: Statistics) -> Statistics:
+    """Return statistics that can be solved as they are, and of others the moments of columns."""
+    if isinstance(statistics, SecondMoments | TriangularFactor):
         return statistics
+    return ColumnMoments(statistics.x, statistics.y)
 
 
 def aged(rows: CheckedRows, half_life: float | None) -> CheckedRows:

@@ -14,7 +14,7 @@ from scipy import sparse
 from .._rows.chunk import Chunk
 from .._statistics.arrays import as_dtype, as_float64, like, namespace, numpy_dtype, put, to_numpy
 from .._statistics.blocks import row_blocks
-from .._statistics.second_moments import ColumnMoments, SecondMoments
+from .._statistics.second_moments import CrossMoments, SecondMoments
 
 # Relative differences of sums that are left to rounding, in the rows too: a source may compute
 # them anew, by other threads. Float32 is summed as such, in blocks of so many numbers.
@@ -57,7 +57,7 @@ class SameRows:
     time of a pass.
     """
 
-    def __init__(self, first: ColumnMoments | SecondMoments) -> None:
+    def __init__(self, first: CrossMoments | SecondMoments) -> None:
         x, y = first.x, first.y
         t = len(y.mean)
         # Targets in a fixed mixture, in which they do not cancel.

@@ -22,7 +22,7 @@ from .._statistics.blocks import row_blocks
 from .._statistics.linalg import dot
 from .._statistics.moments import centred_where_full
 from .._statistics.scaling import Scaling
-from .._statistics.second_moments import ColumnMoments, SecondMoments, standardized_targets
+from .._statistics.second_moments import CrossMoments, SecondMoments, standardized_targets
 from .chunk import Chunk, joined
 from .in_memory import in_memory, relative_weights
 from .kernels import add
@@ -39,7 +39,7 @@ class ChunkedRows:
     def __init__(
         self,
         chunks: Any,
-        first: ColumnMoments | SecondMoments,
+        first: CrossMoments | SecondMoments,
         scaling: Scaling,
         fit_intercept: bool,
     ) -> None:

@@ -9,7 +9,7 @@ from .._statistics.arrays import as_float64, like, minus, pass_elements, times, 
 from .._statistics.moments import Moments
 from .._statistics.row_products import LEAST_COLUMNS
 from .._statistics.scaling import Scaling
-from .._statistics.second_moments import ColumnMoments, SecondMoments, second_moments
+from .._statistics.second_moments import SecondMoments, second_moments
 from .chunk import Chunk
 
 # Columns that are so many deviations from 0 are centred before they are multiplied.
@@ -70,12 +70,6 @@ class WideRows:
             parts = self._in_blocks(lambda T, columns: to_numpy(T @ like(u[columns], T)))
             return self.root * sum(parts)
         return self.root * (to_numpy(times(self.X, u)) - self.scaling.x_mean @ u)
-
-    def column_moments(self, x: Moments, y: Moments) -> ColumnMoments:
-        """Return the moments of the columns with their products with the targets."""
-        units = self.scaling.x_scale[:, None] * self.scaling.y_scale
-        offsets = x.mean - self.scaling.x_mean, y.mean - self.scaling.y_mean
-        return ColumnMoments(x, y, self.combined(self.v) * units - np.multiply.outer(*offsets))
 
     def _in_blocks(self, function: Any) -> list[Any]:
         """Return `function(T, columns)` of blocks of centred columns T."""

@@ -13,7 +13,7 @@ import numpy as np
 from .._statistics.factor import Factored
 from .._statistics.linalg import EPS, dot
 from .._statistics.second_moments import Standardized, standardized
-from .._statistics.threads import blas_threads_for
+from .._statistics.threads import blas_threads_to_solve
 from . import qr
 from .closed_form import NOISE_OF_PRODUCTS, ROUNDING, ClosedForm, of_all_targets, out_of_digits
 from .conjugate_gradients import Quadratic, minimise
@@ -36,7 +36,7 @@ def solve(
 ) -> Solution:
     """Minimise F: from the moments alone, where they carry enough digits."""
     penalty = settings.penalty
-    with blas_threads_for(len(problem.scaling.x_mean)):
+    with blas_threads_to_solve(*start[0].shape):
         products = standardized(problem.statistics, problem.scaling)
         closed = closed_form(products, penalty)
     is_exact = closed.is_exact_enough(least_of(penalty), settings.tol)

@@ -14,7 +14,7 @@ from .._rows.wide import WideRows
 from .._statistics.factor import Factored
 from .._statistics.linalg import EPS, dot, plus_outer
 from .._statistics.row_products import RowProducts
-from .._statistics.threads import blas_threads_for
+from .._statistics.threads import blas_threads_for, blas_threads_to_solve
 from . import qr
 from .cholesky import solved
 from .closed_form import NOISE_OF_PRODUCTS, ROUNDING, ClosedForm, of_all_targets, out_of_digits
@@ -49,13 +49,13 @@ def solve(
     # In these units all features have one penalty.
     penalty = penalty_of(settings.alpha, None)
     K = positive_definite(products, settings.fit_intercept)
-    with blas_threads_for(len(K)):
+    with blas_threads_to_solve(*rows.v.shape):
         systems = [
             System(rows.v[:, targets], K, least_of(one), of_gram(K, one))
             for targets, one in alike(penalty, rows.v.shape[1])
         ]
     indices = [targets for targets, _ in alike(penalty, rows.v.shape[1])]
-    with blas_threads_for(len(K)):
+    with blas_threads_for(rows.v.size * len(problem.scaling.x_scale)):
         found = [from_products(rows, system) for system in systems]
     shape = (len(problem.scaling.x_scale), rows.v.shape[1])
     closed = of_all_targets(

@@ -22,7 +22,7 @@ from .._statistics.factor import Factored, factored
 from .._statistics.linalg import EPS, divide, dot
 from .._statistics.moments import LEAST_VAR
 from .._statistics.second_moments import SecondMoments
-from .._statistics.threads import blas_threads_for
+from .._statistics.threads import blas_threads_to_solve
 from .cholesky import WELL_CONDITIONED
 from .closed_form import NOISE_OF_PRODUCTS, ROUNDING
 from .problem import Parameters, Settings
@@ -68,7 +68,7 @@ class Before:
         penalty = np.full(len(xx), settings.alpha, dtype=float)
         if settings.standardize:
             penalty *= x.var
-        with blas_threads_for(len(xx)):
+        with blas_threads_to_solve(*xy.shape):
             # In units of the deviations, powers of 2 change no digit.
             unit = factored(xx / x.scale / x.scale[:, None], penalty / x.var)
             P = Factored(unit.L, unit.D * x.scale[:, None])

@@ -8,7 +8,7 @@ from scipy.linalg import lapack
 
 from .._statistics.linalg import EPS, dot
 from .._statistics.moments import LEAST_VAR
-from .._statistics.threads import blas_threads_for
+from .._statistics.threads import blas_threads_to_solve
 from .._statistics.triangular_factor import Rotated, rotated_rows
 from .closed_form import MOST_NOISE, ROUNDING, ClosedForm, of_all_targets, out_of_digits
 from .penalty import Penalty, alike, least_of, of_features
@@ -24,7 +24,7 @@ def solve(
     problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Monitor
 ) -> Solution:
     """Minimise F from the triangular factor of the samples."""
-    with blas_threads_for(len(problem.scaling.x_mean)):
+    with blas_threads_to_solve(*start[0].shape):
         rotated = rotated_rows(problem.statistics, problem.scaling)
         closed = closed_form(rotated, settings.penalty, start[0])
     monitor.begin_epoch()

@@ -21,7 +21,7 @@ from .._statistics.second_moments import (
     no_second_moments,
     second_moments,
 )
-from .._statistics.threads import blas_threads_for, number_of_threads, one_blas_thread
+from .._statistics.threads import blas_threads_to_solve, number_of_threads, one_blas_thread
 from .._statistics.triangular_factor import (
     TriangularFactor,
     no_triangular_factor,
@@ -332,7 +332,7 @@ def closed_form_of_state(state: ModelState) -> Answer:
     """Return the closed form of all rows of a state, in original units."""
     moments, settings = of_kind(state.statistics, state.kind), state.settings
     scaling = standard_units(moments.x, moments.y, settings)
-    with blas_threads_for(len(scaling.x_mean)):
+    with blas_threads_to_solve(len(scaling.x_mean), state.n_targets):
         closed = closed_form_of(moments, scaling, settings.penalty, settings.positive)
     parameters = to_original(closed.beta, np.zeros(closed.beta.shape[1]), scaling)
     converged = closed.is_within(settings.tol)

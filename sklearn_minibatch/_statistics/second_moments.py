@@ -35,6 +35,7 @@ from .moments import (
     column_moments,
     difference_of_means,
     flag_underflow,
+    merge_columns,
     merge_larger,
     no_moments,
     rescaled_weights,
@@ -61,7 +62,23 @@ FEW_ROWS = 256
 
 
 class ColumnMoments(NamedTuple):
-    """The moments of x and y, and their centred products divided by the total weight."""
+    """The moments of x and y."""
+
+    x: Moments
+    y: Moments
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all means and variances are finite."""
+        return self.x.is_finite and self.y.is_finite
+
+    def merged(self, other: ColumnMoments) -> ColumnMoments:
+        """Return the moments of the rows of both."""
+        return ColumnMoments(merge_columns(self.x, other.x), merge_columns(self.y, other.y))
+
+
+class CrossMoments(NamedTuple):
+    """The same, and the centred products of x with y, divided by the total weight."""
 
     x: Moments
     y: Moments
@@ -72,17 +89,13 @@ class ColumnMoments(NamedTuple):
         """Whether all means and variances are finite."""
         return self.x.is_finite and self.y.is_finite
 
-    def faded(self, share: float) -> ColumnMoments:
-        """Return the same with all weights multiplied by `share`."""
-        return self._replace(x=self.x.faded(share), y=self.y.faded(share))
-
-    def merged(self, other: ColumnMoments) -> ColumnMoments:
+    def merged(self, other: CrossMoments) -> CrossMoments:
         """Return the moments of the rows of both."""
         a, b = heavier_first(self, other)
         if b.x.weight == 0:
             return a
         x, y, dx, dy, share = merged_columns(a, b)
-        return ColumnMoments(x, y, merged_products(a.xy, b.xy, dx, dy, share))
+        return CrossMoments(x, y, merged_products(a.xy, b.xy, dx, dy, share))
 
 
 class SecondMoments(NamedTuple):
@@ -97,11 +110,6 @@ class SecondMoments(NamedTuple):
     def is_finite(self) -> bool:
         """Whether all means and variances are finite."""
         return self.x.is_finite and self.y.is_finite
-
-    @property
-    def of_columns(self) -> ColumnMoments:
-        """The moments without the products of x with itself."""
-        return ColumnMoments(self.x, self.y, self.xy)
 
     def faded(self, share: float) -> SecondMoments:
         """Return the same with all weights multiplied by `share`."""
@@ -127,14 +135,13 @@ class Standardized(NamedTuple):
 
 def no_column_moments(n_features: int, n_targets: int) -> ColumnMoments:
     """Return the moments of no rows."""
-    xy = np.zeros((n_features, n_targets))
-    return ColumnMoments(no_moments(n_features), no_moments(n_targets), xy)
+    return ColumnMoments(no_moments(n_features), no_moments(n_targets))
 
 
 def no_second_moments(n_features: int, n_targets: int) -> SecondMoments:
     """Return the second moments of no rows."""
-    xx = np.zeros((n_features, n_features))
-    return SecondMoments(*no_column_moments(n_features, n_targets), xx)
+    xy, xx = np.zeros((n_features, n_targets)), np.zeros((n_features, n_features))
+    return SecondMoments(*no_column_moments(n_features, n_targets), xy, xx)
 
 
 def merge(a: Any, b: Any) -> Any:
@@ -186,10 +193,10 @@ def second_moments(X: Any, y: Any, weight: Any, n_jobs: int = 1) -> SecondMoment
     return of_dense_rows(X, y, weight, n_jobs, with_products=True)
 
 
-def moments_of_columns(X: Any, y: Any, weight: Any, n_jobs: int = 1) -> ColumnMoments:
+def cross_moments(X: Any, y: Any, weight: Any, n_jobs: int = 1) -> CrossMoments:
     """Return the same without the products of x with itself."""
     if sparse.issparse(X):
-        return sparse_column_moments(X, y, weight)
+        return sparse_cross_moments(X, y, weight)
     return of_dense_rows(X, y, weight, n_jobs, with_products=False)
 
 
@@ -217,10 +224,12 @@ def of_dense_rows(X: Any, y: Any, weight: Any, n_jobs: int, with_products: bool)
 
 def of_one_row(x: np.ndarray, y: np.ndarray, weight: float, with_products: bool) -> Any:
     """Return the moments of a single row, which is its own mean."""
-    nothing = no_second_moments if with_products else no_column_moments
-    x_moments = Moments(1, weight, x, np.zeros(len(x)))
-    y_moments = Moments(1, weight, y, np.zeros(len(y)))
-    return nothing(len(x), len(y))._replace(x=x_moments, y=y_moments)
+    d, t = len(x), len(y)
+    xy = np.zeros((d, t))
+    moments = Moments(1, weight, x, np.zeros(d)), Moments(1, weight, y, np.zeros(t))
+    if with_products:
+        return SecondMoments(*moments, xy, np.zeros((d, d)))
+    return CrossMoments(*moments, xy)
 
 
 def of_few_rows(X: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> SecondMoments:
@@ -366,7 +375,7 @@ def about_means(sums: Sums, n_rows: int, origin: np.ndarray) -> Any:
     y_mean, y_rest = rounded_sum(origin[d:], y_offset)
     x = Moments(n_rows, weight, x_mean, x_var, x_rest)
     y = Moments(n_rows, weight, y_mean, y_var, y_rest)
-    return SecondMoments(x, y, xy, xx) if xx.ndim == 2 else ColumnMoments(x, y, xy)
+    return SecondMoments(x, y, xy, xx) if xx.ndim == 2 else CrossMoments(x, y, xy)
 
 
 def products_are_sparse(X: Any) -> bool:
@@ -383,8 +392,8 @@ def shares(weight: np.ndarray | None, n_rows: int) -> np.ndarray:
     return w / w.sum()
 
 
-def sparse_column_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> ColumnMoments:
-    """Compute `moments_of_columns` of CSR rows.
+def sparse_cross_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> CrossMoments:
+    """Compute `cross_moments` of CSR rows.
 
     Products are computed about 0 in columns that have zeros.
     """
@@ -395,7 +404,7 @@ def sparse_column_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> C
     v = y - y_moments.mean
     # The mean of v is 0 up to rounding, which matters if the columns or y are far from 0.
     xy = T.T @ (share[:, None] * v) - np.multiply.outer(offset, share @ v)
-    return ColumnMoments(x, y_moments, xy)
+    return CrossMoments(x, y_moments, xy)
 
 
 def sparse_second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> SecondMoments | None:
@@ -453,7 +462,7 @@ def standardized(moments: SecondMoments, scaling: Scaling) -> Standardized:
 
 
 def standardized_targets(
-    moments: ColumnMoments | SecondMoments, scaling: Scaling
+    moments: CrossMoments | SecondMoments, scaling: Scaling
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return Z'Wv / W (d, t) and v'Wv / W (t,) of the scaled rows."""
     x_offset = (moments.x.mean - scaling.x_mean) / scaling.x_scale

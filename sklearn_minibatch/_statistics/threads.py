@@ -70,13 +70,18 @@ def usual_threads() -> int:
     return threads_of_blas() if change is None else change.usual
 
 
-# A factor of so many columns takes longer than its threads wait for one another.
-LARGE_FACTOR = 500
+# So many multiplications take longer than the threads of BLAS wait for one another.
+LARGE = 1e9
 
 
-def blas_threads_for(n_features: int) -> AbstractContextManager[None]:
-    """Return a context for factors of (n_features, n_features) matrices."""
-    return nullcontext() if n_features > LARGE_FACTOR else one_blas_thread()
+def blas_threads_for(multiplications: float) -> AbstractContextManager[None]:
+    """Return a context for products and factors that take so many multiplications at once."""
+    return nullcontext() if multiplications > LARGE else one_blas_thread()
+
+
+def blas_threads_to_solve(n: int, n_targets: int) -> AbstractContextManager[None]:
+    """Return a context for factors of (n, n) matrices, and what they solve."""
+    return blas_threads_for(n**2 * (n / 3 + n_targets))
 
 
 def number_of_threads(n_jobs: int | None) -> int:

@@ -24,7 +24,7 @@ from sklearn_minibatch._rows.in_memory import in_memory as rows_in_memory
 from sklearn_minibatch._solvers.conjugate_gradients import Quadratic, minimise
 from sklearn_minibatch._solvers.preconditioner import Full, of_gram
 from sklearn_minibatch._statistics.scaling import Scaling
-from sklearn_minibatch._statistics.second_moments import moments_of_columns, second_moments
+from sklearn_minibatch._statistics.second_moments import cross_moments, second_moments
 
 from ..exact import as_floats, minimiser, numbers
 from ..oracles import columns, regression
@@ -661,7 +661,7 @@ class TestWhenRoundingHidesTheRest:
 
 @DENSE_AND_SPARSE
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("moments", [second_moments, moments_of_columns])
+@pytest.mark.parametrize("moments", [second_moments, cross_moments])
 def test_the_first_gradient_of_chunks(weighted, to_rows, moments):
     """The mean of y is off by up to 1/16, and the columns are far from 0.
 

@@ -18,8 +18,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD
 from sklearn_minibatch._statistics.moments import merge_columns, no_moments
 from sklearn_minibatch._statistics.second_moments import (
+    cross_moments,
     merge,
-    moments_of_columns,
     second_moments,
 )
 
@@ -84,7 +84,7 @@ def test_sparse_rows_have_the_moments_of_dense_ones(weighted):
     X = np.where(np.random.default_rng(0).random(X.shape) < 0.05, X + 3, 0.0)
     w = np.random.default_rng(1).exponential(size=200) if weighted else None
     dense, rows = second_moments(X, y, w), sparse.csr_array(X)
-    for found in (second_moments(rows, y, w), moments_of_columns(rows, y, w)):
+    for found in (second_moments(rows, y, w), cross_moments(rows, y, w)):
         np.testing.assert_allclose(found.xy, dense.xy, atol=1e-14)
         np.testing.assert_allclose(found.x.var, dense.x.var, rtol=1e-12)
 
