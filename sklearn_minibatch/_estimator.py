@@ -714,7 +714,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
 
         The model is then that of `fit` on the samples of both, in any order of merging. So other
         processes or machines can fit shards, which `functools.reduce` merges. `other` does not
-        change.
+        change. With `half_life`, the samples of both keep the weights that they have.
 
         Parameters
         ----------
@@ -778,7 +778,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             return False
         self._validate_params()
         parameters = attrgetter(*self._parameter_constraints)(self)
-        self._checked = [copy(parameter) for parameter in parameters]
+        # Arrays and lists may be changed in place.
+        self._checked = [copy(p) if hasattr(p, "__len__") else p for p in parameters]
         return True
 
     def _parameters_are_new(self) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.special import stdtrit
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Bunch
@@ -409,9 +409,9 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         return small
 
     def _known(self, attribute: str) -> Any:
-        """Return the state that an attribute is part of; raise AttributeError if there is none."""
+        """Return the state that an attribute is part of; raise NotFittedError if there is none."""
         if "_state" not in vars(self):
-            raise AttributeError(
+            raise NotFittedError(
                 f"{type(self).__name__} has no attribute {attribute!r} before fit or partial_fit."
             )
         if isinstance(self._state, PredictingState):

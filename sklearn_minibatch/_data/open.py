@@ -6,12 +6,12 @@ derives from the input: the number and the names of the columns.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import clone
 from sklearn.utils.validation import _check_feature_names
 
 from .._rows.chunk import Chunk
@@ -235,13 +235,10 @@ def gathered(chunk: Chunk, kind: str, n_jobs: int) -> Any:
 
 def worker_copy(estimator: Any) -> Any:
     """Return a copy with what workers need to check rows and, if it is fitted, to predict."""
-    names = ("n_features_in_", "feature_names_in_")
-    copy = clone(estimator)
-    vars(copy).pop("_skl_callbacks", None)
-    vars(copy).update({name: value for name, value in vars(estimator).items() if name in names})
-    if hasattr(estimator, "_state"):
-        copy._state = estimator.without_statistics()._state
-    return copy
+    small = estimator.without_statistics() if hasattr(estimator, "_state") else copy(estimator)
+    for name in ("_skl_callbacks", "_checked"):
+        vars(small).pop(name, None)
+    return small
 
 
 def hold_out(

@@ -1,6 +1,5 @@
 """Sources of chunks of rows, and passes over them."""
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -37,8 +36,6 @@ class ChunkSource:
         Whether a thread reads the next chunk while the fit processes the current one. This needs
         the memory of one more chunk. The iterator must then not reuse its arrays. It runs in that
         thread, where some database connections made in another thread cannot be used.
-    ahead : bool
-        The name of `prefetch` in version 0.1, which is deprecated.
 
     Raises
     ------
@@ -58,23 +55,12 @@ class ChunkSource:
     [1. 2. 3.] 4.0
     """
 
-    def __init__(
-        self,
-        function: Callable[[], Iterator[tuple]],
-        *,
-        prefetch: bool = False,
-        ahead: Any = "deprecated",
-    ) -> None:
+    def __init__(self, function: Callable[[], Iterator[tuple]], *, prefetch: bool = False) -> None:
         if not callable(function):
             raise TypeError(
                 "ChunkSource needs a function that returns an iterator of chunks, "
                 f"got {type(function).__name__}."
             )
-        if ahead != "deprecated":
-            warnings.warn(
-                "ChunkSource(ahead=...) is now called prefetch.", FutureWarning, stacklevel=2
-            )
-            prefetch = ahead
         self.function = function
         self.prefetch = prefetch
 

@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from .._rows.chunk import Chunk
+from .._solvers.choose import SOLVERS
 from .._statistics.arrays import namespace, take, to_numpy, widest_float
 from .._statistics.moments import LARGEST, TINY_WEIGHT, Moments, Statistics
 from .array_api import follow, is_elsewhere
@@ -248,9 +249,10 @@ def are_moderate(chunk: Chunk) -> bool:
 
 def is_same(a: Any, b: Any) -> bool:
     """Whether two values of a parameter are the same; 32.0 is not 32, which is a batch size."""
-    if isinstance(a, (np.ndarray, list, tuple)) or isinstance(b, (np.ndarray, list, tuple)):
-        return type(a) is type(b) and np.array_equal(a, b)
-    return a is b or (type(a) is type(b) and bool(a == b))
+    if a is b or type(a) is not type(b):
+        return a is b
+    is_array = hasattr(a, "__array__") or isinstance(a, list | tuple)
+    return np.array_equal(a, b) if is_array else bool(a == b)
 
 
 def check_alpha(alpha: Any, n_targets: int) -> None:
@@ -341,9 +343,9 @@ def check_mergeable(a: Any, b: Any) -> None:
 
 
 def check_same_statistics(a: Any, b: Any) -> None:
-    """Raise ValueError unless two fitted models keep statistics of one kind."""
+    """Raise ValueError unless two fitted models are the closed form of one kind of statistics."""
     for model in (a, b):
-        if a._state.kind not in model._state.known:
+        if SOLVERS[model._state.solver].learn or a._state.kind not in model._state.known:
             raise ValueError(
                 f"merge needs the same statistics of all samples in both models, and "
                 f"solver={model.solver_!r} did not keep them. Fit with solver='cholesky' or 'qr'."

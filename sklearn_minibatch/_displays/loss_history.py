@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from .._data.validation import is_same
 from .._estimator import MiniBatchRidgeSGD
 from .._statistics.arrays import to_numpy
 from .display import Display, check_kind, fitted_model
@@ -32,7 +33,7 @@ YLABELS = {
     "validation": "Validation score, R²",
 }
 # The loss depends on the samples and on these parameters.
-OBJECTIVE = ("alpha", "fit_intercept", "standardize")
+OBJECTIVE = ("alpha", "penalty_factor", "positive", "fit_intercept", "standardize", "half_life")
 SAME = 1e-6
 # Curves differ in line style and marker, so that they can be distinguished without colours. The
 # numbers of styles and of markers, 5 and 8, have no common factor.
@@ -235,7 +236,7 @@ def least_loss(estimator: Any, models: Sequence[Any]) -> float:
     for model in models:
         a, b = optimum.scaler_, model.scaler_
         alike = a.mean_.shape == b.mean_.shape and all(
-            getattr(optimum, name) == getattr(model, name) for name in OBJECTIVE
+            is_same(getattr(optimum, name), getattr(model, name)) for name in OBJECTIVE
         )
         # Means that are summed in another order differ by much less than SAME.
         near = {"rtol": SAME, "atol": SAME * a.scale_}

@@ -206,10 +206,6 @@ class TestReadingAhead:
         np.testing.assert_array_equal(model.coef_, same.coef_)
         assert model.n_passes_ == same.n_passes_
 
-    def test_the_name_of_version_0_1_is_deprecated(self):
-        with pytest.warns(FutureWarning, match="now called prefetch"):
-            assert ChunkSource(iter, ahead=True).prefetch
-
     @pytest.mark.parametrize("prefetch", [True, False])
     def test_the_next_chunk_is_read_while_one_is_in_use(self, prefetch):
         began = [threading.Event() for _ in range(3)]

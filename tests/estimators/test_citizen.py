@@ -10,7 +10,7 @@ import sklearn
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
@@ -164,6 +164,40 @@ def test_clone_and_params():
     assert {name: clone(model).get_params()[name] for name in params} == params
     assert MiniBatchRidgeSGD().set_params(**params).get_params() == model.get_params()
     assert len(model.get_params()) == 23
+
+
+@pytest.mark.parametrize("kind", [np.array, pd.Series, list, tuple])
+def test_parameters_of_features_may_be_in_any_container(kind):
+    X, y = regression(60, 3)
+    params = {"alpha": [0.5], "penalty_factor": [1.0, 0.0, 2.0]}
+    model = MiniBatchRidgeSGD(**{name: kind(value) for name, value in params.items()})
+    for rows in (slice(0, 20), slice(20, 40)):
+        model.partial_fit(X[rows], y[rows])
+    model.merge(clone(model).fit(X[40:], y[40:]))
+    whole = MiniBatchRidgeSGD(**params).fit(X, y)
+    np.testing.assert_allclose(model.coef_, whole.coef_, rtol=1e-9)
+
+
+def test_a_generator_is_no_new_parameter_at_each_call(monkeypatch):
+    X, y = regression(60, 3)
+    model = MiniBatchRidgeSGD(random_state=np.random.RandomState(0)).partial_fit(X, y)
+    monkeypatch.setattr(MiniBatchRidgeSGD, "_validate_params", None)  # is not called again
+    model.partial_fit(X, y)
+
+
+ASKED = {
+    "predict": lambda model: model.predict(np.ones((2, 2)), check_input=False),
+    "score": lambda model: model.score(np.ones((2, 2)), np.ones(2)),
+    "table": lambda model: model.coef_table(),
+    "copy": lambda model: model.without_statistics(),
+    "attribute": lambda model: model.coef_,
+}
+
+
+@pytest.mark.parametrize("ask", ASKED.values(), ids=list(ASKED))
+def test_an_unfitted_model_says_so(ask):
+    with pytest.raises(NotFittedError):
+        ask(MiniBatchRidgeSGD())
 
 
 @pytest.mark.slow

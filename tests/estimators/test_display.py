@@ -359,13 +359,16 @@ def test_an_estimator_that_is_not_the_optimum_is_refused(plt):
         model,  # has not converged
         clone(optimum).set_params(alpha=2.0).fit(X, y),
         clone(optimum).set_params(fit_intercept=False).fit(X, y),
+        clone(optimum).set_params(penalty_factor=[1.0, 2.0, 1.0]).fit(X, y),
+        clone(optimum).set_params(positive=True).fit(X, y),
+        clone(optimum).set_params(half_life=1e9).fit(X, y),
         clone(optimum).fit(X[1:], y[1:]),
         clone(optimum).fit(moved, y),
         clone(optimum).fit(X, y, np.linspace(1, 2, 300)),
         clone(optimum).fit(X[:, :2], y),
     ]
     for each in wrong:
-        with pytest.raises(ValueError, match=r"must have converged, .* same alpha, fit_intercept"):
+        with pytest.raises(ValueError, match=r"must have converged, .* same alpha, penalty_factor"):
             LossHistoryDisplay.from_estimator(model, optimum=each)
     with pytest.raises(TypeError, match="got str"):
         LossHistoryDisplay.from_estimator(model, optimum="closed_form")

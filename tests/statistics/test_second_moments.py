@@ -260,9 +260,12 @@ def test_what_cannot_be_merged_is_refused_and_nothing_changes(kind):
     assert pickle.dumps(model) == before
 
 
-def test_models_without_products_cannot_be_merged():
-    one, two = [MiniBatchRidgeSGD(solver="svrg", random_state=0).fit(X, Y) for _ in range(2)]
-    with pytest.raises(ValueError, match="solver='svrg' did not keep them"):
+@pytest.mark.parametrize("solver", ["svrg", "sgd"])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_models_of_steps_cannot_be_merged(solver, method):
+    models = [MiniBatchRidgeSGD(solver=solver, max_iter=3, tol=None) for _ in range(2)]
+    one, two = [getattr(model, method)(X, Y) for model in models]
+    with pytest.raises(ValueError, match=f"solver='{solver}' did not keep them"):
         one.merge(two)
 
 
