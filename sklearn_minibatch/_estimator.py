@@ -623,16 +623,16 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
             first = not hasattr(self, "_state")
             check_can_learn(self)
             are_new = self._check_parameters()
-            rows = validated(self, X, y, sample_weight, reset=first, finite=False)
+            chunk = validated(self, X, y, sample_weight, reset=first, finite=False)
             settings = self._settings() if first or are_new else self._state.settings
-            d, t = rows.X.shape[1], rows.y.shape[1]
+            d, t = chunk.X.shape[1], chunk.y.shape[1]
             check_alpha(self.alpha, t)
             known = frozenset(("products", "factor")) if first else self._state.known
             kept = "products" if first else self._state.kind
             solver, kind = choose_for_stream(d, known, kept, settings)
-            example = place_of(rows.X)(np.empty(0))
+            example = place_of(chunk.X)(np.empty(0))
             before = self._nothing_learnt(d, t, example, kind) if first else self._state
-            chunk = Chunk(before.n_chunks + 1, rows.X, rows.y, rows.w)
+            chunk = chunk._replace(number=before.n_chunks + 1)
             shown = {"solver": solver, "example": example}
             if kind != "columns":
                 state = learn_exactly(chunk, before, kind, settings, self.n_jobs, **shown)

@@ -27,7 +27,6 @@ from ._data.validation import (
 )
 from ._estimator import MiniBatchRidgeSGD
 from ._linear_model import Floats, Rows, ScaledLinearModel, check_parameters, checking_parameters
-from ._rows.chunk import Chunk
 from ._run.rollback import AllOrNothing
 from ._solvers.closed_form import out_of_digits
 from ._solvers.covariance import Uncertainty, uncertainty_of
@@ -415,7 +414,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
                 )
             check_few_features(rows.X.shape[1])
             folds = dealt(n_dealt, rows.y.shape[0], n_folds, seed)
-            chunk = Chunk(1, *rows[:3]).aged(self.half_life)
+            chunk = rows.aged(self.half_life)
             folds = folds[len(folds) - chunk.n_rows :]
             of_chunk = fold_statistics(second_moments, no_second_moments, chunk[1:], folds, n_folds)
             look_if_not_finite(self, FoldData(of_chunk.parts).total, X, y)

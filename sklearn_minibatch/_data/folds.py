@@ -169,7 +169,7 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
     """
     (sample_weight,) = in_memory(sample_weight)
     check_kinds(sample_weight=sample_weight)
-    X_all, y_all, _, single_target = as_floats(estimator, X, y, None, True, False)
+    (_, X_all, y_all, _), single_target = as_floats(estimator, X, y, None, True, False)
     is_wide = X_all.shape[0] < X_all.shape[1]
     if not is_wide:
         check_few_features(X_all.shape[1])

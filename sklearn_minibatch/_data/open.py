@@ -39,7 +39,7 @@ from .held_out import held_out
 from .mapped import mapped
 from .same_rows import SameRows
 from .source import CheckedChunks, check_alone, is_dask, source_of
-from .validation import CheckedRows, checked_chunk, look_if_not_finite, validated
+from .validation import checked_chunk, look_if_not_finite, validated
 
 # The statistics that can be merged, as functions of X, y and weights.
 GATHER: dict[str, Callable[..., Any]] = {
@@ -123,9 +123,9 @@ class InMemory:
 
     def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any, rng: Any) -> None:
         finite = estimator.early_stopping
-        checked = validated(estimator, X, y, sample_weight, reset=True, finite=finite)
+        rows = validated(estimator, X, y, sample_weight, reset=True, finite=finite)
         self.settings: Settings = estimator._settings()
-        self.rows, self.validation = hold_out(estimator, aged(checked, estimator.half_life), rng)
+        self.rows, self.validation = hold_out(estimator, rows.aged(estimator.half_life), rng)
         self.place = place_of(self.rows.X)
         self.rng = rng
         self.n_jobs = number_of_threads(estimator.n_jobs)
@@ -146,7 +146,7 @@ class InMemory:
 
     def gather(self, kind: str) -> Any:
         """Return statistics of the samples: one of `GATHER`, or "row products"."""
-        X, y, w, _ = self.rows
+        _, X, y, w = self.rows
         if kind == "row products":
             statistics: Any = row_products(X, y, w, self.settings.row_units, self.n_jobs)
         else:
@@ -156,7 +156,7 @@ class InMemory:
 
     def scaled(self, statistics: Statistics, scaling: Scaling) -> Any:
         """Return the samples in scaled units, in random order if the settings say so."""
-        X, y, w, _ = self.rows
+        _, X, y, w = self.rows
         if isinstance(statistics, RowProducts):
             return WideRows(X, y, statistics.x, statistics.root, scaling)
         order = self.rng.permutation(y.shape[0]) if self.settings.shuffle else None
@@ -168,8 +168,7 @@ class InMemory:
         """Return the statistics that a model keeps, from which a stream can go on."""
         x, y = statistics.x, statistics.y
         if isinstance(statistics, RowProducts) and len(x.mean) <= EXACT_FEATURES:
-            chunk = Chunk(1, *self.rows[:3])
-            return KeptRows(x, y, chunk.taken(np.arange(chunk.n_rows)))
+            return KeptRows(x, y, self.rows.copied())
         return of_all_rows(statistics)
 
 
@@ -223,11 +222,6 @@ def of_all_rows(statistics: Statistics) -> Statistics:
     return ColumnMoments(statistics.x, statistics.y)
 
 
-def aged(rows: CheckedRows, half_life: float | None) -> CheckedRows:
-    """Return the rows with weights that halve with every `half_life` rows before the last."""
-    return CheckedRows(*Chunk(1, *rows[:3]).aged(half_life)[1:], rows.single_target)
-
-
 def gathered(chunk: Chunk, kind: str, n_jobs: int) -> Any:
     """Return statistics of a chunk, one of `GATHER`."""
     return GATHER[kind](chunk.X, chunk.y, chunk.w, n_jobs)
@@ -241,9 +235,7 @@ def worker_copy(estimator: Any) -> Any:
     return small
 
 
-def hold_out(
-    estimator: Any, rows: CheckedRows, rng: Any
-) -> tuple[CheckedRows, tuple[Any, ...] | None]:
+def hold_out(estimator: Any, rows: Chunk, rng: Any) -> tuple[Chunk, tuple[Any, ...] | None]:
     """Split the rows into those to fit and those held out for early stopping.
 
     The latter are None without early stopping, else X, and in NumPy y, weights and the mean of y
@@ -251,12 +243,9 @@ def hold_out(
     """
     if not estimator.early_stopping:
         return rows, None
-    X, y, w, single_target = rows
-    targets = to_numpy(as_float64(y))
-    out = held_out(to_numpy(X), targets, estimator.validation_fraction, rng)
-    weights = np.ones(len(targets)) if w is None else to_numpy(as_float64(w))
+    targets = to_numpy(as_float64(rows.y))
+    out = held_out(to_numpy(rows.X), targets, estimator.validation_fraction, rng)
+    weights = np.ones(len(targets)) if rows.w is None else to_numpy(as_float64(rows.w))
     baseline = np.average(targets[~out], axis=0, weights=weights[~out])
-    kept = np.flatnonzero(~out)
-    w = None if w is None else take(w, kept)
-    training = CheckedRows(take(X, kept), take(y, kept), w, single_target)
-    return training, (take(X, np.flatnonzero(out)), targets[out], weights[out], baseline)
+    X_out = take(rows.X, np.flatnonzero(out))
+    return rows.taken(np.flatnonzero(~out)), (X_out, targets[out], weights[out], baseline)

@@ -2,7 +2,7 @@
 
 import warnings
 from inspect import signature
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -12,7 +12,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from .._rows.chunk import Chunk
 from .._solvers.choose import SOLVERS
-from .._statistics.arrays import namespace, take, to_numpy, widest_float
+from .._statistics.arrays import namespace, to_numpy, widest_float
 from .._statistics.moments import LARGEST, TINY_WEIGHT, Moments, Statistics
 from .array_api import follow, is_elsewhere
 from .cures import naming_cures
@@ -45,59 +45,49 @@ class Number(Interval):
             return False
 
 
-class CheckedRows(NamedTuple):
-    """Rows of positive weight.
-
-    X (n, d) is dense or CSR, y is (n, t), and w is (n,) or None; all are in one place.
-    `single_target` is True if the user's y was (n,).
-    """
-
-    X: Any
-    y: Any
-    w: Any
-    single_target: bool
-
-
 def validated(
     estimator: Any, X: Any, y: Any, sample_weight: Any, reset: bool, finite: bool = True
-) -> CheckedRows:
+) -> Chunk:
     """Return the checked rows, at least one of which must have positive weight.
 
     They must have as many targets as in the last call unless `reset`.
     """
-    checked = as_floats(estimator, X, y, sample_weight, reset, finite)
-    n_targets = checked.y.shape[1]
-    if not reset and (checked.single_target, n_targets) != (
+    rows, single_target = as_floats(estimator, X, y, sample_weight, reset, finite)
+    n_targets = rows.y.shape[1]
+    if not reset and (single_target, n_targets) != (
         estimator._single_target,
         estimator._state.n_targets,
     ):
-        shape = "(n,)" if checked.single_target else f"(n, {n_targets})"
+        shape = "(n,)" if single_target else f"(n, {n_targets})"
         raise ValueError(
             f"y has the shape {shape}, and before it had {target_shape(estimator)}. Give targets "
             "like those before, or call fit to start anew."
         )
-    if checked.y.shape[0] == 0:
+    if rows.n_rows == 0:
         raise ValueError(WEIGHTLESS)
-    estimator._single_target = checked.single_target
-    return checked
+    estimator._single_target = single_target
+    return rows
 
 
 def checked_chunk(
     estimator: Any, X: Any, y: Any, sample_weight: Any, first: bool, finite: bool
 ) -> tuple[Any, Any, Any]:
     """Return X, y and w of the rows of positive weight of a chunk, which may be none."""
-    X, y, w, single_target = as_floats(estimator, X, y, sample_weight, first, finite)
+    rows, single_target = as_floats(estimator, X, y, sample_weight, first, finite)
     if first:
         estimator._single_target = single_target
-    return X, y, w
+    return rows.X, rows.y, rows.w
 
 
 def as_floats(
     estimator: Any, X: Any, y: Any, sample_weight: Any, reset: bool, finite: bool
-) -> CheckedRows:
-    """Convert the rows to float arrays; check for NaN and infinity only if `finite`."""
+) -> tuple[Chunk, bool]:
+    """Convert the rows to float arrays; check for NaN and infinity only if `finite`.
+
+    With the rows of positive weight comes whether y was (n,).
+    """
     if sample_weight is None and not (reset or finite) and are_plain(estimator, X, y):
-        return CheckedRows(X, y.reshape(len(y), -1), None, y.ndim == 1)
+        return Chunk(1, X, y.reshape(len(y), -1), None), y.ndim == 1
     X, y, sample_weight = in_memory(X, y, sample_weight)
     check_kinds(X=X, y=y, sample_weight=sample_weight)
     y, sample_weight = follow(X, y, sample_weight)
@@ -130,9 +120,9 @@ def as_floats(
     single_target = y.ndim == 1
     y = xp.reshape(y, (y.shape[0], -1))
     if sample_weight is None:
-        return CheckedRows(X, y, None, single_target)
-    w = checked_weights(sample_weight, X)
-    return of_positive_weight(CheckedRows(X, y, w, single_target), finite)
+        return Chunk(1, X, y, None), single_target
+    rows = Chunk(1, X, y, checked_weights(sample_weight, X))
+    return of_positive_weight(rows, finite), single_target
 
 
 def checked_weights(sample_weight: Any, X: Any) -> Any:
@@ -142,21 +132,19 @@ def checked_weights(sample_weight: Any, X: Any) -> Any:
     )
 
 
-def of_positive_weight(rows: CheckedRows, finite: bool) -> CheckedRows:
+def of_positive_weight(rows: Chunk, finite: bool) -> Chunk:
     """Return the rows of positive weight; check the others for NaN and infinity if not `finite`.
 
     Those that are left are checked by their moments, which do not depend on rows of weight 0.
     """
-    X, y, w, single_target = rows
-    if namespace(w).all(w > 0):
+    if namespace(rows.w).all(rows.w > 0):
         return rows
-    counts = to_numpy(w) > 0
+    counts = to_numpy(rows.w) > 0
     if not finite:
-        dropped = np.flatnonzero(~counts)
-        assert_all_finite(take(X, dropped), input_name="X")
-        assert_all_finite(take(y, dropped), input_name="y")
-    kept = np.flatnonzero(counts)
-    return CheckedRows(take(X, kept), take(y, kept), take(w, kept), single_target)
+        dropped = rows.taken(np.flatnonzero(~counts))
+        assert_all_finite(dropped.X, input_name="X")
+        assert_all_finite(dropped.y, input_name="y")
+    return rows.taken(np.flatnonzero(counts))
 
 
 def are_plain(estimator: Any, X: Any, y: Any) -> bool:

@@ -65,7 +65,7 @@ def closed_form(products: Standardized, penalty: Penalty) -> ClosedForm:
     zz, zv, vv = products
     parts = [
         (targets, of_one_penalty(Standardized(zz, zv[:, targets], vv[targets]), one))
-        for targets, one in alike(penalty, zv.shape[1])
+        for targets, one in alike(penalty)
     ]
     return of_all_targets(parts, zv.shape)
 

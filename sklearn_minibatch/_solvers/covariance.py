@@ -11,11 +11,10 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
-from scipy import sparse
 from scipy.linalg import blas, lapack
 
 from .._rows.wide import KeptRows
-from .._statistics.arrays import minus, to_numpy
+from .._statistics.arrays import as_array, minus
 from .._statistics.blocks import in_threads, large_blocks, row_blocks
 from .._statistics.linalg import dot
 from .._statistics.moments import Moments
@@ -161,8 +160,7 @@ class Uncertainty:
             blocks = row_blocks(count, X.shape[1], first)
             buffer = np.empty((blocks[0].stop - first if blocks else 0, X.shape[1]))
             for rows in blocks:
-                block = X[rows, :].toarray() if sparse.issparse(X) else to_numpy(X[rows, :])
-                C = minus(block, self.scaling.x_mean, out=buffer).T
+                C = minus(as_array(X[rows, :]), self.scaling.x_mean, out=buffer).T
                 here = slice(rows.start - first, rows.stop - first)
                 for number, inverse in enumerate(self.in_original_units):
                     squares[number, here] = inverse.squares(C, overwrite)
@@ -194,16 +192,15 @@ def uncertainty_of(
     scaling = standard_units(statistics.x, statistics.y, objective)
     scaled = in_scaled_units(statistics, scaling)
     constant = statistics.x.is_constant & fit_intercept
-    t = coef.shape[1]
-    of_target, freedom = np.empty(t, dtype=int), np.empty(t)
+    of_target, freedom = np.empty(coef.shape[1], dtype=int), np.empty(coef.shape[1])
     inverses: list[Inverse] = []
-    for targets, one in alike(penalty, t):
+    for targets, one in alike(penalty):
         # Any penalty serves for columns that are left out.
         penalties = np.where(np.isinf(scaling.x_scale), 1.0, of_features(one, len(coef)))
         of_target[targets] = len(inverses)
         inverse, freedom[targets] = inverse_of(scaled, penalties, constant, n - fit_intercept)
         inverses.append(inverse)
-    beta, _ = to_scaled(coef, np.zeros(t), scaling)
+    beta, _ = to_scaled(coef, np.zeros(coef.shape[1]), scaling)
     rms = np.sqrt(np.maximum(mean_squares(scaled, beta), 0.0))
     size = lengths(statistics.y, scaling.y_mean, scaling.y_scale)
     each = lengths(statistics.x, scaling.x_mean, scaling.x_scale)[:, None] * beta

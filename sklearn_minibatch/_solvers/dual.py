@@ -52,9 +52,9 @@ def solve(
     with blas_threads_to_solve(*rows.v.shape):
         systems = [
             System(rows.v[:, targets], K, least_of(one), of_gram(K, one))
-            for targets, one in alike(penalty, rows.v.shape[1])
+            for targets, one in alike(penalty)
         ]
-    indices = [targets for targets, _ in alike(penalty, rows.v.shape[1])]
+    indices = [targets for targets, _ in alike(penalty)]
     with blas_threads_for(rows.v.size * len(problem.scaling.x_scale)):
         found = [from_products(rows, system) for system in systems]
     shape = (len(problem.scaling.x_scale), rows.v.shape[1])

@@ -126,8 +126,10 @@ def parameters(prior: Prior, rows: Chunk, fading: float, settings: Settings) -> 
         E = settings.alpha * (var - kept * old_var)[:d, None]
     change = Change(added[:, :d], shift[:d], E)
     c = kept * moments.xy + change.U.T @ added[:, d:] - np.multiply.outer(shift[:d], shift[d:])
-    solution = by_steps if d > MANY_COLUMNS else by_factor
-    beta = solution(prior, kept, change, c, var[d:])
+    if d > MANY_COLUMNS:
+        beta = by_steps(prior, kept, change, c, var[d:])
+    else:
+        beta = by_factor(prior, kept, change, c)
     if beta is None:
         return None
     square = var[:d, None] + kept * prior.penalty + E
@@ -140,9 +142,7 @@ def parameters(prior: Prior, rows: Chunk, fading: float, settings: Settings) -> 
     return beta, mean[d:] - mean[:d] @ beta
 
 
-def by_factor(
-    prior: Prior, kept: float, change: Change, c: np.ndarray, var: np.ndarray
-) -> np.ndarray | None:
+def by_factor(prior: Prior, kept: float, change: Change, c: np.ndarray) -> np.ndarray | None:
     """Return H^-1 c by a factor, corrected once."""
     H = kept * prior.moments.xx
     H += change.U.T @ change.U

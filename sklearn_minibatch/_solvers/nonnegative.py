@@ -51,7 +51,7 @@ def closed_form(
     is_factor = isinstance(statistics, TriangularFactor)
     of_samples: Any = (rotated_rows if is_factor else standardized)(statistics, scaling)
     parts = []
-    for targets, one in alike(penalty, t):
+    for targets, one in alike(penalty):
         penalties = of_features(one, d)
         for target in np.arange(t)[targets]:
             rows = (of_factor if is_factor else of_products)(of_samples, penalties, target)
@@ -67,7 +67,7 @@ def of_products(
     """Return A (d, d) and b (d,) with A'A = Z'WZ / W + penalty and A'b = Z'Wv / W."""
     P = factored(products.zz, penalties)
     b, _ = lapack.dtrtrs(P.L, products.zv[:, target] / P.D[:, 0], lower=1)
-    return np.tril(P.L).T * P.D[:, 0], b
+    return P.root, b
 
 
 def of_factor(

@@ -45,7 +45,7 @@ def of_features(penalty: Penalty, n_features: int) -> np.ndarray:
     return np.full(n_features, penalty if isinstance(penalty, float) else np.ravel(penalty))
 
 
-def alike(penalty: Penalty, n_targets: int) -> Iterator[tuple[Any, Penalty]]:
+def alike(penalty: Penalty) -> Iterator[tuple[Any, Penalty]]:
     """Yield the targets that have one penalty, as an index, and this penalty."""
     if isinstance(penalty, float) or penalty.shape[1] == 1:
         yield slice(None), penalty

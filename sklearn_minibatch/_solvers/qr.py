@@ -44,7 +44,7 @@ def closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | None = N
     """
     R, Q, rest = rotated
     parts = []
-    for targets, one in alike(penalty, Q.shape[1]):
+    for targets, one in alike(penalty):
         some = Rotated(R, Q[:, targets], rest[targets])
         from_here = None if start is None else start[:, targets]
         is_wide = R.shape[0] < R.shape[1] and np.size(one) == 1

@@ -36,7 +36,8 @@ def solve(
     mini_batches = None
     lr = 1.0 if settings.lr == "auto" else float(settings.lr)
     if batch_size < rows.n_rows:
-        lr = resolved_lr(settings, rows, batch_size, P, rng)
+        if settings.lr == "auto":
+            lr = rate_of_batches(settings, rows, batch_size, P, rng)
         order_rng = rng if settings.shuffle else None
 
         def epoch(at: Point, lr: float) -> tuple[np.ndarray, float]:
@@ -59,12 +60,10 @@ def resolved_batch_size(batch_size: int | str, rows: Rows, P: Preconditioner) ->
     return rows.n_rows if isinstance(P, Diagonal) or rows.passes_are_expensive or few else chosen
 
 
-def resolved_lr(
+def rate_of_batches(
     settings: Settings, rows: Rows, batch_size: int, P: Preconditioner, rng: Any
 ) -> float:
-    """Return the learning rate; "auto" takes 1 / (the largest curvature of a few mini-batches)."""
-    if not isinstance(settings.lr, str):
-        return settings.lr
+    """Return 1 / (the largest curvature of a few mini-batches)."""
     largest = largest_eigenvalue(
         rows.batches(batch_size, 8, rng), least_of_targets(settings.penalty), P.solve, rng
     )

@@ -164,6 +164,11 @@ def columns_of(X: Any, numbers: np.ndarray) -> Any:
     return to_numpy(namespace(X).take(X, like(numbers, X), axis=1))
 
 
+def as_array(X: Any) -> np.ndarray:
+    """Convert a few rows, wherever they are and dense or sparse, to an array of NumPy."""
+    return X.toarray() if sparse.issparse(X) else to_numpy(X)
+
+
 def minus(X: Any, origin: np.ndarray, out: Any = None) -> Any:
     """Return X - origin in float64; in the first rows of `out` if it is given."""
     if not is_numpy(X):

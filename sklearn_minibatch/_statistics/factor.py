@@ -8,15 +8,10 @@ from scipy.linalg import blas, lapack
 
 from .linalg import EPS, TINY
 
-# If the other columns explain all but this fraction of the variance of a column, the rest is lost
-# in the rounding errors of a Gram matrix.
-NEARLY_SINGULAR = 1e-8
-
 
 @dataclass(frozen=True)
 class Factored:
     """The factorization P = D L L' D, where D^2 is the diagonal of P, or nearly so.
-
 
     The scaling by D makes the factor accurate even if the columns have different scales.
     """
@@ -43,11 +38,6 @@ class Factored:
     def root(self) -> np.ndarray:
         """A (d, d) matrix whose Gram matrix is P."""
         return np.tril(self.L).T * self.D[:, 0]
-
-    @property
-    def is_nearly_singular(self) -> bool:
-        """Whether a column is nearly a linear combination of the columns before it."""
-        return bool(np.diag(self.L).min() ** 2 < NEARLY_SINGULAR)
 
     @cached_property
     def inverse_norm(self) -> float:
@@ -95,16 +85,3 @@ def factored(gram: np.ndarray, penalty: np.ndarray | float) -> Factored:
             return Factored(L, D[:, None])
         check_finite(gram / D / D[:, None])
         jitter *= 10
-
-
-def root(gram: np.ndarray) -> np.ndarray:
-    """Return a (d, d) matrix whose Gram matrix is `gram` (d, d)."""
-    P = factored(gram, 0.0)
-    if P.is_nearly_singular:
-        eigenvalues, U = np.linalg.eigh(gram / (P.D * P.D[:, 0]))
-        eigenvalues[eigenvalues < 10 * len(gram) * EPS * eigenvalues[-1]] = 0.0
-        rows = (U * P.D).T * np.sqrt(eigenvalues)[:, None]
-    else:
-        rows = P.root
-    rows[:, np.diag(gram) == 0] = 0.0
-    return rows

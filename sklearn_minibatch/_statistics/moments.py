@@ -250,6 +250,14 @@ def rescaled_weights(weight: Any) -> Any:
     return weight * 2.0**half * 2.0 ** (exponent - half)
 
 
+def shares(weight: Any, n_rows: int) -> np.ndarray:
+    """Return the weights (n,) divided by their sum."""
+    if weight is None:
+        return np.full(n_rows, 1 / n_rows)
+    w = to_numpy(rescaled_weights(weight))
+    return w / w.sum()
+
+
 def flag_underflow(var: np.ndarray, X: Any, among: np.ndarray | bool = True) -> np.ndarray:
     """Set the variances (d,) that underflow to UNDERFLOWED, and those of constant columns to 0.
 

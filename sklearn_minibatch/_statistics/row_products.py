@@ -12,7 +12,7 @@ from scipy import sparse
 from .arrays import like, matmul, minus, pass_elements, to_numpy
 from .blocks import in_threads, large_blocks
 from .linalg import plus_outer, sparse_product
-from .moments import Moments, centred_where_full, column_moments, moments_of_block, rescaled_weights
+from .moments import Moments, centred_where_full, column_moments, moments_of_block, shares
 
 # A product of narrower blocks takes longer to add to the sum than to compute.
 LEAST_COLUMNS = 256
@@ -52,12 +52,8 @@ def row_products(X: Any, y: Any, weight: Any, units: Units, n_jobs: int = 1) -> 
 
     The weights are (n,) or None.
     """
-    n_rows = X.shape[0]
     y_moments = column_moments(y, weight)
-    root = np.full(n_rows, np.sqrt(1 / n_rows))
-    if weight is not None:
-        w = to_numpy(rescaled_weights(weight))
-        root = np.sqrt(w / w.sum())
+    root = np.sqrt(shares(weight, X.shape[0]))
     if sparse.issparse(X):
         x, K = sparse_products(X, weight, root, units)
     else:

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from .arrays import (
+    as_array,
     as_float64,
     empty,
     is_numpy,
@@ -40,6 +41,7 @@ from .moments import (
     no_moments,
     rescaled_weights,
     rounded_sum,
+    shares,
     total_weight,
 )
 from .scaling import Scaling
@@ -184,7 +186,7 @@ def second_moments(X: Any, y: Any, weight: Any, n_jobs: int = 1) -> SecondMoment
     The weights are (n,) or None. The rows are read once, and not copied as a whole unless they are
     few.
     """
-    if isinstance(X, np.ndarray) and 1 < len(X) <= FEW_ROWS:
+    if isinstance(X, np.ndarray) and len(X) <= FEW_ROWS:
         return of_few_rows(X, y, weight)
     if sparse.issparse(X) and products_are_sparse(X):
         moments = sparse_second_moments(X, y, weight)
@@ -203,10 +205,6 @@ def cross_moments(X: Any, y: Any, weight: Any, n_jobs: int = 1) -> CrossMoments:
 def of_dense_rows(X: Any, y: Any, weight: Any, n_jobs: int, with_products: bool) -> Any:
     """Compute both of dense rows, or of sparse rows as dense blocks, in threads."""
 
-    if X.shape[0] == 1:
-        total = total_weight(X, weight)
-        x = as_array(X)[0].astype(float)
-        return of_one_row(x, to_numpy(y)[0].astype(float), total, with_products)
     w = None if weight is None else rescaled_weights(weight)
     origin = origin_near(X, y, w)
     moments = about_origin(X, y, w, origin, n_jobs, with_products)
@@ -220,16 +218,6 @@ def of_dense_rows(X: Any, y: Any, weight: Any, n_jobs: int, with_products: bool)
     x_moments = replace(moments.x, weight=total, var=flag_underflow(moments.x.var, X))
     y_moments = replace(moments.y, weight=total, var=flag_underflow(moments.y.var, y))
     return moments._replace(x=x_moments, y=y_moments)
-
-
-def of_one_row(x: np.ndarray, y: np.ndarray, weight: float, with_products: bool) -> Any:
-    """Return the moments of a single row, which is its own mean."""
-    d, t = len(x), len(y)
-    xy = np.zeros((d, t))
-    moments = Moments(1, weight, x, np.zeros(d)), Moments(1, weight, y, np.zeros(t))
-    if with_products:
-        return SecondMoments(*moments, xy, np.zeros((d, d)))
-    return CrossMoments(*moments, xy)
 
 
 def of_few_rows(X: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> SecondMoments:
@@ -253,11 +241,6 @@ def of_few_rows(X: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> Seco
     x = Moments(n, total, mean[:d], var[:d], rest[:d])
     y_moments = Moments(n, total, mean[d:], var[d:], rest[d:])
     return SecondMoments(x, y_moments, Z.T @ v, Z.T @ Z)
-
-
-def as_array(X: Any) -> np.ndarray:
-    """Convert a few rows, wherever they are, to an array of NumPy."""
-    return X.toarray() if sparse.issparse(X) else to_numpy(X)
 
 
 def origin_near(X: Any, y: Any, w: Any) -> np.ndarray:
@@ -382,14 +365,6 @@ def products_are_sparse(X: Any) -> bool:
     """Return whether products of CSR rows cost less in sparse than in dense form."""
     per_row = np.diff(X.indptr).astype(float)
     return bool(per_row @ per_row < DENSE_COST * X.shape[0] * float(X.shape[1]) ** 2)
-
-
-def shares(weight: np.ndarray | None, n_rows: int) -> np.ndarray:
-    """Return the weights (n,) divided by their sum."""
-    if weight is None:
-        return np.full(n_rows, 1 / n_rows)
-    w = rescaled_weights(weight)
-    return w / w.sum()
 
 
 def sparse_cross_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> CrossMoments:

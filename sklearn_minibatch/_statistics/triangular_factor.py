@@ -12,10 +12,9 @@ from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import sparse
 from scipy.linalg import lapack
 
-from .arrays import as_float64, minus, to_numpy
+from .arrays import as_array, as_float64, minus, to_numpy
 from .blocks import row_blocks
 from .linalg import dot
 from .moments import (
@@ -23,7 +22,7 @@ from .moments import (
     column_moments,
     no_moments,
     offset_of_means,
-    rescaled_weights,
+    shares,
 )
 from .scaling import Scaling
 from .second_moments import SecondMoments, heavier_first, merge, merged_columns
@@ -101,16 +100,12 @@ def triangular_factor(X: Any, y: Any, weight: Any, n_jobs: int = 1) -> Triangula
 
 def centred_rows(X: Any, y: Any, weight: Any) -> TriangularFactor:
     """Return the rows themselves as a factor: centred, and multiplied by sqrt(w / W)."""
-    dense = X.toarray() if sparse.issparse(X) else to_numpy(X)
+    dense = as_array(X)
     targets = to_numpy(as_float64(y))
     w = None if weight is None else to_numpy(as_float64(weight))
     x_moments = column_moments(dense, w)
     y_moments = column_moments(targets, w)
-    share: Any = 1 / len(targets)
-    if w is not None:
-        w = rescaled_weights(w)
-        share = w[:, None] / w.sum()
-    root = np.sqrt(share)
+    root = np.sqrt(shares(w, len(targets)))[:, None]
     R = (minus(dense, x_moments.mean) - x_moments.rest) * root
     Q = (minus(targets, y_moments.mean) - y_moments.rest) * root
     return TriangularFactor(x_moments, y_moments, R, Q, np.zeros(Q.shape[1]))
