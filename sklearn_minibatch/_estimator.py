@@ -63,7 +63,7 @@ from ._statistics.second_moments import ColumnMoments, merge
 
 
 def unless_as_they_are(method: Method) -> Method:
-    """`partial_fit`, unless its input can be taken as it is."""
+    """`partial_fit`, which adds samples that need no conversion in a fraction of the time."""
 
     @wraps(method)
     def partial_fit(

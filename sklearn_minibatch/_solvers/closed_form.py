@@ -10,7 +10,8 @@ from .problem import Solution
 # Sums of products of unit columns over many blocks of rows are wrong by about so much, and so is
 # a QR factorization of them.
 ROUNDING = 20 * EPS
-# Rounding errors of rows, and of products, may hide what is no more than this.
+# Smaller distances of the predictions, in std(y), cannot be told from rounding errors: those of
+# rows whose columns are nearly dependent, and those of products.
 MOST_NOISE = 1e-6
 NOISE_OF_PRODUCTS = 1e-12
 # Coefficients of least squares that may be wrong by more are refined.

@@ -33,9 +33,9 @@ from .problem import UnitSettings, standard_units
 
 Kind: TypeAlias = Literal["bayesian", "sampling"]
 
-# Rounding errors may be no larger part of a standard error,
+# Rounding errors may be no larger part of a standard error.
 MOST_ERROR = 1e-3
-# and may move no coefficient by more standard errors.
+# Rounding errors may move no coefficient by more standard errors.
 MOST_SHIFT = 0.1
 # Fewer degrees of freedom than this leave too little to estimate the noise from.
 LEAST_FREEDOM = 1.0

@@ -21,7 +21,7 @@ def penalty_of(alpha: Penalty, factor: np.ndarray | None) -> Penalty:
 
 
 def least_of_targets(penalty: Penalty) -> Penalty:
-    """Return the least of the penalties of the targets, as one for all of them."""
+    """Return for each feature the least penalty of all targets."""
     return penalty if isinstance(penalty, float) else penalty.min(axis=1, keepdims=True)
 
 

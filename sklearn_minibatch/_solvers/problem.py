@@ -142,14 +142,14 @@ class Solution:
     """Where a solver stands: at its end, or after an epoch."""
 
     last: Parameters
-    predicting: Parameters  # the same, but for an average of iterates
+    predicting: Parameters  # equal to `last` unless iterates are averaged
     n_steps: int
     lr: float  # to publish, and to go on with
     batch_size: int
     converged: bool = False
     solver: str | None = None  # that finished, if it is not the one that began
     lr_factor: float = 1.0  # what a schedule has made of lr
-    n_averaged: int = 0  # iterates that what predicts is an average of
+    n_averaged: int = 0  # the number of iterates averaged
     warning: str | None = None
 
 

@@ -36,7 +36,7 @@ from .problem import Parameters, Settings, standard_units
 # A quarter as many rows as columns, within these bounds, wait before they enter the second moments,
 # all at once: a product of fewer takes longer to add than to compute.
 WAITING_ROWS = (64, 256)
-# The solvers that leave the closed form.
+# The solvers whose result is the closed form up to rounding, whatever `tol` is.
 CLOSED_FORMS = ("cholesky", "qr")
 # The statistics that a stream can be solved from.
 GATHER = {"products": second_moments, "factor": triangular_factor}
@@ -73,7 +73,7 @@ class Answer(NamedTuple):
     """The parameters of a model in original units, and what is known of them."""
 
     last: Parameters
-    predicting: Parameters  # the same, but for an average of iterates
+    predicting: Parameters  # equal to `last` unless iterates are averaged
     converged: bool
     warning: str | None = None
 
@@ -151,7 +151,7 @@ class ModelState(FittedState):
     lr: float = 1.0
     batch_size: int = 1
     lr_factor: float = 1.0
-    n_averaged: int = 0  # iterates that what predicts is an average of
+    n_averaged: int = 0  # the number of iterates averaged
     losses: np.ndarray = field(default_factory=lambda: np.empty(0))
     distances: np.ndarray = field(default_factory=lambda: np.empty(0))
     scores: list[float] | None = None
@@ -267,7 +267,7 @@ class ModelState(FittedState):
 
 
 def of_kind(moments: Any, kind: str) -> Any:
-    """Return the statistics as second moments or as a triangular factor, of rows that were kept."""
+    """Convert rows that were kept, or a factor to products; return other statistics as they are."""
     if isinstance(moments, KeptRows):
         return GATHER[kind](moments.chunk.X, moments.chunk.y, moments.chunk.w)
     if isinstance(moments, TriangularFactor) and kind == "products":

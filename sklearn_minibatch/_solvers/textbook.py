@@ -56,7 +56,7 @@ class Evaluated(NamedTuple):
     predicting: np.ndarray  # stacked, as theta
     losses: np.ndarray
     last: np.ndarray  # (t,): F of the iterate, or of the average if only that predicts
-    n_averaged: int = 0  # iterates that what predicts is an average of
+    n_averaged: int = 0  # the number of iterates averaged
 
     @property
     def loss(self) -> float:

@@ -139,7 +139,7 @@ def difference_of_means(a: Moments, b: Moments) -> np.ndarray:
 
 
 def offset_of_means(a: Moments, b: Moments, origin: np.ndarray) -> np.ndarray:
-    """Return the mean of `a` less an origin, which is the mean of `b` or none of any samples.
+    """Return the mean of `a` less an origin, which is the mean of `b` or 0.
 
     It has the digits that rounding took from the means.
     """

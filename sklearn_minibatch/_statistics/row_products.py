@@ -33,7 +33,7 @@ class RowProducts(NamedTuple):
 
 
 class Units(NamedTuple):
-    """Whether columns are centred and scaled, and what they are divided by beside."""
+    """Whether columns are centred and scaled, and a further divisor of each."""
 
     centred: bool
     scaled: bool

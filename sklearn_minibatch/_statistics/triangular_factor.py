@@ -114,7 +114,7 @@ def centred_rows(X: Any, y: Any, weight: Any) -> TriangularFactor:
 def reduced(factor: TriangularFactor) -> TriangularFactor:
     """Return the factor with R upper triangular, if it has more rows than columns.
 
-    This is done by Householder reflections. Fewer rows are as good as they are.
+    This is done by Householder reflections. A factor of at most d rows is returned unchanged.
     """
     x, y, R, Q, rest = factor
     d = R.shape[1]
