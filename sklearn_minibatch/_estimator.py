@@ -140,7 +140,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         schedule is set. Otherwise steps start from the prediction of the mean, and the model
         predicts with the average, the last iterate or the mean, whichever has the lowest F for the
         target (`partial_fit`: with the average).
-    max_iter : int, default=100
+    max_iter : int, default=1000
         Largest number of epochs in `fit`. "cholesky" and "qr" take one; "cholesky" takes more where
         rounding errors require a refinement.
     tol : float or None, default=1e-6
@@ -319,7 +319,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         lr_decay: float = 0.0,
         preconditioner: int | Literal["auto"] | None = "auto",
         average: bool | Literal["auto"] = "auto",
-        max_iter: int = 100,
+        max_iter: int = 1000,
         tol: float | None = 1e-6,
         fit_intercept: bool = True,
         standardize: bool = True,
