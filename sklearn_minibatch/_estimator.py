@@ -110,7 +110,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         to 3,000 features, or samples if these are in memory and fewer, and "svrg" for more; also
         "svrg" if `batch_size`, `lr`, `preconditioner` or `early_stopping` is set, or for sparse
         samples in memory with so few entries that passes cost less than products (and then
-        "cholesky" if "svrg" has not converged).
+        "cholesky" as soon as "svrg" turns out to take longer).
     batch_size : int or "auto", default="auto"
         For "svrg" and "sgd": samples per mini-batch. Values above n_samples use all samples. "sgd"
         divides the sum over a last, smaller mini-batch by `batch_size` too. "auto" is 32 for "sgd"

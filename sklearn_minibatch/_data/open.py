@@ -137,8 +137,9 @@ class InMemory:
         n_rows, d = self.rows.X.shape
         if not sparse.issparse(self.rows.X):
             return Shape(d, n_rows)
-        per_row = np.diff(self.rows.X.indptr).astype(float)
-        return Shape(d, n_rows, self.rows.X.nnz, float(per_row @ per_row))
+        X = self.rows.X
+        count = np.bincount(X.indices) if n_rows < d else np.diff(X.indptr)
+        return Shape(d, n_rows, X.nnz, float(np.square(count, dtype=float).sum()))
 
     def blas_threads(self) -> AbstractContextManager[None]:
         """Return the context of a fit: the number of threads changes once, not at every step."""

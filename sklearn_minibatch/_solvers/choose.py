@@ -1,7 +1,6 @@
 """The solvers, what each of them needs, and the choice that "auto" makes."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -9,7 +8,8 @@ from .._rows.chunk import Chunk
 from .._statistics.moments import Moments
 from .._statistics.scaling import Scaling
 from .._statistics.second_moments import EXACT_FEATURES, ColumnMoments
-from . import cholesky, dual, nonnegative, qr, sgd, sgd_stream, stream, svrg
+from . import cholesky, dual, nonnegative, qr, sgd, sgd_stream, stream, svrg, trial
+from .preconditioner import FEW_FEATURES
 from .problem import (
     Monitor,
     Parameters,
@@ -39,12 +39,13 @@ MINI_BATCHES = ("batch_size", "lr", "preconditioner")
 COLUMNS_PER_EPOCH = 25
 # An "sgd" fit with a tolerance takes at least about so many epochs.
 LIKELY_EPOCHS = 10
-# An epoch of "svrg" takes, for each entry of sparse samples, the time of about so many operations
-# in a factorization; and a product of two entries that of so many.
-OPERATIONS_PER_ENTRY = 300
-OPERATIONS_PER_PRODUCT = 200
+# Times on sparse samples, in units of the time that a pass takes for an entry (2 ns where this was
+# measured): an epoch of "svrg" whatever the samples, and for each of them and of the features; a
+# product of two entries; and a third of a multiplication in a factorization.
+OF_EPOCH, OF_VECTORS = 6e4, 3.0
+OF_PRODUCT, OF_FACTOR = 1.2, 0.007
 # "svrg" rarely takes fewer epochs.
-LEAST_EPOCHS = 25
+LEAST_EPOCHS = 20
 
 
 class Shape(NamedTuple):
@@ -53,7 +54,7 @@ class Shape(NamedTuple):
     n_features: int
     n_rows: int | None = None  # None: they come in chunks
     n_entries: int | None = None  # of sparse samples in memory
-    n_products: float = 0.0  # of entries of the same sample, summed over the samples
+    n_products: float = 0.0  # of entries in the same sample; in the same feature if it is wide
 
     @property
     def is_wide(self) -> bool:
@@ -117,7 +118,7 @@ class Choice(NamedTuple):
         if self.nonnegative:
             return nonnegative.solve
         if self.n_epochs is not None:
-            return partial(svrg_or_closed_form, n_epochs=self.n_epochs)
+            return partial(trial.solve, n_epochs=self.n_epochs)
         solver = SOLVERS[self.solver]
         if self.gather != "row products":
             return solver.solve
@@ -140,7 +141,12 @@ def choose(shape: Shape, settings: Settings) -> Choice:
         few = smaller <= EXACT_FEATURES
         exact = few and not asks_for_mini_batches(settings)
         n_epochs = min(epochs_of_closed_form(shape), settings.max_iter - 1)
-        if exact and n_epochs >= LEAST_EPOCHS:
+        # Of fewer samples, a fit of at most `EXACT_FEATURES` by "cholesky" keeps what streams and
+        # standard errors need, and products know no factors of the penalty.
+        is_open = not shape.is_wide or (
+            shape.n_features > EXACT_FEATURES and settings.penalty_factor is None
+        )
+        if exact and is_open and n_epochs >= LEAST_EPOCHS:
             return Choice("svrg", "columns", n_epochs)
         solver = "cholesky" if exact else "svrg"
     check_half_life(solver, settings)
@@ -165,22 +171,6 @@ def solver_of_signs(n_features: int, settings: Settings) -> tuple[str, Any]:
             f"{EXACT_FEATURES} features (X has {n_features}), and no parameter of mini-batches."
         )
     return solver, kind
-
-
-def svrg_or_closed_form(
-    problem: Problem,
-    start: Parameters,
-    settings: Settings,
-    rng: Any,
-    monitor: Monitor,
-    n_epochs: int,
-) -> Solution:
-    """Minimise F by "svrg", and by "cholesky" where that has not arrived in `n_epochs`."""
-    solution = svrg.solve(problem, start, replace(settings, max_iter=n_epochs), rng, monitor)
-    if solution.warning is None:
-        return solution
-    exact = replace(problem, statistics=problem.samples.gather("products"))
-    return replace(cholesky.solve(exact, start, settings, rng, monitor), solver="cholesky")
 
 
 def choose_for_stream(
@@ -251,12 +241,13 @@ def asks_for_mini_batches(settings: Settings) -> bool:
 def epochs_of_closed_form(shape: Shape) -> int:
     """Return how many epochs of "svrg" take as long as the closed form: none, of dense samples.
 
-    As many are worth a try: if they are in vain, the fit takes twice the time of the closed form.
+    With few features it has a dense preconditioner, which costs as much as the closed form.
     """
-    if not shape.n_entries or shape.is_wide:
+    n, d = shape.n_rows, shape.n_features
+    if not shape.n_entries or n is None or d <= FEW_FEATURES:
         return 0
-    work = shape.n_features**3 + OPERATIONS_PER_PRODUCT * shape.n_products
-    return int(work / (OPERATIONS_PER_ENTRY * shape.n_entries))
+    closed_form = OF_FACTOR * float(min(n, d)) ** 3 + OF_PRODUCT * shape.n_products
+    return int(closed_form / (OF_EPOCH + shape.n_entries + OF_VECTORS * (n + d)))
 
 
 def products_worth_epochs(settings: Settings) -> int:

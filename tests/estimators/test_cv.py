@@ -583,10 +583,11 @@ def test_fewer_samples_than_features(d, params, to_rows):
     model.fit(X, y, w)
     for k, (train, test) in enumerate(KFold(3, shuffle=True, random_state=0).split(y)):
         for alpha, mse in zip(alphas, model.mse_path_[:, k], strict=True):
-            single = MiniBatchRidgeSGD(alpha, **params).fit(X[train], y[train], w[train])
+            single = MiniBatchRidgeSGD(alpha, solver="cholesky", **params)
+            single.fit(X[train], y[train], w[train])
             error = np.average((single.predict(X[test]) - y[test]) ** 2, axis=0, weights=w[test])
             np.testing.assert_allclose(mse, error, rtol=1e-8)
-    whole = MiniBatchRidgeSGD(model.alpha_, **params).fit(X, y, w)
+    whole = MiniBatchRidgeSGD(model.alpha_, solver="cholesky", **params).fit(X, y, w)
     np.testing.assert_allclose(model.coef_, whole.coef_, rtol=1e-8, atol=1e-12)
     assert model.converged_
     assert len(MiniBatchRidgeSGDCV(5, **params).fit(X, y, w).alphas_) == 5

@@ -1,0 +1,86 @@
+"""A trial of "svrg", and the closed form if that takes too long: for sparse samples in memory.
+
+Where products of sparse samples are many and the samples few numbers, "svrg" may arrive in a
+fraction of the time of the closed form. Whether it does depends on the eigenvalues, which are not
+known before. So it is tried, and given up as soon as its rate says that it will take longer.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from . import cholesky, dual, svrg
+from .problem import Monitor, Parameters, Problem, Settings, Solution
+
+# The first epochs do not tell the rate.
+FIRST_LOOK = 5
+# Conjugate gradients become faster, so that a trial goes on if it seems to need so many times more.
+PATIENCE = 1.2
+
+
+def solve(
+    problem: Problem,
+    start: Parameters,
+    settings: Settings,
+    rng: Any,
+    monitor: Monitor,
+    n_epochs: int,
+) -> Solution:
+    """Minimise F by "svrg", and by "cholesky" where that does not arrive in `n_epochs`."""
+    trial = Trial(monitor, settings.tol, n_epochs)
+    solution = svrg.solve(problem, start, replace(settings, max_iter=n_epochs), rng, trial)
+    if not trial.is_vain and solution.warning is None:
+        return solution
+    d = problem.rows.n_features
+    is_wide = problem.statistics.x.n_rows < d
+    statistics = problem.samples.gather("row products" if is_wide else "products")
+    exact = replace(problem, statistics=statistics)
+    solution = (dual if is_wide else cholesky).solve(exact, start, settings, rng, monitor)
+    return replace(solution, solver="cholesky")
+
+
+class Trial:
+    """A monitor that also ends a fit whose rate says that it takes more than `n_epochs`."""
+
+    def __init__(self, monitor: Monitor, tol: float | None, n_epochs: int) -> None:
+        self.monitor = monitor
+        self.tol = tol
+        self.n_epochs_worth = n_epochs
+        self.distances: list[float] = []
+        self.is_vain = False
+
+    @property
+    def n_epochs(self) -> int:
+        """How many epochs have ended."""
+        return self.monitor.n_epochs
+
+    def begin_epoch(self) -> None:
+        """Tell that an epoch begins."""
+        self.monitor.begin_epoch()
+
+    def __call__(
+        self,
+        solution: Solution,
+        beta: np.ndarray,
+        b: np.ndarray,
+        loss: np.ndarray,
+        distance: np.ndarray | None = None,
+    ) -> bool:
+        """Tell that an epoch has ended at these parameters; return whether to stop there."""
+        stop = self.monitor(solution, beta, b, loss, distance)
+        assert distance is not None
+        self.distances.append(float(np.max(distance)))
+        self.is_vain = self.epochs_needed() > PATIENCE * self.n_epochs_worth
+        return stop or self.is_vain
+
+    def epochs_needed(self) -> float:
+        """Return the number of epochs to `tol` at the rate of the later half of the epochs."""
+        n = len(self.distances)
+        if n < FIRST_LOOK or self.tol is None or self.distances[-1] <= self.tol:
+            return n
+        half = n // 2
+        fall = np.log(self.distances[half - 1] / self.distances[-1])
+        if not fall > 0:
+            return np.inf
+        return n + (n - half) * np.log(self.distances[-1] / self.tol) / fall
