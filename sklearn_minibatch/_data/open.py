@@ -21,6 +21,7 @@ from .._rows.protocol import Rows
 from .._rows.wide import KeptRows, WideRows
 from .._solvers.choose import SOLVERS, Shape
 from .._solvers.problem import Settings
+from .._solvers.state import SOLVABLE
 from .._statistics.arrays import as_float64, place_of, take, to_numpy
 from .._statistics.moments import Statistics
 from .._statistics.row_products import RowProducts, row_products
@@ -31,10 +32,9 @@ from .._statistics.second_moments import (
     SecondMoments,
     cross_moments,
     merge,
-    second_moments,
 )
 from .._statistics.threads import blas_threads_to_solve, number_of_threads
-from .._statistics.triangular_factor import TriangularFactor, triangular_factor
+from .._statistics.triangular_factor import TriangularFactor
 from .held_out import held_out
 from .mapped import mapped
 from .same_rows import SameRows
@@ -42,11 +42,7 @@ from .source import CheckedChunks, check_alone, is_dask, source_of
 from .validation import checked_chunk, look_if_not_finite, validated
 
 # The statistics that can be merged, as functions of X, y and weights.
-GATHER: dict[str, Callable[..., Any]] = {
-    "columns": cross_moments,
-    "products": second_moments,
-    "factor": triangular_factor,
-}
+GATHER = {**SOLVABLE, "columns": cross_moments}
 
 
 def open_rows(

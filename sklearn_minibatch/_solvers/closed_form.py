@@ -1,11 +1,12 @@
 """A closed form: coefficients, loss and what rounding may have cost, from any statistics."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._statistics.linalg import EPS
-from .problem import Solution
+from .problem import Monitor, Solution
 
 # Sums of products of unit columns over many blocks of rows are wrong by about so much, and so is
 # a QR factorization of them.
@@ -51,6 +52,16 @@ class ClosedForm(NamedTuple):
         """The closed form as a `Solution`: one step over all rows, of length 1 in units of H."""
         last = (self.beta, np.zeros(self.beta.shape[1]))
         return Solution(last, last, 1, 1.0, n_rows, self.is_within(tol))
+
+
+def one_epoch(closed: ClosedForm, n_rows: int, tol: float | None, monitor: Monitor) -> Solution:
+    """Return the solution of a fit that ends with a closed form."""
+    monitor.begin_epoch()
+    solution = closed.solution(n_rows, tol)
+    monitor(solution, *solution.last, closed.loss, closed.rounding)
+    if tol is None or solution.converged:
+        return solution
+    return replace(solution, warning=out_of_digits(closed, tol))
 
 
 def of_all_targets(parts: list[tuple[Any, ClosedForm]], shape: tuple[int, ...]) -> ClosedForm:

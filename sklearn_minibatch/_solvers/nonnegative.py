@@ -6,7 +6,6 @@ the features whose sign is free are eliminated. Which coefficients are 0 follows
 are then solved for with all digits.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from .._statistics.scaling import Scaling
 from .._statistics.second_moments import SecondMoments, Standardized, standardized
 from .._statistics.triangular_factor import Rotated, TriangularFactor, rotated_rows
 from . import cholesky, qr
-from .closed_form import NOISE_OF_PRODUCTS, ROUNDING, ClosedForm, of_all_targets, out_of_digits
+from .closed_form import NOISE_OF_PRODUCTS, ROUNDING, ClosedForm, of_all_targets, one_epoch
 from .penalty import Penalty, alike, of_features
 from .problem import Monitor, Parameters, Problem, Settings, Solution
 
@@ -35,12 +34,7 @@ def solve(
         # The samples have twice the digits of their products.
         factor = problem.samples.gather("factor")
         closed = closed_form(factor, problem.scaling, settings.penalty, positive)
-    monitor.begin_epoch()
-    solution = closed.solution(problem.statistics.x.n_rows, tol)
-    monitor(solution, *solution.last, closed.loss, closed.rounding)
-    if tol is None or solution.converged:
-        return solution
-    return replace(solution, warning=out_of_digits(closed, tol))
+    return one_epoch(closed, problem.statistics.x.n_rows, tol, monitor)
 
 
 def closed_form(

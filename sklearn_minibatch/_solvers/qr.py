@@ -1,6 +1,5 @@
 """The closed form from the triangular factor of the rows: twice the digits of their products."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from .._statistics.linalg import EPS, dot
 from .._statistics.moments import LEAST_VAR
 from .._statistics.threads import blas_threads_to_solve
 from .._statistics.triangular_factor import Rotated, rotated_rows
-from .closed_form import MOST_NOISE, ROUNDING, ClosedForm, of_all_targets, out_of_digits
+from .closed_form import MOST_NOISE, ROUNDING, ClosedForm, of_all_targets, one_epoch
 from .penalty import Penalty, alike, least_of, of_features
 from .problem import Monitor, Parameters, Problem, Settings, Solution
 
@@ -27,12 +26,7 @@ def solve(
     with blas_threads_to_solve(*start[0].shape):
         rotated = rotated_rows(problem.statistics, problem.scaling)
         closed = closed_form(rotated, settings.penalty, start[0])
-    monitor.begin_epoch()
-    solution = closed.solution(problem.statistics.x.n_rows, settings.tol)
-    monitor(solution, *solution.last, closed.loss, closed.rounding)
-    if settings.tol is None or solution.converged:
-        return solution
-    return replace(solution, warning=out_of_digits(closed, settings.tol))
+    return one_epoch(closed, problem.statistics.x.n_rows, settings.tol, monitor)
 
 
 def closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | None = None) -> ClosedForm:

@@ -39,7 +39,7 @@ WAITING_ROWS = (64, 256)
 # The solvers whose result is the closed form up to rounding, whatever `tol` is.
 CLOSED_FORMS = ("cholesky", "qr")
 # The statistics that a stream can be solved from.
-GATHER = {"products": second_moments, "factor": triangular_factor}
+SOLVABLE = {"products": second_moments, "factor": triangular_factor}
 NOTHING = {
     "columns": no_column_moments,
     "products": no_second_moments,
@@ -269,7 +269,7 @@ class ModelState(FittedState):
 def of_kind(moments: Any, kind: str) -> Any:
     """Convert rows that were kept, or a factor to products; return other statistics as they are."""
     if isinstance(moments, KeptRows):
-        return GATHER[kind](moments.chunk.X, moments.chunk.y, moments.chunk.w)
+        return SOLVABLE[kind](moments.chunk.X, moments.chunk.y, moments.chunk.w)
     if isinstance(moments, TriangularFactor) and kind == "products":
         return moments.products
     return moments
@@ -285,7 +285,7 @@ def with_rows(state: ModelState, rows: Chunk, n_jobs: int | None = 1) -> Any:
     # To ask for their number takes longer than few rows do.
     n_threads = number_of_threads(n_jobs) if rows.n_rows > FEW_ROWS else 1
     with one_blas_thread():
-        return merge(moments, GATHER[state.kind](rows.X, rows.y, rows.w, n_threads))
+        return merge(moments, SOLVABLE[state.kind](rows.X, rows.y, rows.w, n_threads))
 
 
 def learn_exactly(
