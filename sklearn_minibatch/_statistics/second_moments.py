@@ -27,7 +27,7 @@ from .arrays import (
     pass_elements,
     to_numpy,
 )
-from .blocks import in_threads, large_blocks, row_blocks
+from .blocks import PASS_ELEMENTS, in_threads, large_blocks, row_blocks
 from .linalg import dot, plus_outer, sparse_product
 from .moments import (
     LEAST_VAR,
@@ -382,6 +382,20 @@ def sparse_cross_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> Cr
     return CrossMoments(x, y_moments, xy)
 
 
+def sparse_gram(T: Any, weighted: Any) -> np.ndarray:
+    """Return T'W T of CSR rows, many of them in blocks.
+
+    For every column all rows are looked up, which takes half the time where they are in cache.
+    """
+    n, d = T.shape
+    elements = max(2 * PASS_ELEMENTS, d * d // 2)
+    if T.nnz < 4 * elements:
+        return sparse_product(T.T, weighted)
+    blocks = row_blocks(n, -(-T.nnz // n), elements=elements)
+    products = (sparse_product(T[rows].T, weighted[rows]) for rows in blocks)
+    return reduce(np.ndarray.__iadd__, products)
+
+
 def sparse_second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> SecondMoments | None:
     """Compute `second_moments` of CSR rows with few entries.
 
@@ -409,7 +423,7 @@ def sparse_second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> S
     weighted.data *= np.repeat(share, np.diff(T.indptr))
     # The offset, and in centred columns what rounding has left of their means.
     mean = np.ravel(weighted.sum(axis=0))
-    xx = plus_outer(sparse_product(T.T, weighted), -mean, mean)
+    xx = plus_outer(sparse_gram(T, weighted), -mean, mean)
     xy = weighted.T @ dense - np.multiply.outer(mean, share @ dense)
     if apart.any():
         t = v.shape[1]

@@ -89,6 +89,15 @@ def test_sparse_rows_have_the_moments_of_dense_ones(weighted):
         np.testing.assert_allclose(found.x.var, dense.x.var, rtol=1e-12)
 
 
+@pytest.mark.parametrize("elements", [1, 100, 2**18])
+def test_products_of_many_sparse_samples_in_blocks(elements, monkeypatch):
+    monkeypatch.setattr("sklearn_minibatch._statistics.second_moments.PASS_ELEMENTS", elements)
+    X, y = regression(3001, 10)
+    X = np.where(np.random.default_rng(0).random(X.shape) < 0.1, X, 0.0)
+    found = second_moments(sparse.csr_array(X), y[:, None], None)
+    np.testing.assert_allclose(found.xx, np.cov(X.T, ddof=0), rtol=1e-12, atol=1e-14)
+
+
 def test_sparse_columns_far_from_0_keep_their_digits():
     """A column that is 0 in a row that hardly counts cannot be centred as it is."""
     rng = np.random.default_rng(0)
