@@ -1,9 +1,10 @@
 """Second moments of the folds of `MiniBatchRidgeSGDCV`, computed in one read of the rows."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial, reduce
+from dataclasses import dataclass
+from functools import cached_property, partial, reduce
 from numbers import Integral
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from sklearn.model_selection import check_cv
@@ -14,12 +15,7 @@ from .._solvers.ridge_path import Fold, all_but_one
 from .._statistics.arrays import Place, as_float64, is_numpy, like, place_of, take, to_numpy
 from .._statistics.blocks import in_threads
 from .._statistics.fold_moments import FoldStatistics, dealt, fold_statistics
-from .._statistics.second_moments import (
-    EXACT_FEATURES,
-    merge,
-    no_second_moments,
-    second_moments,
-)
+from .._statistics.second_moments import EXACT_FEATURES, merge, no_second_moments, second_moments
 from .._statistics.threads import number_of_threads
 from .._statistics.triangular_factor import (
     TriangularFactor,
@@ -30,10 +26,7 @@ from .array_api import follow
 from .open import open_chunks
 from .refusals import WEIGHTLESS, check_kinds
 from .same_rows import SameRows
-from .source import (
-    in_memory,
-    is_dask,
-)
+from .source import in_memory, is_dask
 from .validation import as_floats, checked_weights, look_if_not_finite
 
 Gather: TypeAlias = Callable[[Any, Any, Any], Any]  # the statistics of X, y and weights
@@ -47,7 +40,8 @@ LOO, GCV = "loo", "gcv"
 MOST_CELLS = 64
 
 
-class FoldData(NamedTuple):
+@dataclass(frozen=True)
+class FoldData:
     """Statistics of the cells, and the training and test sets as masks of cells.
 
     A cell is a group of rows that are in the same training and test sets. The masks are None if
@@ -64,7 +58,7 @@ class FoldData(NamedTuple):
     place: Place = np.asarray
     rows: Chunk | None = None  # all samples, where errors ask for them
 
-    @property
+    @cached_property
     def total(self) -> Any:
         """The statistics of all rows."""
         return reduce(merge, self.cells)
