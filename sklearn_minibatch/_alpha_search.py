@@ -58,6 +58,7 @@ class CVState(FittedState):
     mse: np.ndarray  # (n_alphas, n_folds, t)
     best_score: np.ndarray  # (t,) or (1,)
     cells: tuple[SecondMoments, ...]  # empty after folds that `partial_fit` cannot add to
+    n_dealt: int  # samples, of which some may count no more
     seed: int | None
     n_passes: int | None
 
@@ -123,6 +124,7 @@ def choose_alpha(data: FoldData, search: Search, single_target: bool) -> CVState
         errors.mse,
         best_score,
         cells,
+        data.n_dealt,
         data.seed,
         n_passes=None if data.chunks is None else data.chunks.n_passes,
     )

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterable, Sequence
 from copy import copy
+from functools import reduce
 from numbers import Integral
 from typing import Any, Literal, Self
 
@@ -13,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ._alpha_search import CVState, Search, choose_alpha
-from ._data.folds import GCV, LOO, FoldData, check_few_features, load_folds, number_of_folds
+from ._data.folds import GCV, LOO, FoldData, check_few_features, deal, load_folds, number_of_folds
 from ._data.given import given_folds
 from ._data.validation import (
     check_can_learn,
@@ -30,8 +31,8 @@ from ._rows.chunk import Chunk
 from ._run.rollback import AllOrNothing
 from ._solvers.state import of_kind
 from ._statistics.arrays import place_of
-from ._statistics.fold_moments import FoldStatistics, dealt, fold_statistics
-from ._statistics.second_moments import merge, no_second_moments, second_moments
+from ._statistics.fold_moments import FoldStatistics
+from ._statistics.second_moments import merge
 from ._statistics.threads import blas_threads_to_solve
 
 SCORINGS = ("neg_mean_squared_error", "r2")
@@ -295,9 +296,10 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         with np.errstate(all="ignore"), AllOrNothing(self):
             self._validate_params()
             self._check_choices()
-            data = FoldData(given_folds(self, folds, n_targets, feature_names))
+            cells = given_folds(self, folds, n_targets, feature_names)
             check_few_features(self.n_features_in_)
-            self._choose(data, needs_folds=True)
+            n_dealt = sum(each.x.n_rows for each in cells)
+            self._choose(FoldData(cells, n_dealt), needs_folds=True)
         return self
 
     def partial_fit(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -335,7 +337,6 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
             check_can_learn(self)
             before = vars(self).get("_state")
             rows = validated(self, X, y, sample_weight, reset=before is None, finite=False)
-            n_dealt = 0 if before is None else before.moments.x.n_rows
             seed = None if before is None else before.seed
             seed = self._draw_seed() if seed is None else seed
             if before is not None and len(before.cells) != n_folds:
@@ -344,18 +345,17 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
                     f"{len(before.cells) or 'other'} folds. Go on with as many, or fit anew."
                 )
             check_few_features(rows.X.shape[1])
-            folds = dealt(n_dealt, rows.y.shape[0], n_folds, seed)
             chunk = Chunk(1, *rows[:3]).aged(self.half_life)
-            folds = folds[len(folds) - chunk.n_rows :]
-            of_chunk = fold_statistics(second_moments, no_second_moments, chunk[1:], folds, n_folds)
-            look_if_not_finite(self, FoldData(of_chunk.parts).total, X, y)
+            n_dealt = rows.y.shape[0] + (0 if before is None else before.n_dealt)
+            of_chunk = deal(chunk, n_dealt, 0, n_folds, seed)
+            look_if_not_finite(self, reduce(merge, of_chunk.parts), X, y)
             cells = of_chunk.parts
             if before is not None:
                 earlier = FoldStatistics(tuple(of_kind(each, "products") for each in before.cells))
                 if self.half_life is not None:
                     earlier = earlier.faded(0.5 ** (rows.y.shape[0] / self.half_life))
                 cells = earlier.merged(of_chunk).parts
-            self._choose(FoldData(cells, seed=seed, place=place_of(rows.X)))
+            self._choose(FoldData(cells, n_dealt, seed=seed, place=place_of(rows.X)))
         return self
 
     def merge(self, other: Self) -> Self:
@@ -394,7 +394,8 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
             if len({type(each) for cells in of_both for each in cells}) > 1:
                 of_both = [tuple(of_kind(each, "products") for each in cells) for cells in of_both]
             cells = tuple(map(merge, *of_both))
-            self._choose(FoldData(cells, seed=ours.seed, place=place_of(ours.example)))
+            n_dealt = ours.n_dealt + theirs.n_dealt
+            self._choose(FoldData(cells, n_dealt, seed=ours.seed, place=place_of(ours.example)))
         return self
 
     @property
