@@ -135,6 +135,18 @@ def test_folds_follow_the_number_of_a_sample_where_older_ones_count_no_more(how,
     np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-7)
 
 
+@pytest.mark.parametrize("sizes", SIZES, ids=lambda sizes: f"{len(sizes)} chunks")
+def test_a_second_pass_knows_the_samples_where_older_ones_count_no_more(sizes):
+    """Products of these columns have too few digits, so that they are read again."""
+    X, y = regression(400, 3)
+    X[:, 2] = X[:, 0] + 1e-8 * X[:, 2]
+    model = MiniBatchRidgeSGD(1e-12, half_life=0.1)
+    model.fit(ChunkSource(lambda: chunks_of(X, y, sizes)))
+    assert model.n_passes_ == 2
+    expected = MiniBatchRidgeSGD(1e-12, solver="qr").fit(X, y, aged(np.ones(400), 0.1))
+    np.testing.assert_allclose(model.predict(X[-4:]), expected.predict(X[-4:]), rtol=1e-6)
+
+
 def test_the_penalty_is_not_forgotten():
     """Many equal samples later alpha counts as in a fit of these alone: it does not wind up."""
     X, y = regression(50, 3)
