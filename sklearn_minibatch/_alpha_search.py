@@ -12,13 +12,23 @@ from ._data.folds import GCV, LOO, FoldData
 from ._solvers.closed_form import out_of_digits
 from ._solvers.covariance import Uncertainty, uncertainty_of
 from ._solvers.exact import closed_form_of
-from ._solvers.leave_one_out import generalized_errors, leave_one_out_errors
+from ._solvers.leave_one_out import one_fit_errors
 from ._solvers.penalty import Penalty, least_of, penalty_of
 from ._solvers.problem import standard_units
-from ._solvers.ridge_path import Fold, coefficient_path, default_alphas, error_path
+from ._solvers.ridge_path import (
+    Fold,
+    Spectrum,
+    closed_form_in,
+    coefficient_path,
+    default_alphas,
+    error_path,
+    spectrum,
+)
 from ._solvers.state import Answer, FittedState
-from ._statistics.scaling import to_original
+from ._statistics.linalg import EPS
+from ._statistics.scaling import Scaling, to_original
 from ._statistics.second_moments import SecondMoments, merge
+from ._statistics.triangular_factor import TriangularFactor
 
 # Alphas of the default grid.
 GRID = 50
@@ -101,16 +111,17 @@ def choose_alpha(data: FoldData, search: Search, single_target: bool) -> CVState
     moments = data.total
     cells = data.cells if data.training is None else ()
     scaling = standard_units(moments.x, moments.y, search)
+    path = spectrum(moments, scaling) if is_wide(moments, search) else None
     alphas = GRID if search.alphas is None else search.alphas
     if isinstance(alphas, Integral):
-        alphas = default_alphas(moments, scaling, int(alphas))
+        alphas = default_alphas(moments, scaling, int(alphas), path)
     alphas = np.array(alphas, dtype=float)
-    errors = errors_of(data, alphas, search)
+    errors = errors_of(data, alphas, search, path)
     if errors.uncertain.any() and data.read_factors is not None:
         data = replace(data, cells=data.read_factors())
-        errors = errors_of(data, alphas, search)
+        errors = errors_of(data, alphas, search, None)
     alpha, best_score = best_alphas(scores_of(errors, search), alphas, search)
-    answer = closed_forms(data, alpha, scaling, search)
+    answer = closed_forms(data, alpha, scaling, search, path)
     if errors.uncertain.any() and answer.warning is None:
         answer = answer._replace(warning=UNCERTAIN)
     return CVState(
@@ -130,6 +141,12 @@ def choose_alpha(data: FoldData, search: Search, single_target: bool) -> CVState
     )
 
 
+def is_wide(total: Any, search: Search) -> bool:
+    """Whether one decomposition of fewer rows than columns serves all alphas."""
+    is_factor = isinstance(total, TriangularFactor) and len(total.R) < len(total.x.mean)
+    return is_factor and penalties_of((), search) is None
+
+
 def penalties_of(alphas: Iterable[float], search: Search) -> list[Penalty] | None:
     """Return the penalty of each alpha, unless one decomposition serves all."""
     if search.standardize and search.penalty_factor is None and search.positive is None:
@@ -137,29 +154,20 @@ def penalties_of(alphas: Iterable[float], search: Search) -> list[Penalty] | Non
     return [penalty_of(alpha, search.penalty_factor) for alpha in alphas]
 
 
-def errors_of(data: FoldData, alphas: np.ndarray, search: Search) -> Errors:
-    """Return the errors of all folds."""
+def errors_of(data: FoldData, alphas: np.ndarray, search: Search, path: Spectrum | None) -> Errors:
+    """Return the errors of all folds, or of the one that stands for "loo" and "gcv".
+
+    `path` is the decomposition of all samples, if it is known.
+    """
     if search.cv in (LOO, GCV):
-        return errors_of_one_fit(data, alphas, search)
+        total, penalties = data.total, penalties_of(alphas, search)
+        scaling = standard_units(total.x, total.y, search)
+        known = data.rows, total, scaling, alphas, penalties, search.fit_intercept
+        mse, uncertain = one_fit_errors(*known, search.cv == LOO, path)
+        return Errors(mse[:, None], uncertain[:, None], total.y.var[None])
     folds = [errors_of_fold(fold, alphas, search) for fold in data.folds()]
     mse, uncertain, variances = zip(*folds, strict=True)
     return Errors(np.stack(mse, axis=1), np.stack(uncertain, axis=1), np.stack(variances))
-
-
-def errors_of_one_fit(data: FoldData, alphas: np.ndarray, search: Search) -> Errors:
-    """Return those of "loo" and "gcv", as of one fold."""
-    total, fit_intercept = data.total, search.fit_intercept
-    scaling = standard_units(total.x, total.y, search)
-    penalties = penalties_of(alphas, search)
-    if search.cv == LOO:
-        assert data.rows is not None
-        found = leave_one_out_errors(data.rows, total, scaling, alphas, penalties, fit_intercept)
-    else:
-        found = generalized_errors(total, scaling, alphas, penalties, fit_intercept)
-    mse, uncertain = found
-    if not isinstance(total, SecondMoments):
-        uncertain = np.zeros(len(alphas), dtype=bool)
-    return Errors(mse[:, None], uncertain[:, None], total.y.var[None])
 
 
 def errors_of_fold(fold: Fold, alphas: np.ndarray, search: Search) -> Errors:
@@ -218,16 +226,25 @@ def best_alphas(
     return alphas[chosen], mean[chosen, columns]
 
 
-def closed_forms(data: FoldData, alpha: np.ndarray, scaling: Any, search: Search) -> Answer:
+def closed_forms(
+    data: FoldData, alpha: np.ndarray, scaling: Scaling, search: Search, path: Spectrum | None
+) -> Answer:
     """Return the closed form of all samples, each target with its alpha, in original units."""
     total, positive = data.total, search.positive
-    penalty = penalty_of(np.broadcast_to(alpha, total.y.mean.shape), search.penalty_factor)
+    alphas = np.broadcast_to(alpha, total.y.mean.shape)
+    if path is not None and alphas.min() > EPS:
+        beta, rounding = closed_form_in(path, alphas)
+        # Far less than `TOL`: the rows have more digits than their products.
+        if rounding <= TOL / 1000:
+            parameters = to_original(beta, np.zeros(len(alphas)), scaling)
+            return Answer(parameters, parameters, True)
+    penalty = penalty_of(alphas, search.penalty_factor)
     closed = closed_form_of(total, scaling, penalty, positive)
     exact = closed.is_exact_enough(least_of(penalty), TOL)
     if not exact and data.read_factors is not None and isinstance(total, SecondMoments):
         factor = reduce(merge, data.read_factors())
         closed = closed_form_of(factor, scaling, penalty, positive)
-    parameters = to_original(closed.beta, np.zeros(closed.beta.shape[1]), scaling)
+    parameters = to_original(closed.beta, np.zeros(len(alphas)), scaling)
     converged = closed.is_within(TOL)
     warning = None if converged else out_of_digits(closed, TOL)
     return Answer(parameters, parameters, converged, warning)
