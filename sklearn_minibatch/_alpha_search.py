@@ -109,7 +109,7 @@ class Errors(NamedTuple):
 def choose_alpha(data: FoldData, search: Search, single_target: bool) -> CVState:
     """Return the model of all samples with the alpha of the best score."""
     moments = data.total
-    cells = data.cells if data.training is None else ()
+    cells = data.cells if data.training is None and search.cv != LOO else ()
     scaling = standard_units(moments.x, moments.y, search)
     path = spectrum(moments, scaling) if is_wide(moments, search) else None
     alphas = GRID if search.alphas is None else search.alphas

@@ -480,10 +480,10 @@ def test_merged_choices_are_those_of_merged_folds(order, t):
     with pytest.raises(ValueError, match="same parameters"):
         model.merge(MiniBatchRidgeSGDCV(ALPHAS, cv=4).fit(X, y, w))
     assert np.array_equal(model.mse_path_, before)
-    split = TimeSeriesSplit(3)
-    one, two = (MiniBatchRidgeSGDCV(ALPHAS, cv=split).fit(X, y, w) for _ in range(2))
-    with pytest.raises(ValueError, match="as many folds"):
-        one.merge(two)
+    for cv in (TimeSeriesSplit(3), "loo"):
+        one, two = (MiniBatchRidgeSGDCV(ALPHAS, cv=cv).fit(X, y, w) for _ in range(2))
+        with pytest.raises(ValueError, match="as many folds"):
+            one.merge(two)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
