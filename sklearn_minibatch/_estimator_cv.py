@@ -3,10 +3,9 @@
 import warnings
 from collections.abc import Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
-from functools import cached_property, reduce
+from functools import reduce
 from numbers import Integral
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,7 +13,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from ._data.folds import GCV, LOO, FoldData, check_few_features, load_folds, number_of_folds
+from ._alpha_search import CVState, Search, choose_alpha
+from ._data.folds import GCV, LOO, FoldData, check_few_features, deal, load_folds, number_of_folds
 from ._data.given import given_folds
 from ._data.validation import (
     check_can_learn,
@@ -28,82 +28,13 @@ from ._data.validation import (
 from ._estimator import MiniBatchRidgeSGD
 from ._linear_model import Floats, Rows, ScaledLinearModel, check_parameters, checking_parameters
 from ._run.rollback import AllOrNothing
-from ._solvers.closed_form import out_of_digits
-from ._solvers.covariance import Uncertainty, uncertainty_of
-from ._solvers.exact import closed_form_of
-from ._solvers.leave_one_out import generalized_errors, leave_one_out_errors
-from ._solvers.penalty import Penalty, least_of, penalty_of
-from ._solvers.problem import standard_units
-from ._solvers.ridge_path import (
-    Fold,
-    coefficient_path,
-    default_alphas,
-    error_path,
-)
-from ._solvers.state import Answer, FittedState, of_kind
+from ._solvers.state import of_kind
 from ._statistics.arrays import place_of
-from ._statistics.fold_moments import FoldStatistics, dealt, fold_statistics
-from ._statistics.scaling import Scaling, to_original
-from ._statistics.second_moments import (
-    SecondMoments,
-    merge,
-    no_second_moments,
-    second_moments,
-)
+from ._statistics.fold_moments import FoldStatistics
+from ._statistics.second_moments import merge
 from ._statistics.threads import blas_threads_to_solve
 
-# Alphas of the default grid.
-GRID = 50
 SCORINGS = ("neg_mean_squared_error", "r2")
-# The default `tol` of `MiniBatchRidgeSGD`.
-TOL = 1e-6
-UNCERTAIN = (
-    "Columns nearly follow from others, or y from the columns: rounding errors may have changed "
-    "the scores, and the samples cannot be read again. Use larger alphas, or fit(X, y)."
-)
-
-
-class PathSettings(NamedTuple):
-    """The parameters of what is minimised, but for alpha."""
-
-    fit_intercept: bool
-    standardize: bool
-    penalty_factor: Floats | None
-    positive: Floats | None
-    half_life: float | None
-
-
-@dataclass(frozen=True)
-class CVState(FittedState):
-    """A model with its alpha, and the moments of the folds that it was chosen by."""
-
-    answer: Answer
-    moments: SecondMoments
-    settings: PathSettings
-    alpha: np.ndarray  # (t,) or (1,)
-    alphas: np.ndarray  # (n_alphas,)
-    mse: np.ndarray  # (n_alphas, n_folds, t)
-    best_score: np.ndarray  # (t,) or (1,)
-    alpha_per_target: bool
-    cells: tuple[SecondMoments, ...]  # empty after folds that `partial_fit` cannot add to
-    seed: int | None
-    n_passes: int | None
-
-    @property
-    def statistics(self) -> SecondMoments:
-        """The moments of all samples."""
-        return self.moments
-
-    @cached_property
-    def uncertainty(self) -> Uncertainty:
-        """How sure the parameters are."""
-        penalty = penalty_of(self.alpha, self.settings.penalty_factor)
-        return uncertainty_of(self.moments, self.settings, penalty, self.answer.predicting[0])
-
-    @property
-    def scale(self) -> np.ndarray:
-        """The standard deviations (d,) of the columns, and 1 for constant ones."""
-        return self.moments.x.scale
 
 
 class MiniBatchRidgeSGDCV(ScaledLinearModel):
@@ -313,7 +244,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         # Silence floating-point warnings; results are checked for finiteness.
         with np.errstate(all="ignore"), AllOrNothing(self):
             self._check_choices()
-            self._choose_once(load_folds(self, X, y, sample_weight, self._draw_seed))
+            self._choose(load_folds(self, X, y, sample_weight, self._draw_seed), needs_folds=True)
         return self
 
     def fit_moments(
@@ -364,9 +295,10 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         with np.errstate(all="ignore"), AllOrNothing(self):
             self._validate_params()
             self._check_choices()
-            data = FoldData(given_folds(self, folds, n_targets, feature_names))
+            cells = given_folds(self, folds, n_targets, feature_names)
             check_few_features(self.n_features_in_)
-            self._choose_once(data)
+            n_dealt = sum(each.x.n_rows for each in cells)
+            self._choose(FoldData(cells, n_dealt), needs_folds=True)
         return self
 
     def partial_fit(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -404,7 +336,6 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
             check_can_learn(self)
             before = vars(self).get("_state")
             rows = validated(self, X, y, sample_weight, reset=before is None, finite=False)
-            n_dealt = 0 if before is None else before.moments.x.n_rows
             seed = None if before is None else before.seed
             seed = self._draw_seed() if seed is None else seed
             if before is not None and len(before.cells) != n_folds:
@@ -413,18 +344,17 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
                     f"{len(before.cells) or 'other'} folds. Go on with as many, or fit anew."
                 )
             check_few_features(rows.X.shape[1])
-            folds = dealt(n_dealt, rows.y.shape[0], n_folds, seed)
             chunk = rows.aged(self.half_life)
-            folds = folds[len(folds) - chunk.n_rows :]
-            of_chunk = fold_statistics(second_moments, no_second_moments, chunk[1:], folds, n_folds)
-            look_if_not_finite(self, FoldData(of_chunk.parts).total, X, y)
+            n_dealt = rows.y.shape[0] + (0 if before is None else before.n_dealt)
+            of_chunk = deal(chunk, n_dealt, 0, n_folds, seed)
+            look_if_not_finite(self, reduce(merge, of_chunk.parts), X, y)
             cells = of_chunk.parts
             if before is not None:
                 earlier = FoldStatistics(tuple(of_kind(each, "products") for each in before.cells))
                 if self.half_life is not None:
                     earlier = earlier.faded(0.5 ** (rows.y.shape[0] / self.half_life))
                 cells = earlier.merged(of_chunk).parts
-            self._choose_from(cells, place_of(rows.X), seed)
+            self._choose(FoldData(cells, n_dealt, seed=seed, place=place_of(rows.X)))
         return self
 
     def merge(self, other: Self) -> Self:
@@ -459,21 +389,13 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
                     "merge needs as many folds in both models, by a number for cv; they have "
                     f"{len(ours.cells) or 'others'} and {len(theirs.cells) or 'others'}."
                 )
-            alike = {type(each) for each in (*ours.cells, *theirs.cells)}
             of_both = [ours.cells, theirs.cells]
-            if len(alike) > 1:
+            if len({type(each) for cells in of_both for each in cells}) > 1:
                 of_both = [tuple(of_kind(each, "products") for each in cells) for cells in of_both]
-            cells = FoldStatistics(of_both[0]).merged(FoldStatistics(of_both[1])).parts
-            self._choose_from(cells, place_of(ours.example), ours.seed)
+            cells = tuple(map(merge, *of_both))
+            n_dealt = ours.n_dealt + theirs.n_dealt
+            self._choose(FoldData(cells, n_dealt, seed=ours.seed, place=place_of(ours.example)))
         return self
-
-    def _choose_from(self, cells: Any, place: Any, seed: int | None) -> None:
-        """Publish the model of the samples in these folds."""
-        data = FoldData(cells, place=place)
-        check_moments(data.total)
-        with blas_threads_to_solve(self.n_features_in_, len(data.total.y.mean)):
-            state = self._chosen(data)
-        self._publish(replace(state, seed=seed))
 
     @property
     def alpha_(self) -> float | Floats:
@@ -516,11 +438,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         if "_is_displayed" in vars(self):
             raise AttributeError("coef_path_ takes as long as a fit.")
         state = self._known("coef_path_")
-        scaling = self._scaling(state.moments)
-        penalties = self._penalties(state.alphas)
-        positive = mask_of_features(self, self.positive)
-        path = coefficient_path(state.moments, scaling, state.alphas, penalties, positive)
-        path = path * scaling.y_scale / scaling.x_scale[:, None, None]
+        path = state.path
         return state.placed(path[:, :, 0].T if state.single_target else path.transpose(1, 2, 0))
 
     def _get_fitted_attr_html(self, doc_link: str = "") -> Any:
@@ -531,7 +449,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
 
     def _per_target(self, attribute: str, values: Floats) -> float | Floats:
         state = self._known(attribute)
-        if state.alpha_per_target and not state.single_target:
+        if state.settings.alpha_per_target and not state.single_target:
             return state.placed(values)
         return float(values[0])
 
@@ -550,156 +468,38 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
             check_one_fit(self)
         if self.alphas is not None and not isinstance(self.alphas, Integral):
             alphas = np.asarray(self.alphas, dtype=float)
-            if (
-                alphas.ndim != 1
-                or len(alphas) == 0
-                or not np.all((alphas >= 0) & np.isfinite(alphas))
-            ):
+            are_penalties = (alphas >= 0) & np.isfinite(alphas)
+            if alphas.ndim != 1 or len(alphas) == 0 or not are_penalties.all():
                 raise ValueError(
                     "alphas must be one or more finite numbers, each at least 0, in a list; "
                     f"got {self.alphas!r}."
                 )
 
-    def _settings(self) -> PathSettings:
-        return PathSettings(
-            self.fit_intercept,
-            self.standardize,
-            factors_of_features(self, self.penalty_factor),
-            mask_of_features(self, self.positive),
-            self.half_life,
-        )
+    def _choose(self, data: FoldData, needs_folds: bool = False) -> None:
+        """Publish the model of the samples in these folds.
 
-    def _scaling(self, moments: SecondMoments) -> Scaling:
-        return standard_units(moments.x, moments.y, self._settings())
-
-    def _penalties(self, alphas: Floats) -> list[Penalty] | None:
-        """Return the penalty of each alpha, unless one decomposition serves all."""
-        positive = mask_of_features(self, self.positive)
-        if self.standardize and self.penalty_factor is None and positive is None:
-            return None
-        factor = factors_of_features(self, self.penalty_factor)
-        return [penalty_of(alpha, factor) for alpha in alphas]
-
-    def _choose_once(self, data: FoldData) -> None:
-        """Publish the model of all samples; raise ValueError if alpha cannot be chosen."""
+        Raise ValueError if alpha cannot be chosen, or, with `needs_folds`, not by an error.
+        """
         check_moments(data.total)
         with blas_threads_to_solve(self.n_features_in_, len(data.total.y.mean)):
-            state = self._chosen(data)
-        if np.isnan(state.mse).all():
+            state = choose_alpha(data, self._search(), self._single_target)
+        if needs_folds and np.isnan(state.mse).all():
             raise ValueError(
                 "No fold has rows both to train on and to be held out "
                 f"({data.total.x.n_rows} rows of positive weight in {state.mse.shape[1]} "
                 "folds). Give more rows, or fewer folds by cv."
             )
-        self._publish(state)
-
-    def _chosen(self, data: FoldData) -> CVState:
-        """Return the state with the alpha of the least error, and the closed form of all rows."""
-        moments = data.total
-        cells = data.cells if data.training is None else ()
-        scaling = self._scaling(moments)
-        alphas = GRID if self.alphas is None else self.alphas
-        if isinstance(alphas, Integral):
-            alphas = default_alphas(moments, scaling, int(alphas))
-        alphas = np.array(alphas, dtype=float)
-        mse, variances, uncertain = self._errors(data, alphas)
-        total = moments
-        if uncertain.any() and data.read_factors is not None:
-            data = data._replace(cells=data.read_factors())
-            total = data.total
-            mse, variances, uncertain = self._errors(data, alphas)
-        used = ~np.isnan(mse).any(axis=(0, 2))
-        scores = self._scores(mse[:, used], variances[used])
-        if not self.alpha_per_target:
-            scores = scores.mean(axis=2, keepdims=True)
-        chosen, best = chosen_alphas(scores, alphas, self.one_standard_error, self.verbose)
-        answer = self._closed_forms(total, data, np.broadcast_to(chosen, mse.shape[2]), scaling)
-        if uncertain.any() and answer.warning is None:
-            answer = answer._replace(warning=UNCERTAIN)
-        return CVState(
-            self._single_target,
-            data.place(np.empty(0)),
-            answer,
-            moments,
-            self._settings(),
-            alpha=chosen,
-            alphas=alphas,
-            mse=mse,
-            best_score=best,
-            alpha_per_target=self.alpha_per_target,
-            cells=cells,
-            seed=data.seed,
-            n_passes=None if data.chunks is None else data.chunks.n_passes,
-        )
-
-    def _closed_forms(self, total: Any, data: FoldData, alphas: Floats, scaling: Scaling) -> Answer:
-        """Return the closed form of all rows, each target with its alpha."""
-        penalty = penalty_of(alphas, factors_of_features(self, self.penalty_factor))
-        positive = mask_of_features(self, self.positive)
-        closed = closed_form_of(total, scaling, penalty, positive)
-        exact = closed.is_exact_enough(least_of(penalty), TOL)
-        if not exact and data.read_factors is not None and isinstance(total, SecondMoments):
-            factor = reduce(merge, data.read_factors())
-            closed = closed_form_of(factor, scaling, penalty, positive)
-        parameters = to_original(closed.beta, np.zeros(len(alphas)), scaling)
-        converged = closed.is_within(TOL)
-        warning = None if converged else out_of_digits(closed, TOL)
-        return Answer(parameters, parameters, converged, warning)
-
-    def _errors(self, data: FoldData, alphas: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return the mean squared errors (n_alphas, n_folds, t).
-
-        With them come the variances (n_folds, t) of the targets held out, and a mask (n_alphas,
-        n_folds) of the errors that rounding may have changed.
-        """
-        if self.cv in (LOO, GCV):
-            return self._errors_of_one_fit(data, alphas)
-        parts = [(*self._errors_of(fold, alphas), fold.held_out.y.var) for fold in data.folds()]
-        mse, uncertain, variances = zip(*parts, strict=True)
-        return np.stack(mse, axis=1), np.stack(variances), np.stack(uncertain, axis=1)
-
-    def _errors_of_one_fit(self, data: FoldData, alphas: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return the same for "loo" and "gcv", as those of one fold."""
-        total, penalties = data.total, self._penalties(alphas)
-        scaling = self._scaling(total)
-        if self.cv == LOO:
-            assert data.rows is not None
-            found = leave_one_out_errors(
-                data.rows, total, scaling, alphas, penalties, self.fit_intercept
-            )
-        else:
-            found = generalized_errors(total, scaling, alphas, penalties, self.fit_intercept)
-        mse, uncertain = found
-        if not isinstance(total, SecondMoments):
-            uncertain = np.zeros(len(alphas), dtype=bool)
-        return mse[:, None], total.y.var[None], uncertain[:, None]
-
-    def _errors_of(self, fold: Fold, alphas: Floats) -> tuple[Floats, Floats]:
-        """Return the mean squared errors (n_alphas, t) of a fold, and which are uncertain.
-
-        They are NaN if one of its sets is empty, or has no R^2 to choose by.
-        """
-        least = 2 if self.scoring == "r2" else 1
-        if fold.training.x.n_rows == 0 or fold.held_out.x.n_rows < least:
-            nothing = np.full((len(alphas), len(fold.held_out.y.mean)), np.nan)
-            return nothing, np.zeros(len(alphas), dtype=bool)
-        scaling = self._scaling(fold.training)
-        positive = mask_of_features(self, self.positive)
-        return error_path(fold, scaling, alphas, self._penalties(alphas), positive)
-
-    def _publish(self, state: CVState) -> None:
         check_parameters(state.answer.predicting)
         self._state = state
         if state.answer.warning is not None:
             warnings.warn(state.answer.warning, ConvergenceWarning, stacklevel=3)
 
-    def _scores(self, mse: Floats, variances: Floats) -> Floats:
-        """Scores (n_alphas, n_folds, t), the larger the better."""
-        if self.scoring != "r2":
-            return -mse
-        # As scikit-learn's r2_score has it for a target that is constant.
-        constant = np.where(mse > 0, 0.0, 1.0)
-        return np.where(variances > 0, 1 - mse / np.where(variances > 0, variances, 1.0), constant)
+    def _search(self) -> Search:
+        """Return the parameters of the search, once the columns are known."""
+        values = {name: getattr(self, name) for name in Search._fields}
+        values["penalty_factor"] = factors_of_features(self, self.penalty_factor)
+        values["positive"] = mask_of_features(self, self.positive)
+        return Search(**values)
 
 
 def check_one_fit(model: MiniBatchRidgeSGDCV) -> None:
@@ -714,28 +514,3 @@ def check_one_fit(model: MiniBatchRidgeSGDCV) -> None:
             f"cv={model.cv!r} follows from one fit of all samples, which {names[0]} does not fit. "
             "Set cv to a number of folds."
         )
-
-
-def chosen_alphas(
-    scores: Floats, alphas: Floats, one_standard_error: bool, verbose: int
-) -> tuple[Floats, Floats]:
-    """Choose the alpha of each column of the scores (n_alphas, n_folds, m).
-
-    The mean scores come second. Without folds the largest alpha is taken.
-    """
-    n_folds = scores.shape[1]
-    if n_folds == 0:
-        return np.full(scores.shape[2], alphas.max()), np.full(scores.shape[2], np.nan)
-    mean = scores.mean(axis=1)
-    error = scores.std(axis=1, ddof=1) / np.sqrt(n_folds) if n_folds > 1 else np.zeros_like(mean)
-    if verbose:
-        for alpha, of_targets, errors in zip(alphas, mean, error, strict=True):
-            print(
-                f"alpha {alpha:.3e}  score {of_targets.mean():.6g}  "
-                f"standard error {errors.mean():.2g}"
-            )
-    best = mean.argmax(axis=0)
-    columns = np.arange(len(best))
-    least = mean[best, columns] - (error[best, columns] if one_standard_error else 0.0)
-    chosen = np.where(mean >= least, alphas[:, None], -1.0).argmax(axis=0)
-    return alphas[chosen], mean[chosen, columns]

@@ -55,8 +55,6 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
 
-    fit_intercept: bool
-    standardize: bool
     n_jobs: int | None
     _single_target: bool
     _state: FittedState
@@ -361,10 +359,11 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
     @property
     def scaler_(self) -> StandardScaler:
         """The moments of the columns as a StandardScaler."""
-        moments = self._known("scaler_").statistics.x
-        scaler = StandardScaler(with_mean=self.fit_intercept, with_std=self.standardize)
+        state = self._known("scaler_")
+        moments, settings = state.statistics.x, state.settings
+        scaler = StandardScaler(with_mean=settings.fit_intercept, with_std=settings.standardize)
         scaler.mean_, scaler.var_ = moments.mean.copy(), moments.var.copy()
-        scaler.scale_ = moments.scale.copy() if self.standardize else np.ones(len(moments.mean))
+        scaler.scale_ = moments.scale.copy() if settings.standardize else np.ones(len(moments.mean))
         scaler.n_samples_seen_ = moments.n_rows if moments.is_unweighted else moments.weight
         scaler.n_features_in_ = self.n_features_in_
         if hasattr(self, "feature_names_in_"):

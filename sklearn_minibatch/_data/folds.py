@@ -1,9 +1,10 @@
 """Second moments of the folds of `MiniBatchRidgeSGDCV`, computed in one read of the rows."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial, reduce
+from dataclasses import dataclass
+from functools import cached_property, partial, reduce
 from numbers import Integral
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from sklearn.model_selection import check_cv
@@ -14,12 +15,7 @@ from .._solvers.ridge_path import Fold, all_but_one
 from .._statistics.arrays import Place, as_float64, is_numpy, like, place_of, take, to_numpy
 from .._statistics.blocks import in_threads
 from .._statistics.fold_moments import FoldStatistics, dealt, fold_statistics
-from .._statistics.second_moments import (
-    EXACT_FEATURES,
-    merge,
-    no_second_moments,
-    second_moments,
-)
+from .._statistics.second_moments import EXACT_FEATURES, merge, no_second_moments, second_moments
 from .._statistics.threads import number_of_threads
 from .._statistics.triangular_factor import (
     TriangularFactor,
@@ -30,10 +26,7 @@ from .array_api import follow
 from .open import open_chunks
 from .refusals import WEIGHTLESS, check_kinds
 from .same_rows import SameRows
-from .source import (
-    in_memory,
-    is_dask,
-)
+from .source import in_memory
 from .validation import as_floats, checked_weights, look_if_not_finite
 
 Gather: TypeAlias = Callable[[Any, Any, Any], Any]  # the statistics of X, y and weights
@@ -47,7 +40,8 @@ LOO, GCV = "loo", "gcv"
 MOST_CELLS = 64
 
 
-class FoldData(NamedTuple):
+@dataclass(frozen=True)
+class FoldData:
     """Statistics of the cells, and the training and test sets as masks of cells.
 
     A cell is a group of rows that are in the same training and test sets. The masks are None if
@@ -55,6 +49,7 @@ class FoldData(NamedTuple):
     """
 
     cells: tuple[Any, ...]
+    n_dealt: int  # rows of positive weight
     training: np.ndarray | None = None  # (n_folds, n_cells)
     test: np.ndarray | None = None  # (n_folds, n_cells)
     # The triangular factors of the cells, from one more read of the rows; None if they are gone.
@@ -64,7 +59,7 @@ class FoldData(NamedTuple):
     place: Place = np.asarray
     rows: Chunk | None = None  # all samples, where errors ask for them
 
-    @property
+    @cached_property
     def total(self) -> Any:
         """The statistics of all rows."""
         return reduce(merge, self.cells)
@@ -89,8 +84,7 @@ def load_folds(
     if chunks is not None:
         n_folds = number_of_folds(estimator.cv)
         check_few_features(chunks.n_features)
-        dealer = (lambda: of_partition) if is_dask(X) else Dealer
-        return in_one_pass(chunks, dealer, n_folds, draw_seed())
+        return in_one_pass(chunks, n_folds, draw_seed())
     return from_memory(estimator, X, y, sample_weight)
 
 
@@ -119,46 +113,49 @@ def check_few_features(n_features: int) -> None:
         )
 
 
-def in_one_pass(
-    chunks: Any, dealer: Callable[[], Callable[..., FoldStatistics]], n_folds: int, seed: int
-) -> FoldData:
-    """Return the folds of the rows of `chunks`; each pass has a dealer of its own."""
+def in_one_pass(chunks: Any, n_folds: int, seed: int) -> FoldData:
+    """Return the folds of the rows of `chunks`."""
+
+    def in_order(chunk: Chunk, *args: Any) -> FoldStatistics:
+        return deal(chunk, chunks.n_so_far, 0, *args)
 
     def read(gather: Gather, nothing: Nothing) -> FoldStatistics:
-        return chunks.reduce(dealer(), merge, gather, nothing, n_folds, seed)
+        function = in_order if chunks.are_here else of_partition
+        return chunks.reduce(function, merge, n_folds, seed, gather, nothing)
 
     folds = read(second_moments, no_second_moments)
-    chunks.same_rows = SameRows(reduce(merge, folds.parts))
+    total = reduce(merge, folds.parts)
+    chunks.same_rows = SameRows(total)
     is_gone = isinstance(getattr(chunks, "source", None), Iterator)
     again = None if is_gone else lambda: read(triangular_factor, no_triangular_factor).parts
-    return FoldData(folds.parts, read_factors=again, seed=seed, chunks=chunks, place=chunks.place)
+    n_dealt = chunks.n_counted if chunks.are_here else total.x.n_rows
+    return FoldData(
+        folds.parts, n_dealt, read_factors=again, seed=seed, chunks=chunks, place=chunks.place
+    )
 
 
-class Dealer:
-    """A function that assigns the rows of successive chunks to folds.
-
-    Rows of weight 0 are not counted.
-    """
-
-    def __init__(self) -> None:
-        self.n_dealt = 0
-
-    def __call__(
-        self, chunk: Chunk, gather: Gather, nothing: Nothing, n_folds: int, seed: int
-    ) -> FoldStatistics:
-        folds = dealt(self.n_dealt, chunk.n_rows, n_folds, seed)
-        self.n_dealt += chunk.n_rows
-        return fold_statistics(gather, nothing, chunk[1:], folds, n_folds)
-
-
-def of_partition(
-    chunk: Chunk, gather: Gather, nothing: Nothing, n_folds: int, seed: int
-) -> FoldStatistics:
+def of_partition(chunk: Chunk, *args: Any) -> FoldStatistics:
     """Return the statistics of the folds of a partition.
 
     Its rows are numbered from 0, since the sizes of the partitions before it are not known.
     """
-    folds = dealt(0, chunk.n_rows, n_folds, seed, chunk.number)
+    return deal(chunk, chunk.n_rows, chunk.number, *args)
+
+
+def deal(
+    chunk: Chunk,
+    n_dealt: int,
+    deck: int,
+    n_folds: int,
+    seed: int,
+    gather: Gather = second_moments,
+    nothing: Nothing = no_second_moments,
+) -> FoldStatistics:
+    """Return the statistics of the folds of a chunk, with which `n_dealt` rows are dealt.
+
+    They are the last of these rows, of which those of weight 0 are not counted.
+    """
+    folds = dealt(n_dealt - chunk.n_rows, chunk.n_rows, n_folds, seed, deck)
     return fold_statistics(gather, nothing, chunk[1:], folds, n_folds)
 
 
@@ -187,6 +184,7 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
             dropped = np.flatnonzero(weights == 0)
             assert_all_finite(take(X_all, dropped), input_name="X")
             assert_all_finite(take(y_all, dropped), input_name="y")
+    n_dealt = n_rows if weights is None else int(np.count_nonzero(weights))
     if estimator.half_life is not None:
         w_all, weights = aged_weights(y_all, weights, estimator.half_life)
     if estimator.cv is None or isinstance(estimator.cv, (Integral, str)):
@@ -211,7 +209,7 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
     # Where rows are fewer than columns, they are their own triangular factor.
     parts = read_factors() if is_wide else gathered(second_moments, no_second_moments)
     place = place_of(X_all)
-    data = FoldData(parts, training, test, read_factors, place=place, rows=whole)
+    data = FoldData(parts, n_dealt, training, test, read_factors, place=place, rows=whole)
     look_if_not_finite(estimator, data.total, X, y)
     return data
 

@@ -26,12 +26,11 @@ LEAN = 0.618
 
 
 class Sums(NamedTuple):
-    """Sums over rows: their number, the weights w, the weights that lean on y, and X' times these.
+    """Sums over rows: the weights w, the weights that lean on y, and X' times these.
 
     X is left out of passes in which it is not looked at. `tolerance` is that of its data type.
     """
 
-    n_rows: int
     weight: float
     leaning: float
     x: np.ndarray | float  # (d,)
@@ -42,7 +41,6 @@ class Sums(NamedTuple):
         if other is None:
             return self
         return Sums(
-            self.n_rows + other.n_rows,
             self.weight + other.weight,
             self.leaning + other.leaning,
             self.x + other.x,
@@ -67,6 +65,7 @@ class SameRows:
         scale = np.where(y.is_constant, size, np.sqrt(y.var))
         self.mixture = LEAN * mixture / scale / np.sqrt(t)
         self.constant = float(1.0 - y.mean @ self.mixture)
+        self.n_rows = x.n_rows
         self.mean_weight = float(x.weight / x.n_rows)
         self.x = x.mean + first.xy @ self.mixture
         self.x_size = np.hypot(x.mean, np.sqrt(x.var))
@@ -87,11 +86,12 @@ class SameRows:
             weight /= self.mean_weight
         of_x = weighted_sum(chunk.X, leaning) if looks_at_columns(n_pass) else 0.0
         tolerance = TOLERANCES[numpy_dtype(chunk.X)]
-        return Sums(chunk.n_rows, weight, float(namespace(leaning).sum(leaning)), of_x, tolerance)
+        return Sums(weight, float(namespace(leaning).sum(leaning)), of_x, tolerance)
 
     def difference(self, found: Sums, n_pass: int) -> str | None:
         """Return what differs from the first pass, or None."""
-        n = found.n_rows
+        # Later passes may keep other rows of those that count no more.
+        n = self.n_rows
         tolerance = found.tolerance + n * np.finfo(float).eps + self.rounding
         if not abs(found.weight / n - 1) <= tolerance:
             return "other weights than the first"

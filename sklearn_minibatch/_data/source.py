@@ -191,7 +191,8 @@ class CheckedChunks:
         self.source = source
         self.check = check
         self.half_life = half_life
-        # Rows of positive weight, which alone make others older.
+        # Rows of positive weight, which alone make others older: in a pass so far, and in all.
+        self.n_so_far = 0
         self.n_counted: int | None = None
         self.n_passes = 0
         self.n_rows: int | None = None
@@ -251,6 +252,7 @@ class CheckedChunks:
                 raise self._other_number(f"had {read} rows after chunk {number}")
             if chunk.n_rows:
                 counted += chunk.n_rows
+                self.n_so_far = counted
                 chunk = self._aged(chunk, counted)
                 if self.same_rows is not None:
                     sums = self.same_rows.sums(chunk, self.n_passes).plus(sums)

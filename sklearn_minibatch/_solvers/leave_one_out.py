@@ -4,10 +4,14 @@ With r_i the residual of a sample in the fit of all, and h_i its leverage, its r
 of the others is r_i / (1 - h_i); the penalty and the scale of the columns are those of all samples.
 Generalised cross-validation (Golub, Heath and Wahba, 1979) puts the mean of the leverages in the
 place of each, so that no sample is needed again: (RSS / W) / (1 - df / n)^2.
+
+Of fewer samples than columns both r_i and 1 - h_i may be next to nothing. With K the products of
+the rows, times sqrt(w_i w_j) / W, they are alpha G v and alpha diag(G) for G = (K + alpha)^-1
+without the direction of the intercept, so that alpha is left out of their ratio.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from scipy import sparse
@@ -18,16 +22,31 @@ from .._statistics.blocks import row_blocks
 from .._statistics.linalg import dot
 from .._statistics.scaling import Scaling
 from .._statistics.triangular_factor import TriangularFactor
+from .closed_form import ROUNDING
 from .covariance import in_scaled_units, tall_inverse
 from .exact import closed_form_of
 from .penalty import Penalty, of_features
-from .ridge_path import CERTAIN, Fold, Spectrum, error_path, spectrum
+from .ridge_path import (
+    CERTAIN,
+    Basis,
+    Spectrum,
+    has_few_digits,
+    held_out_in,
+    in_basis,
+    spectrum,
+)
+
+# Rounding errors of products that are a larger part of their least eigenvalue leave fewer than 8
+# digits.
+DIGITS = 1e-8
+# The square of what is left of a unit vector along the intercept, when that is taken away.
+NOTHING = 1e-8
 
 
 class Fit(NamedTuple):
     """The fits of all samples with some alphas, in a basis of the columns."""
 
-    V: np.ndarray  # (d, k), the basis
+    V: Basis  # (d, k)
     inside: np.ndarray  # (k, n_alphas, t), coefficients in it
     roots: Sequence[np.ndarray]  # of each alpha, (k,) or (k, k): leverages are ||z V root||^2 w / W
     freedom: np.ndarray  # (n_alphas,), the sum of these leverages
@@ -39,17 +58,17 @@ def fits(
     scaling: Scaling,
     alphas: np.ndarray,
     penalties: Sequence[Penalty] | None,
-    all_digits: bool = False,
+    path: Spectrum | None,
 ) -> Fit:
-    """Return the fits with all alphas: from one decomposition, unless `penalties` are given."""
-    if penalties is None:
-        path = spectrum(total, scaling, all_digits)
+    """Return the fits with all alphas: from one decomposition, or with `penalties` for each."""
+    if path is not None:
         inside = path.inside(alphas)
-        shrinkage = inverses(path, alphas)
+        shrinkage = path.inverses(alphas)
         freedom = np.maximum(path.eigenvalues, 0.0) @ shrinkage
         return Fit(
             path.V, inside, list(np.sqrt(shrinkage).T), freedom, path.rounding(alphas, inside)
         )
+    assert penalties is not None
     closed = [closed_form_of(total, scaling, each) for each in penalties]
     scaled = in_scaled_units(total, scaling)
     d = len(scaling.x_scale)
@@ -63,62 +82,104 @@ def fits(
         freedom.append(np.nan if is_lost else d - float(penalty @ inverse.diagonal))
     inside = np.stack([each.beta for each in closed], axis=1)
     rounding = np.array([each.rounding.max() for each in closed])
-    return Fit(np.eye(d), inside, roots, np.array(freedom), rounding)
+    return Fit((), inside, roots, np.array(freedom), rounding)
 
 
-def inverses(path: Spectrum, alphas: np.ndarray) -> np.ndarray:
-    """Return 1 / (l + alpha) (k, n_alphas), and 0 for directions that are left out."""
-    ones = path._replace(c=np.ones((len(path.eigenvalues), 1)))
-    return ones.inside(alphas)[:, :, 0]
+def one_fit_errors(
+    rows: Chunk | None,
+    total: Any,
+    scaling: Scaling,
+    alphas: np.ndarray,
+    penalties: Sequence[Penalty] | None,
+    fit_intercept: bool,
+    one_by_one: bool,
+    path: Spectrum | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the errors (n_alphas, t) of samples left out `one_by_one`, or of their mean leverage.
+
+    They are in the units of y. With them comes a mask (n_alphas,) of the alphas for which products
+    leave too few digits. `path` is the decomposition of the samples, if it is known.
+    """
+    if path is None and penalties is None:
+        path = spectrum(total, scaling)
+    share = None if rows is None else shares(rows)
+    if path is not None and share is not None and are_rows(path, total, share):
+        mse, uncertain = dual_errors(path, alphas, share[share > 0], fit_intercept, one_by_one)
+    elif one_by_one:
+        fit = fits(total, scaling, alphas, penalties, path)
+        mse, uncertain = leave_one_out_errors(rows, share, scaling, fit, fit_intercept)
+    else:
+        fit = fits(total, scaling, alphas, penalties, path)
+        mse, uncertain = generalized_errors(total, scaling, fit, fit_intercept)
+    if path is not None and path.size is not None and uncertain.any():
+        path = spectrum(total, scaling, all_digits=True)
+        return one_fit_errors(
+            rows, total, scaling, alphas, penalties, fit_intercept, one_by_one, path
+        )
+    return mse * scaling.y_scale**2, uncertain & (not isinstance(total, TriangularFactor))
+
+
+def shares(rows: Chunk) -> np.ndarray:
+    """Return the weights (n,) as parts of their sum."""
+    w = np.ones(rows.n_rows) if rows.w is None else to_numpy(rows.w)
+    return w / w.sum()
+
+
+def are_rows(path: Spectrum, total: Any, share: np.ndarray) -> bool:
+    """Whether a decomposition is that of all samples of positive weight."""
+    is_square = path.U is not None and path.U.shape[0] == path.U.shape[1]
+    return is_square and len(total.R) == total.x.n_rows == np.count_nonzero(share)
+
+
+def dual_errors(
+    path: Spectrum, alphas: np.ndarray, share: np.ndarray, fit_intercept: bool, one_by_one: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the errors from the decomposition of the products of the rows."""
+    root, q = np.sqrt(share), cast(np.ndarray, path.q)
+    T, mean = np.split(cast(np.ndarray, path.U), [len(root)])
+    # Centred rows have no part along the roots. Means that count are one more row, which is it.
+    if fit_intercept or len(mean):
+        T = T + np.outer(root, mean.sum(axis=0) - root @ T)
+    kept = dot(T, T) > NOTHING
+    T, q, eigenvalues = T[:, kept], q[kept], path.eigenvalues[kept]
+    penalised = np.maximum(eigenvalues, path.noise)[:, None] + alphas
+    inverses = penalised.min(axis=0, initial=np.inf) / penalised
+    G = T**2 @ inverses
+    if not one_by_one:
+        G[:] = G.mean(axis=0)
+    mse = [
+        np.sum((T @ (inverse[:, None] * q) / g[:, None]) ** 2, axis=0)
+        for inverse, g in zip(inverses.T, G.T, strict=True)
+    ]
+    least = np.maximum(eigenvalues.min(initial=np.inf), 0.0) + alphas
+    return np.array(mse), ROUNDING * (path.size or 0.0) > DIGITS * least
 
 
 def generalized_errors(
-    total: Any,
-    scaling: Scaling,
-    alphas: np.ndarray,
-    penalties: Sequence[Penalty] | None,
-    fit_intercept: bool,
+    total: Any, scaling: Scaling, fit: Fit, fit_intercept: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the errors (n_alphas, t) of generalised cross-validation, in the units of y.
-
-    With them comes a mask (n_alphas,) of the alphas for which products leave too few digits.
-    """
-    mse, uncertain = error_path(Fold(total, total), scaling, alphas, penalties, None)
-    freedom = fits(total, scaling, alphas, penalties).freedom
-    left = 1 - (fit_intercept + freedom) / total.x.n_rows
-    return over_square(mse, left[:, None]), uncertain | np.isnan(left)
+    """Return the errors of generalised cross-validation, from the statistics alone."""
+    square, whole = held_out_in(total, total, scaling, fit.V).mean_square(fit.inside)
+    left = 1 - (fit_intercept + fit.freedom) / total.x.n_rows
+    uncertain = has_few_digits(square, whole, fit.rounding) | np.isnan(left)
+    return over_square(square, left[:, None]), uncertain
 
 
 def leave_one_out_errors(
-    rows: Chunk,
-    total: Any,
-    scaling: Scaling,
-    alphas: np.ndarray,
-    penalties: Sequence[Penalty] | None,
-    fit_intercept: bool,
-    all_digits: bool = False,
+    rows: Any, share: Any, scaling: Scaling, fit: Fit, fit_intercept: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean squared errors (n_alphas, t) of samples that are left out one at a time."""
-    fit = fits(total, scaling, alphas, penalties, all_digits)
-    n, width = rows.X.shape[0], sum(fit.inside.shape[::2])
-    w = np.ones(n) if rows.w is None else to_numpy(rows.w)
-    share = w / w.sum()
-    mse = np.zeros((len(alphas), rows.y.shape[1]))
-    for block in row_blocks(n, width):
+    """Return the errors of samples that are left out one at a time."""
+    mse = np.zeros((len(fit.rounding), rows.y.shape[1]))
+    for block in row_blocks(len(share), sum(fit.inside.shape[::2])):
         X = rows.X[block, :].toarray() if sparse.issparse(rows.X) else to_numpy(rows.X[block, :])
-        T = ((X - scaling.x_mean) / scaling.x_scale) @ fit.V
+        T = in_basis((X - scaling.x_mean) / scaling.x_scale, fit.V)
         v = (to_numpy(rows.y[block, :]) - scaling.y_mean) / scaling.y_scale
         for number, root in enumerate(fit.roots):
             U = (T @ root if root.ndim == 2 else T * root).T
             left = 1 - share[block] * (fit_intercept + dot(U, U))
             square = over_square((v - T @ fit.inside[:, number]) ** 2, left[:, None])
             mse[number] += share[block] @ square
-    uncertain = np.any(~(mse >= (fit.rounding[:, None] / CERTAIN) ** 2), axis=1)
-    if isinstance(total, TriangularFactor) and uncertain.any() and not all_digits:
-        return leave_one_out_errors(
-            rows, total, scaling, alphas, penalties, fit_intercept, all_digits=True
-        )
-    return mse * scaling.y_scale**2, uncertain
+    return mse, np.any(~(mse >= (fit.rounding[:, None] / CERTAIN) ** 2), axis=1)
 
 
 def over_square(square: np.ndarray, left: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ the other folds, never the difference of a total and a fold, which would lose di
 
 from collections.abc import Iterator, Sequence
 from functools import reduce
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -46,40 +46,63 @@ class Fold(NamedTuple):
     held_out: Any
 
 
+# A basis (d, k) of the columns as factors, whose product would take longer than to use them.
+Basis: TypeAlias = tuple[np.ndarray, ...]
+
+
+def in_basis(rows: np.ndarray, V: Basis) -> np.ndarray:
+    """Return rows (m, d) in a basis."""
+    return reduce(np.matmul, V, rows)
+
+
+def combined(V: Basis, inside: np.ndarray) -> np.ndarray:
+    """Return the coefficients (d, ...) of those inside a basis (k, ...)."""
+    for factor in reversed(V):
+        inside = np.tensordot(factor, inside, 1)
+    return inside
+
+
 class Spectrum(NamedTuple):
     """Coefficients for all alphas: V c / (l + alpha)."""
 
-    V: np.ndarray  # (d, k)
+    V: Basis
     eigenvalues: np.ndarray  # (k,)
     c: np.ndarray  # (k, t)
     noise: float  # smaller eigenvalues are rounding errors
     size: float | None = None  # the norm of ZZ', where V is Z'U divided by `lengths`
+    U: np.ndarray | None = None  # (m, k), left singular vectors of the rows of a triangular factor
+    q: np.ndarray | None = None  # (k, t), the targets in this basis
 
     @property
     def lengths(self) -> np.ndarray:
         """The singular values (k,), and at least what rounding errors make of 0."""
         return np.sqrt(np.maximum(self.eigenvalues, self.noise))
 
-    def inside(self, alphas: np.ndarray) -> np.ndarray:
-        """Return the coefficients (k, n_alphas, t) in the basis V.
+    def inverses(self, alphas: np.ndarray) -> np.ndarray:
+        """Return 1 / (l + alpha) (k, n_alphas), and 0 for directions that rounding errors hide.
 
-        Where alpha is next to nothing they are of least norm: directions that rounding errors hide
-        are left out.
+        These are left out where alpha is next to nothing, so that coefficients are of least norm.
         """
         kept = (self.eigenvalues[:, None] > self.noise) | (alphas >= 1 / LARGEST_INVERSE)
         penalised = np.maximum(self.eigenvalues, 0.0)[:, None] + alphas
         kept &= penalised > 0
-        inverse = np.divide(1.0, penalised, out=np.zeros_like(penalised), where=kept)
-        return inverse[:, :, None] * self.c[:, None, :]
+        return np.divide(1.0, penalised, out=np.zeros_like(penalised), where=kept)
+
+    def inside(self, alphas: np.ndarray) -> np.ndarray:
+        """Return the coefficients (k, n_alphas, t) in the basis V."""
+        return self.inverses(alphas)[:, :, None] * self.c[:, None, :]
 
     def rounding(self, alphas: np.ndarray, inside: np.ndarray) -> np.ndarray:
         """Bound what rounding errors of products have cost predictions (n_alphas,), in std(y).
 
-        Errors E of ZZ' move them by no more than ||E|| ||a||, where the coefficients are Z'a.
+        Errors E of ZZ' move them by no more than ||E|| ||a||, where the coefficients are Z'a; and
+        directions that are left out by what they could explain of the targets.
         """
         if self.size is not None:
             a = inside / self.lengths[:, None, None]
-            return ROUNDING * (1 + self.size * np.sqrt((a**2).sum(axis=0).max(axis=1)))
+            left_out = np.where(inside == 0, (self.c / self.lengths[:, None])[:, None, :], 0.0)
+            length, lost = [np.sqrt((each**2).sum(axis=0).max(axis=1)) for each in (a, left_out)]
+            return ROUNDING * (1 + self.size * length) + lost
         least = np.maximum(self.eigenvalues.min(initial=np.inf), 0.0) + alphas
         length = np.sqrt((inside**2).sum(axis=0).max(axis=1))
         with np.errstate(divide="ignore"):
@@ -158,17 +181,19 @@ def spectrum(training: Any, scaling: Scaling, all_digits: bool = False) -> Spect
             largest = eigenvalues.max(initial=TINY)
             noise = 10 * len(eigenvalues) * EPS * largest
             size = np.sqrt(len(eigenvalues)) * largest
-            path = Spectrum(np.empty((0, 0)), eigenvalues, U.T @ Q, noise, size)
-            return path._replace(V=R.T @ (U / path.lengths), c=path.c * path.lengths[:, None])
+            q = U.T @ Q
+            path = Spectrum((), eigenvalues, q, noise, size, U, q)
+            return path._replace(V=(R.T, U / path.lengths), c=path.lengths[:, None] * q)
         live = np.abs(R).max(axis=0) > 0
         U, s, Vt = np.linalg.svd(R[:, live], full_matrices=False)
         noise = max(R.shape) * EPS * s.max(initial=0.0)
-        return Spectrum(spread(Vt.T, live), s**2, s[:, None] * (U.T @ Q), noise**2)
+        q = U.T @ Q
+        return Spectrum((spread(Vt.T, live),), s**2, s[:, None] * q, noise**2, None, U, q)
     zz, zv, _ = standardized(training, scaling)
     live = np.diag(zz) >= LEAST_VAR
     eigenvalues, V = np.linalg.eigh(zz[np.ix_(live, live)])
     noise = 10 * len(eigenvalues) * EPS * eigenvalues.max(initial=0.0)
-    return Spectrum(spread(V, live), eigenvalues, V.T @ zv[live], noise)
+    return Spectrum((spread(V, live),), eigenvalues, V.T @ zv[live], noise)
 
 
 def spread(V: np.ndarray, live: np.ndarray) -> np.ndarray:
@@ -178,19 +203,19 @@ def spread(V: np.ndarray, live: np.ndarray) -> np.ndarray:
     return rows
 
 
-def held_out_in(held_out: Any, training: Any, scaling: Scaling, V: np.ndarray | None) -> HeldOut:
-    """Return what the samples held out tell in the basis V, or of the coefficients themselves."""
+def held_out_in(held_out: Any, training: Any, scaling: Scaling, V: Basis) -> HeldOut:
+    """Return what the samples held out tell in the basis V."""
     if isinstance(held_out, TriangularFactor):
         R, Q, rest = rotated_rows(held_out, scaling, training)
-        return HeldOutRows(R if V is None else R @ V, Q, rest)
+        return HeldOutRows(in_basis(R, V), Q, rest)
     zz = held_out.xx / scaling.x_scale
     zz /= scaling.x_scale[:, None]
     zv = held_out.xy / scaling.x_scale[:, None] / scaling.y_scale
     vv = held_out.y.var / scaling.y_scale / scaling.y_scale
     z_mean = offset_of_means(held_out.x, training.x, scaling.x_mean) / scaling.x_scale
     v_mean = offset_of_means(held_out.y, training.y, scaling.y_mean) / scaling.y_scale
-    if V is not None:
-        zz, zv, z_mean = V.T @ zz @ V, V.T @ zv, V.T @ z_mean
+    for factor in V:
+        zz, zv, z_mean = factor.T @ zz @ factor, factor.T @ zv, factor.T @ z_mean
     return HeldOutProducts(zz, zv, vv, z_mean, v_mean)
 
 
@@ -210,7 +235,7 @@ def error_path(
     """
     t = len(fold.held_out.y.mean)
     path = spectrum(fold.training, scaling, all_digits) if penalties is None else None
-    held_out = held_out_in(fold.held_out, fold.training, scaling, None if path is None else path.V)
+    held_out = held_out_in(fold.held_out, fold.training, scaling, () if path is None else path.V)
     by_products = path is not None and path.size is not None
     is_exact = isinstance(fold.training, TriangularFactor) and not by_products
     mse = np.empty((len(alphas), t))
@@ -231,11 +256,19 @@ def error_path(
         square, whole = held_out.mean_square(inside)
         mse[part] = square
         if not is_exact:
-            few = square < np.maximum(CANCELLED * whole, (rounding[:, None] / CERTAIN) ** 2)
-            uncertain[part] = few.any(axis=1)
+            uncertain[part] = has_few_digits(square, whole, rounding)
             if by_products and uncertain.any():
                 return error_path(fold, scaling, alphas, penalties, positive, all_digits=True)
     return mse * scaling.y_scale**2, uncertain
+
+
+def has_few_digits(square: np.ndarray, whole: np.ndarray, rounding: np.ndarray) -> np.ndarray:
+    """Return a mask (n_alphas,) of mean squares (n_alphas, t) with fewer than 8 digits.
+
+    They are what is left of `whole`, after rounding errors of predictions (n_alphas,).
+    """
+    least = np.maximum(CANCELLED * whole, (rounding[:, None] / CERTAIN) ** 2)
+    return np.any(square < least, axis=1)
 
 
 def coefficient_path(
@@ -248,23 +281,33 @@ def coefficient_path(
     """Return the closed forms (d, n_alphas, t) in scaled units."""
     if penalties is None:
         path = spectrum(statistics, scaling, all_digits=True)
-        return np.tensordot(path.V, path.inside(alphas), 1)
+        return combined(path.V, path.inside(alphas))
     closed = [closed_form_of(statistics, scaling, each, positive) for each in penalties]
     return np.stack([each.beta for each in closed], axis=1)
 
 
-def default_alphas(statistics: Any, scaling: Scaling, count: int) -> np.ndarray:
+def closed_form_in(path: Spectrum, alphas: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the closed form (d, t) for an alpha of each target (t,), and its rounding errors."""
+    inside = path.inverses(alphas) * path.c
+    rounding = path.rounding(alphas.min(keepdims=True), inside[:, None, :])
+    return combined(path.V, inside), float(rounding[0])
+
+
+def default_alphas(
+    statistics: Any, scaling: Scaling, count: int, path: Spectrum | None
+) -> np.ndarray:
     """Return a grid of alphas, largest first, for the eigenvalues of Z'WZ / W.
 
     It reaches from about 99 % shrinkage of the strongest direction to at most 1 % of the weakest.
     """
-    if isinstance(statistics, TriangularFactor):
+    if path is not None:
+        eigenvalues = path.eigenvalues
+    elif isinstance(statistics, TriangularFactor):
         R = rotated_rows(statistics, scaling).R
         eigenvalues = np.linalg.eigvalsh(R @ R.T if len(R) < R.shape[1] else R.T @ R)
     else:
         eigenvalues = np.linalg.eigvalsh(standardized(statistics, scaling).zz)
-    noise = 10 * len(eigenvalues) * EPS * eigenvalues[-1]
+    noise = 10 * len(eigenvalues) * EPS * eigenvalues.max()
     above = eigenvalues[eigenvalues > max(noise, LEAST_VAR)]
-    if len(above) == 0:
-        above = np.ones(1)
-    return np.geomspace(SHRUNK * above[-1], max(above[0] / SHRUNK, WIDEST * above[-1]), count)
+    least, largest = (above.min(), above.max()) if len(above) else (1.0, 1.0)
+    return np.geomspace(SHRUNK * largest, max(least / SHRUNK, WIDEST * largest), count)

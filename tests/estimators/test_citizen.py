@@ -17,10 +17,10 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_minibatch import MiniBatchRidgeSGD
+from sklearn_minibatch import MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
 
 from ..oracles import closed_form, distance_to_ridge, regression
-from ..tables import METHODS, state
+from ..tables import METHODS, bits, state
 
 # The two that SGDRegressor is excused from as well: single steps see the order of the rows.
 ORDER_OF_ROWS = {
@@ -220,6 +220,50 @@ def test_clone_is_unfitted(data, name):
     model = MiniBatchRidgeSGD().fit(*data)
     assert hasattr(model, name)
     assert not hasattr(clone(model), name)
+
+
+def fitted_attributes(model):
+    """All public attributes that a fit has set, to the last bit."""
+    values = {
+        name: getattr(model, name)
+        for name in dir(model)
+        if name.endswith("_") and not name.startswith("_") and hasattr(model, name)
+    }
+    return bits({**values, "scaler_": vars(values["scaler_"])})
+
+
+# Other values for any parameter.
+OTHERS = {
+    "none": lambda value: None,
+    "negated": lambda value: not value,
+    "nothing of use": lambda value: object(),
+}
+MODELS = [
+    MiniBatchRidgeSGD(),
+    MiniBatchRidgeSGD(solver="svrg", early_stopping=True),
+    MiniBatchRidgeSGD(solver="sgd", lr=0.01),
+    MiniBatchRidgeSGD(standardize=False, fit_intercept=False, alpha=[0.1, 1.0]),
+    MiniBatchRidgeSGDCV(3),
+    MiniBatchRidgeSGDCV(3, standardize=False, fit_intercept=False, alpha_per_target=True),
+    MiniBatchRidgeSGDCV(3, positive=True),
+    MiniBatchRidgeSGDCV(3, penalty_factor=[1.0, 0.0, 2.0, np.inf], cv="gcv"),
+]
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+@pytest.mark.parametrize("first", ["fit", "partial_fit"])
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: " ".join(str(model).split()))
+def test_parameters_set_after_a_fit_change_no_fitted_attribute(model, first, other):
+    """Nor do they change what is computed when it is first read."""
+    X, y = regression(60, 4, t=2)
+    before, after = (clone(model).set_params(random_state=0) for _ in range(2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for each in (before, after):
+            getattr(each, first)(X, y)
+    expected = fitted_attributes(before)
+    after.set_params(**{name: other(value) for name, value in after.get_params().items()})
+    assert fitted_attributes(after) == expected
 
 
 @SVRG_AND_SGD

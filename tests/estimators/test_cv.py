@@ -480,10 +480,10 @@ def test_merged_choices_are_those_of_merged_folds(order, t):
     with pytest.raises(ValueError, match="same parameters"):
         model.merge(MiniBatchRidgeSGDCV(ALPHAS, cv=4).fit(X, y, w))
     assert np.array_equal(model.mse_path_, before)
-    split = TimeSeriesSplit(3)
-    one, two = (MiniBatchRidgeSGDCV(ALPHAS, cv=split).fit(X, y, w) for _ in range(2))
-    with pytest.raises(ValueError, match="as many folds"):
-        one.merge(two)
+    for cv in (TimeSeriesSplit(3), "loo"):
+        one, two = (MiniBatchRidgeSGDCV(ALPHAS, cv=cv).fit(X, y, w) for _ in range(2))
+        with pytest.raises(ValueError, match="as many folds"):
+            one.merge(two)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -591,6 +591,43 @@ def test_fewer_samples_than_features(d, params, to_rows):
     np.testing.assert_allclose(model.coef_, whole.coef_, rtol=1e-8, atol=1e-12)
     assert model.converged_
     assert len(MiniBatchRidgeSGDCV(5, **params).fit(X, y, w).alphas_) == 5
+
+
+@pytest.mark.parametrize("alpha", [1e-16, 1e-14, 1e-12])
+def test_fewer_samples_than_features_that_nearly_repeat(alpha):
+    """What tells two of them apart is lost in their products."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(30, 60)), rng.normal(size=30)
+    X[15:] = X[:15] + 1e-7 * X[15:]
+    splits = list(KFold(3, shuffle=True, random_state=0).split(X))
+    model = MiniBatchRidgeSGDCV([alpha], cv=splits).fit(X, y)
+    np.testing.assert_allclose(
+        model.mse_path_[:, :, None], naive_path(X, y, [alpha], splits), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("repeated", [False, True])
+@pytest.mark.parametrize("params", [{}, {"fit_intercept": False}], ids=str)
+def test_closed_forms_of_fewer_samples_than_features(weighted, repeated, params):
+    """Each target has its alpha, from next to nothing to very large."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 300)) + 1
+    if repeated:
+        X[20:] = X[:20] + 1e-7 * X[20:]
+    y = X[:, :9] @ np.diag(np.geomspace(1e-3, 1e3, 9)) + rng.normal(size=(40, 9))
+    w = rng.exponential(size=40) if weighted else None
+    alphas = [1e-12, 1e-6, 1e-2, 1.0, 1e3]
+    chosen = set()
+    for choices in (alphas, *([alpha] for alpha in alphas)):
+        model = MiniBatchRidgeSGDCV(choices, alpha_per_target=True, cv=4, **params).fit(X, y, w)
+        assert model.converged_
+        chosen.add(len(set(model.alpha_)))
+        for k, alpha in enumerate(model.alpha_):
+            closed = closed_form(X, y[:, k], alpha, w, **params)
+            far = np.std(model.predict(X)[:, k] - closed.predict(X)[:, 0])
+            assert far <= 1e-9 * y[:, k].std()
+    assert max(chosen) > 1
 
 
 def test_a_stream_after_fewer_samples_than_features():

@@ -7,6 +7,7 @@ errors of exact minimisers on the samples held out.
 import warnings
 from typing import NamedTuple
 
+import mpmath
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
@@ -16,7 +17,7 @@ from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD, MiniBatchRidgeSGDC
 from sklearn_minibatch._statistics.fold_moments import dealt
 
 from ..double_double import product
-from ..exact import as_floats, minimiser
+from ..exact import DIGITS, as_floats, minimiser, numbers
 from ..least_squares import fitted_values, standardized
 from ..least_squares import minimiser as least_squares
 
@@ -230,6 +231,61 @@ def test_scores_of_a_grid_search(rows):
     scores = grid.cv_results_["mean_test_r2"]
     by_r2 = MiniBatchRidgeSGDCV(ALPHAS, cv=N_FOLDS, scoring="r2").fit(X, targets(y))
     assert by_r2.best_score_ == pytest.approx(scores.max(), abs=1e-8)
+
+
+def wide():
+    """Fewer samples than columns, which fit them exactly without a penalty."""
+    rng = np.random.default_rng(0)
+    return Samples(rng.standard_normal((6, 9)) + 1, rng.standard_normal((6, 2)))
+
+
+def wide_nearly_repeated():
+    X, y = wide()
+    X[3:] = X[:3] + 1e-7 * X[3:]
+    return Samples(X, y)
+
+
+def wide_decaying():
+    X, y = wide()
+    U, _, Vt = np.linalg.svd(X, full_matrices=False)
+    return Samples(U * np.geomspace(1, 1e-6, 6) @ Vt + 1, y)
+
+
+def exact_errors_of_one_fit(samples, alpha, w, fit_intercept):
+    """Errors (t,) of samples left out in turn at the scale of all, and by the mean leverage."""
+    X, y = samples
+    n = len(X)
+    with mpmath.workdps(DIGITS):
+        share = numbers(w) / sum(numbers(w))
+        Z = numbers(X) - share @ numbers(X)
+        Z = (Z if fit_intercept else numbers(X)) / [mpmath.sqrt(v) for v in share @ Z**2]
+
+        def fitted(targets, counts):
+            """Predictions of a fit of these samples; its penalty is that of all."""
+            each = share * counts
+            best = minimiser(Z, targets, alpha / each.sum(), each, fit_intercept, False)
+            return Z @ best.coef + best.intercept
+
+        left_out = [fitted(y, np.arange(n) != i)[i] - y[i] for i in range(n)]
+        H = fitted(np.eye(n), np.ones(n))
+        residual = numbers(y) - H @ numbers(y)
+        generalized = share @ residual**2 / (1 - np.trace(H) / n) ** 2
+        return as_floats(share @ np.array(left_out) ** 2), as_floats(generalized)
+
+
+@WEIGHTED
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("rows", [wide, wide_nearly_repeated, wide_decaying])
+def test_errors_from_one_fit_of_fewer_samples_than_features(rows, fit_intercept, weighted):
+    """Where residuals are next to nothing, and leverages next to 1."""
+    samples = rows()
+    w = weights(6) if weighted else np.ones(6)
+    for alpha in (1e-9, 1e-4, 1e2):
+        exact = exact_errors_of_one_fit(samples, alpha, w, fit_intercept)
+        for cv, expected in zip(("loo", "gcv"), exact, strict=True):
+            model = MiniBatchRidgeSGDCV([alpha], cv=cv, fit_intercept=fit_intercept)
+            found = model.fit(*samples, w).mse_path_[0, 0]
+            np.testing.assert_allclose(found, expected, rtol=1e-8)
 
 
 def test_an_alpha_of_each_target():

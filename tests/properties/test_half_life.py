@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.base import clone
 from sklearn.datasets import load_diabetes
+from sklearn.model_selection import PredefinedSplit
 
 from sklearn_minibatch import ChunkSource, MiniBatchRidgeSGD, MiniBatchRidgeSGDCV
+from sklearn_minibatch._statistics.fold_moments import dealt
 
 from ..examples import examples
 from ..oracles import regression
@@ -94,6 +97,54 @@ def test_the_choice_of_alpha(weighted):
     np.testing.assert_allclose(stream.coef_, source.coef_, rtol=1e-9)
     single = MiniBatchRidgeSGD(stream.alpha_, half_life=30).fit(X, y, w)
     np.testing.assert_allclose(stream.coef_, single.coef_, rtol=1e-9)
+
+
+SIZES = ([400], [100, 300], [250, 150], [7] * 57 + [1])
+
+
+def chunks_of(X, y, sizes):
+    return [(X[part], y[part]) for part in np.split(np.arange(len(y)), np.cumsum(sizes)[:-1])]
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=lambda sizes: f"{len(sizes)} chunks")
+@pytest.mark.parametrize("how", ["source", "stream", "stream after memory", "merge"])
+def test_folds_follow_the_number_of_a_sample_where_older_ones_count_no_more(how, sizes):
+    """Of a chunk of more than 200 samples the first have no weight."""
+    X, y = regression(400, 3)
+    alphas, half_life, n_folds = [1e-3, 0.1], 0.3, 4
+    model = MiniBatchRidgeSGDCV(alphas, cv=n_folds, half_life=half_life, random_state=0)
+    chunks = chunks_of(X, y, sizes)
+    n_before = 0
+    if how == "source":
+        model.fit(ChunkSource(lambda: chunks))
+    else:
+        if how != "stream":
+            n_before = 301
+            model.fit(X[:200], y[:200])
+            if how == "merge":
+                model.merge(clone(model).fit(X[:101], y[:101]))
+            else:
+                model.partial_fit(X[:101], y[:101])
+        for chunk in chunks:
+            model.partial_fit(*chunk)
+    seed = np.random.RandomState(0).randint(2**31)
+    folds = dealt(n_before, 400, n_folds, seed)
+    w = aged(np.ones(400), half_life)
+    expected = MiniBatchRidgeSGDCV(alphas, cv=PredefinedSplit(folds)).fit(X, y, w)
+    np.testing.assert_allclose(model.mse_path_, expected.mse_path_, rtol=1e-7)
+    np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-7)
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=lambda sizes: f"{len(sizes)} chunks")
+def test_a_second_pass_knows_the_samples_where_older_ones_count_no_more(sizes):
+    """Products of these columns have too few digits, so that they are read again."""
+    X, y = regression(400, 3)
+    X[:, 2] = X[:, 0] + 1e-8 * X[:, 2]
+    model = MiniBatchRidgeSGD(1e-12, half_life=0.1)
+    model.fit(ChunkSource(lambda: chunks_of(X, y, sizes)))
+    assert model.n_passes_ == 2
+    expected = MiniBatchRidgeSGD(1e-12, solver="qr").fit(X, y, aged(np.ones(400), 0.1))
+    np.testing.assert_allclose(model.predict(X[-4:]), expected.predict(X[-4:]), rtol=1e-6)
 
 
 def test_the_penalty_is_not_forgotten():
