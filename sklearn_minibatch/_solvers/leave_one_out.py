@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-from scipy import sparse
 
 from .._rows.chunk import Chunk
-from .._statistics.arrays import to_numpy
+from .._statistics.arrays import as_array, to_numpy
 from .._statistics.blocks import row_blocks
 from .._statistics.linalg import dot
+from .._statistics.moments import shares
 from .._statistics.scaling import Scaling
 from .._statistics.triangular_factor import TriangularFactor
 from .closed_form import ROUNDING
@@ -102,7 +102,7 @@ def one_fit_errors(
     """
     if path is None and penalties is None:
         path = spectrum(total, scaling)
-    share = None if rows is None else shares(rows)
+    share = None if rows is None else shares(rows.w, rows.n_rows)
     if path is not None and share is not None and are_rows(path, total, share):
         mse, uncertain = dual_errors(path, alphas, share[share > 0], fit_intercept, one_by_one)
     elif one_by_one:
@@ -117,12 +117,6 @@ def one_fit_errors(
             rows, total, scaling, alphas, penalties, fit_intercept, one_by_one, path
         )
     return mse * scaling.y_scale**2, uncertain & (not isinstance(total, TriangularFactor))
-
-
-def shares(rows: Chunk) -> np.ndarray:
-    """Return the weights (n,) as parts of their sum."""
-    w = np.ones(rows.n_rows) if rows.w is None else to_numpy(rows.w)
-    return w / w.sum()
 
 
 def are_rows(path: Spectrum, total: Any, share: np.ndarray) -> bool:
@@ -171,8 +165,7 @@ def leave_one_out_errors(
     """Return the errors of samples that are left out one at a time."""
     mse = np.zeros((len(fit.rounding), rows.y.shape[1]))
     for block in row_blocks(len(share), sum(fit.inside.shape[::2])):
-        X = rows.X[block, :].toarray() if sparse.issparse(rows.X) else to_numpy(rows.X[block, :])
-        T = in_basis((X - scaling.x_mean) / scaling.x_scale, fit.V)
+        T = in_basis((as_array(rows.X[block, :]) - scaling.x_mean) / scaling.x_scale, fit.V)
         v = (to_numpy(rows.y[block, :]) - scaling.y_mean) / scaling.y_scale
         for number, root in enumerate(fit.roots):
             U = (T @ root if root.ndim == 2 else T * root).T
