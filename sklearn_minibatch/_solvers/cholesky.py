@@ -90,7 +90,7 @@ def of_one_penalty(products: Standardized, penalty: Penalty) -> ClosedForm:
 def solved(
     gram: np.ndarray, right: np.ndarray, penalty: Penalty, P: Factored | Spectral
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the solution x of (gram + penalty) x = right, and its residual; P is the factor.
+    """Return x with (gram + penalty) x = right, and its residual, by a decomposition P.
 
     Iterative refinement recovers the digits that one solve loses. It is skipped, and the residual
     is None, if there are many targets and one solve is known to lose few digits.

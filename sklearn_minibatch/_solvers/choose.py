@@ -163,7 +163,7 @@ def choose(shape: Shape, settings: Settings) -> Choice:
 
 
 def solver_of_signs(n_features: int, settings: Settings) -> tuple[str, Any]:
-    """Return the solver for `positive` and its statistics; raise ValueError for other solvers."""
+    """Return the solver for `positive` and its statistics; raise ValueError if there is none."""
     solver = "cholesky" if settings.solver == "auto" else settings.solver
     kind = SOLVERS[solver].kind
     if kind is None or asks_for_mini_batches(settings) or n_features > EXACT_FEATURES:

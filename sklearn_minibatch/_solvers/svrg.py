@@ -51,7 +51,8 @@ def solve(
 def resolved_batch_size(batch_size: int | str, rows: Rows, P: Preconditioner) -> int:
     """Return the rows per mini-batch.
 
-    "auto" takes so many that their products take longer than the work between two mini-batches.
+    "auto" takes so many that their products take longer than the work between two mini-batches, or
+    all rows if mini-batches would not pay.
     """
     if not isinstance(batch_size, str):
         return min(batch_size, rows.n_rows)
