@@ -19,15 +19,15 @@ from .._statistics.arrays import (
     to_numpy,
 )
 
-# Rows whose weight is a smaller part of the largest change no digit.
+# Rows with a smaller fraction of the largest weight do not change any digit.
 NEGLIGIBLE = 1e-200
 
 
 class Chunk(NamedTuple):
     """Rows of positive weight.
 
-    X (c, d) is dense or CSR, y is (c, t), and w is (c,) or None; all are in the same place. Chunks
-    are numbered from 1.
+    X (c, d) is dense or CSR, y is (c, t), and w is (c,) or None; all are on one device. Chunks are
+    numbered from 1.
     """
 
     number: int
@@ -46,7 +46,7 @@ class Chunk(NamedTuple):
         return Chunk(self.number, self.X[rows, :], self.y[rows, :], w)
 
     def taken(self, rows: np.ndarray) -> Chunk:
-        """Return a copy of the rows with these numbers as a chunk."""
+        """Return a copy of the rows with these indices as a chunk."""
         w = None if self.w is None else take(self.w, rows)
         return Chunk(self.number, take(self.X, rows), take(self.y, rows), w)
 
@@ -56,9 +56,10 @@ class Chunk(NamedTuple):
         return Chunk(self.number, copied(self.X), copied(self.y), w)
 
     def aged(self, half_life: float | None, share: float = 1.0) -> Chunk:
-        """Return the chunk with weights that halve with every `half_life` rows before its last.
+        """Return the chunk with weights that halve for every `half_life` rows before the last.
 
-        `share` multiplies all weights. Rows that count no more are left out.
+        `share` multiplies these weights. The first rows are left out if their weight is negligible.
+        Without a half-life the chunk is returned unchanged.
         """
         if half_life is None:
             return self

@@ -1,7 +1,7 @@
 """Rows that come in chunks, from a file or on a cluster.
 
 Each method is one pass over the chunks: `chunks.reduce(function, add, *args)` computes
-`function(chunk, *args)` of every chunk and combines the results pairwise by `add`. The second
+`function(chunk, *args)` of every chunk and combines the results pairwise by `add`. The
 moments of the first pass already give the gradient at 0.
 """
 
@@ -204,7 +204,7 @@ def largest_square_norm(chunk: Chunk, frame: Frame) -> float:
 
 
 def whole_batches(chunks: Iterable[Chunk], batch_size: int) -> Iterator[Chunk]:
-    """Yield the same rows in chunks that consist of whole mini-batches, except the last one."""
+    """Yield the rows in chunks of whole mini-batches; the last chunk has the remaining rows."""
     rest = None
     for chunk in chunks:
         chunk = chunk if rest is None else joined((rest, chunk))

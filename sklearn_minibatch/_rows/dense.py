@@ -44,7 +44,7 @@ GROUP_ROWS = 8
 class DenseRows:
     """A standardised copy of dense rows, in a few large blocks that `n_jobs` threads process.
 
-    The copy is where the rows are. Coefficients come and go as NumPy arrays.
+    The copy is on the device of the rows. Coefficients are passed and returned as NumPy arrays.
     """
 
     passes_are_expensive = False
@@ -123,10 +123,10 @@ class DenseRows:
         return to_numpy(sum(self._over_rows(of_rows))) / self.n_rows
 
     def sketch(self, n_buckets: int, rng: Any) -> np.ndarray:
-        """Return SZ / sqrt(n) (n_buckets, d) in float64, or Z / sqrt(n) if it has no more rows.
+        """Return SZ / sqrt(n) (n_buckets, d) in float64, or Z / sqrt(n) if n <= n_buckets.
 
-        S adds each row, with a random sign, to one of the sums: successive rows to successive sums.
-        This needs no copies of the rows, and is random because the rows are shuffled.
+        S adds each row, with a random sign, to one of the sums, successive rows to successive sums.
+        So no rows are copied; the choice is random if the rows have been shuffled.
         """
         if self.n_rows <= n_buckets:
             return to_numpy(as_float64(self.Z)) / np.sqrt(self.n_rows)
@@ -162,9 +162,10 @@ class DenseRows:
         return to_numpy(sum(in_threads(of_block, range(len(self.blocks)), self.n_jobs)))
 
     def _solve_here(self, solve: Solve) -> Solve:
-        """Return `solve` for arrays where the rows are; it is the same in all epochs of a fit.
+        """Return `solve` for arrays on the device of the rows.
 
-        LAPACK knows NumPy arrays only, so that P^-1 becomes a matrix elsewhere.
+        LAPACK takes NumPy arrays only. For others P^-1 is computed as a matrix, once, since `solve`
+        is the same in all epochs of a fit.
         """
         if is_numpy(self.A):
             return solve
@@ -225,7 +226,7 @@ class DenseRows:
     def _fetched(self, batch_size: int, rng: Any) -> Iterator[Any]:
         """Yield copies of stacked rows in the order of an epoch.
 
-        Each has as many whole mini-batches as fit in cache.
+        Each copy has as many whole mini-batches as fit in cache.
         """
         n_rows, width = self.A.shape
         fits = batch_size % GROUP_ROWS == 0 or GROUP_ROWS % batch_size == 0

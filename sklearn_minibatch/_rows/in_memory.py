@@ -41,7 +41,7 @@ def in_memory(
 
 
 def relative_weights(weight: Any, y: Any, mean_weight: float) -> Any:
-    """Return the weights (n,) divided by the mean weight, where y (n, t) is.
+    """Return the weights (n,) divided by the mean weight, on the device of y (n, t).
 
     Without weights, rows have weight 1; the result is then None if the mean weight is also 1.
     """
@@ -57,7 +57,7 @@ def centred(X: Any, rows: np.ndarray, mean: np.ndarray) -> Any:
     X is (n, d), rows (m,), and mean (d,).
     """
     if sparse.issparse(X):
-        # The differences of a constant column from its mean are then exactly 0.
+        # Full columns are centred here, so that a constant column is exactly 0.
         taken, mean = centred_where_full(X[rows], mean)
         return CentredCSR(taken, np.ones((len(rows), 1)), mean)
     # `take` is faster, but copies the whole array first if its rows are not contiguous.

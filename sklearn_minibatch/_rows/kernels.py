@@ -1,6 +1,6 @@
-"""Mini-batch steps, one at a time or several exactly at once.
+"""Mini-batch steps, one at a time or several at once.
 
-Several small steps are computed at once by solving a triangular system.
+Several small steps are computed at once, without approximation, by solving a triangular system.
 
 The textbook kernels use stacked rows A = [Z, s, -y] and parameters theta = [beta; b; I] of shape
 (d + 1 + t, t), so that A theta is the residual Z beta + s b - y. The identity in theta never
@@ -37,7 +37,7 @@ def stacked_parameters(beta: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def dot(A: Any, v: np.ndarray) -> np.ndarray:
-    """Return A @ v for rows and coefficients in NumPy, in which a small product costs less so."""
+    """Return A @ v by a method that takes less time for small NumPy arrays."""
     return A.dot(v)
 
 
@@ -55,10 +55,10 @@ def plain_steps(
         theta <- theta - lr (A_B' A_B theta / batch_size + alpha [beta; 0])
         mean <- mean + (theta - mean) 2 / (step + 1)
 
-    A last mini-batch with fewer rows moves theta by its share of a step, so that every row counts
-    the same. `lr` has a learning rate for each step. The average, with weights proportional to the
-    step (Shamir and Zhang, 2013), is computed if `mean` is not `theta` itself. `alpha` may be an
-    array (d, t), with 1 for a dimension in which it is the same.
+    The sum over a last mini-batch with fewer rows is also divided by `batch_size`, so that every
+    row counts the same. `lr` has a learning rate for each step. The average, with weights
+    proportional to the step (Shamir and Zhang, 2013), is computed if `mean` is not `theta` itself.
+    `alpha` may be an array (d, t), where d or t may be 1.
     """
     n_moving = theta.shape[0] - theta.shape[1]
     moving = theta[:n_moving, :]
@@ -74,7 +74,7 @@ def plain_steps(
 
 
 def mini_batches(A: Any, batch_size: int) -> Iterator[Any]:
-    """Yield successive mini-batches of rows; a NumPy array is cut once, which takes less time."""
+    """Yield successive mini-batches of rows; a NumPy array is reshaped once, which is faster."""
     whole = A.shape[0] // batch_size if isinstance(A, np.ndarray) else 0
     if whole:
         yield from A[: whole * batch_size].reshape(whole, batch_size, A.shape[1])
@@ -102,8 +102,8 @@ def block_steps(
         c / eta x_i + sum_(j in the block, q(j) < q(i)) (u_i . v_j) x_j = u_i . theta
         theta <- theta - sum_(j in the block) v_j x_j
 
-    The iterates inside a block are such sums too, over the mini-batches up to theirs, so the
-    average needs one more sum: of v_j x_j times the weights of the iterates from q(j) on.
+    Each iterate inside a block is such a sum over the mini-batches up to its own, so the average
+    needs one more sum: of v_j x_j times the total weight of the iterates from q(j) on.
 
     (s-step methods: Devarakonda and Demmel, "Avoiding communication in primal and dual block
     coordinate descent methods", 2019.) The number of rows must be a multiple of the block size, and
@@ -143,9 +143,10 @@ def block_steps(
 def average_weights(n_steps: int, powers: np.ndarray, batch_size: int) -> tuple[float, np.ndarray]:
     """Return the weights of iterates in the average after the mini-batches of some blocks.
 
-    The first is that of the average of the `n_steps` before. The others (2, blocks, rows, 1) are,
-    for each row, sums of the weights of the iterates from its mini-batch to the end of the block,
-    for beta in units of c^q, with `powers` c^(q + 1) (blocks, mini-batches, 1), and for b.
+    The first weight is that of the previous average, of `n_steps` iterates. The others (2, blocks,
+    rows, 1) are, for each row, the total weight of the iterates from its mini-batch to the end of
+    the block: for beta in units of c^q, given `powers` c^(q + 1) (blocks, mini-batches, 1), and for
+    b.
     """
     step = n_steps + np.arange(1, powers.size + 1, dtype=float)
     of_all = step[-1] * (step[-1] + 1)

@@ -15,14 +15,14 @@ Solve: TypeAlias = Callable[[np.ndarray], np.ndarray]  # P^-1 g for g (d, t)
 
 
 class Steps(NamedTuple):
-    """What the variance-reduced steps of an epoch share:
+    """The parameters of the variance-reduced steps of an epoch:
 
     v <- v - lr P^-1 (Z_B' Z_B v / |B| + alpha v + g)
     """
 
     batch_size: int
     g: Any  # (d, t)
-    alpha: Any  # a number, or (d, t) with 1 for a dimension in which it is the same
+    alpha: Any  # a number, or (d, t) where d or t may be 1
     solve: Solve
     lr: float
 
@@ -78,13 +78,13 @@ class Rows(Protocol):
 class RowsInMemory(Rows, Protocol):
     """Rows with a copy in scaled units in memory."""
 
-    n_entries: int  # what a pass reads
+    n_entries: int  # the number of entries that a pass reads
 
     def sketch(self, n_buckets: int, rng: Any) -> np.ndarray:
         """Return rows (k, d) whose Gram matrix approximates (1/n) Z'Z.
 
-        They are those of Z / sqrt(n) or, if there are more, `n_buckets` sums of equally many rows
-        with random signs.
+        These are the rows of Z / sqrt(n) or, if there are more than `n_buckets`, that many sums of
+        about equally many rows with random signs.
         """
 
     def diagonal(self) -> np.ndarray:

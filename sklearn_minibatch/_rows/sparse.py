@@ -20,7 +20,7 @@ from .protocol import Steps
 class SparseRows:
     """CSR rows with a copy of their entries in scaled units.
 
-    Only passes of mini-batches use the rows in the given order.
+    The given order matters only for mini-batches.
     """
 
     passes_are_expensive = False
@@ -77,9 +77,9 @@ class SparseRows:
         return self.Z.T @ (self.Z @ p) / self.n_rows
 
     def sketch(self, n_buckets: int, rng: Any) -> np.ndarray:
-        """Return SZ / sqrt(n) (n_buckets, d) in float64, or Z / sqrt(n) if it has no more rows.
+        """Return SZ / sqrt(n) (n_buckets, d) in float64, or Z / sqrt(n) if n <= n_buckets.
 
-        S adds each row, with a random sign, to one of the sums, whose numbers of rows differ by at
+        S adds each row, with a random sign, to one of the sums; their numbers of rows differ by at
         most one (a CountSketch: Charikar, Chen and Farach-Colton, 2002).
         """
         if self.n_rows <= n_buckets:
@@ -179,7 +179,7 @@ class CentredCSR:
 
     @cached_property
     def T(self) -> TransposedCSR:
-        """The transposed operator, with the same entries."""
+        """The transposed operator, which shares the entries."""
         return TransposedCSR(self.X.T, self.s[:, 0], self.mean[:, None])
 
 

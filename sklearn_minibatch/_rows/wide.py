@@ -1,4 +1,4 @@
-"""Rows in memory that are fewer than their columns: products with Z = S (X - mean) / scale."""
+"""Products with Z = S (X - mean) / scale for rows in memory that are fewer than their columns."""
 
 from typing import Any, NamedTuple
 
@@ -12,12 +12,12 @@ from .._statistics.scaling import Scaling
 from .._statistics.second_moments import SecondMoments, second_moments
 from .chunk import Chunk
 
-# Columns that are so many deviations from 0 are centred before they are multiplied.
+# If the mean of a column is more than this many times its scale, columns are centred first.
 FAR = 1e3
 
 
 class KeptRows(NamedTuple):
-    """The moments of x and y, and the rows, which are fewer numbers than their second moments."""
+    """The moments of x and y, and the rows, which take less memory than their second moments."""
 
     x: Moments
     y: Moments
@@ -39,7 +39,7 @@ class WideRows:
 
     def __init__(self, X: Any, y: Any, x: Moments, root: np.ndarray, scaling: Scaling) -> None:
         self.X = X
-        # Exactly 0 in scaled units, which a difference of products is not.
+        # Centred constant columns are exactly 0, but a difference of products would not be.
         self.never_vary = x.is_constant & (x.mean == scaling.x_mean)
         self.root = root[:, None]
         self.scaling = scaling
@@ -50,7 +50,7 @@ class WideRows:
 
     def combined(self, a: np.ndarray) -> np.ndarray:
         """Return Z'a (d, t) for a (n, t)."""
-        # Z's = 0 of columns about their means; without its part along s, `a` needs no means.
+        # Z's = 0 for centred columns. Once the part of `a` along s is removed, the means cancel.
         weights = self.root * (a - self.root * (self.root.T @ a) if self.is_centred else a)
         if self.is_far:
             parts = self._in_blocks(lambda T, columns: to_numpy(T.T @ like(weights, T)))

@@ -1,8 +1,8 @@
 """The closed form from second moments: one read of the rows, one Cholesky factor.
 
-How many digits rounding may have cost follows from the factor. Where that is too many, conjugate
-gradients with gradients from the rows refine the solution. Where products of columns cannot tell a
-column from a combination of others, the rows are read once more for their triangular factor.
+The factor also gives a bound on rounding errors. If it is too large, conjugate gradients refine the
+solution with gradients from the rows. If products are numerically collinear, or if the bound is too
+large for rows in single precision, the rows are read once more for their triangular factor.
 """
 
 from dataclasses import replace
@@ -21,26 +21,26 @@ from .penalty import Penalty, alike, least_of, least_of_targets
 from .preconditioner import LEAST_EIGENVALUE, Full, Spectral, of_gram
 from .problem import Monitor, Parameters, Problem, Settings, Solution
 
-# For so many targets, corrections take long; a solve is good to 12 digits if the inverse of H is
-# smaller than this, for columns of unit length.
+# With more targets than this, refinement takes long. It is then skipped if the norm of the inverse
+# of H, for columns of unit length, is below NO_CORRECTION: one solve is accurate to 12 digits.
 MANY_TARGETS = 64
 NO_CORRECTION = 1e3
-# Corrections by the residual on the matrix; each takes most of what rounding has left.
+# Steps of iterative refinement; each removes most of the remaining rounding error.
 MOST_CORRECTIONS = 5
-# If the inverse of H is smaller, for columns of unit length, corrections end when they gain little.
+# If the norm of the inverse of H is smaller, refinement stops when a step gains little.
 WELL_CONDITIONED = 1e6
 
 
 def solve(
     problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Monitor
 ) -> Solution:
-    """Minimise F: from the moments alone, where they carry enough digits."""
+    """Minimise F, from the second moments alone if they have enough digits."""
     penalty = settings.penalty
     with blas_threads_to_solve(*start[0].shape):
         products = standardized(problem.statistics, problem.scaling)
         closed = closed_form(products, penalty)
     is_exact = closed.is_exact_enough(least_of(penalty), settings.tol)
-    # The samples have twice the digits of their products, unless they are in single precision.
+    # Gradients from the rows have twice the digits of products, unless in single precision.
     needs_factor = not closed.is_unique or not (is_exact or problem.rows.dtype == float)
     if needs_factor:
         closed = qr.closed_form(problem.rotated, penalty, start[0])
@@ -61,7 +61,7 @@ def solve(
 
 
 def closed_form(products: Standardized, penalty: Penalty) -> ClosedForm:
-    """(Z'WZ / W + penalty)^-1 Z'Wv / W, of least norm where there are several."""
+    """Return (Z'WZ / W + penalty)^-1 Z'Wv / W, or the solution of least norm."""
     zz, zv, vv = products
     parts = [
         (targets, of_one_penalty(Standardized(zz, zv[:, targets], vv[targets]), one))
@@ -82,7 +82,7 @@ def of_one_penalty(products: Standardized, penalty: Penalty) -> ClosedForm:
     rounding = rounding_cost(beta, P)
     is_unique = isinstance(P, Factored)
     if not is_unique:
-        # Directions that P has left out could explain all that is left of the targets.
+        # Directions left out of P could explain the whole residual.
         rounding = rounding + np.sqrt(2 * loss)
     return ClosedForm(beta, loss, rounding, P.inverse_norm, NOISE_OF_PRODUCTS, is_unique)
 
@@ -90,10 +90,10 @@ def of_one_penalty(products: Standardized, penalty: Penalty) -> ClosedForm:
 def solved(
     gram: np.ndarray, right: np.ndarray, penalty: Penalty, P: Factored | Spectral
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the solution x of (gram + penalty) x = right, for P of this matrix, and the residual.
+    """Return x with (gram + penalty) x = right, and its residual, by a decomposition P.
 
-    Where one solve has lost digits, corrections by the residual take them back. If they are many,
-    and one solve is known to lose few, the residual is None.
+    Iterative refinement recovers the digits that one solve loses. It is skipped, and the residual
+    is None, if there are many targets and one solve is known to lose few digits.
     """
     x = P.solve(right)
     if x.shape[1] > MANY_TARGETS and P.inverse_norm < NO_CORRECTION:
@@ -101,8 +101,8 @@ def solved(
     residual = right - gram @ x - penalty * x
     step = P.solve(residual)
     distance = dot(residual, step)
-    # The residual itself has rounding errors of about this square. If H is ill-conditioned, even
-    # less than that counts in the coefficients.
+    # The rounding errors of the residual itself contribute about this much to `distance`. If H is
+    # ill-conditioned, even smaller residuals matter for the coefficients.
     is_well_conditioned = P.inverse_norm < WELL_CONDITIONED
     enough = (len(x) if is_well_conditioned else 1) * EPS**2
     least_gain = 4 if is_well_conditioned else 1
@@ -125,11 +125,11 @@ def solved(
 
 
 def rounding_cost(beta: np.ndarray, P: Factored | Spectral) -> np.ndarray:
-    """Bound what rounding errors E of the products cost the predictions.
+    """Bound the effect of rounding errors E of the products on the predictions.
 
-    The bound is a root mean square per target, in std(y). The errors move the solution by H^-1 E
-    beta, and its predictions by the length of H^(-1/2) E beta: at most about eps (1 + ||D beta||) /
-    sqrt(the least eigenvalue of D^-1 H D^-1), the columns being brought to unit length by D.
+    The bound is an RMS per target, in std(y). E moves the solution by H^-1 E beta and the
+    predictions by ||H^(-1/2) E beta||. This is at most about eps (1 + ||D beta||) / sqrt(the least
+    eigenvalue of D^-1 H D^-1), where D^-1 scales columns to unit length.
     """
     unit = P.D * beta
     length = np.sqrt(dot(unit, unit))

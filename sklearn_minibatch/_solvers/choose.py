@@ -1,4 +1,4 @@
-"""The solvers, what each of them needs, and the choice that "auto" makes."""
+"""The solvers, the statistics that they need, and the choice that "auto" makes."""
 
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +24,7 @@ from .state import ModelState
 
 Solve: TypeAlias = Callable[[Problem, Parameters, Settings, Any, Monitor], Solution]
 
-# The values with which these parameters ask for nothing.
+# The values of these parameters that count as not set.
 UNSET = {
     "batch_size": "auto",
     "lr": "auto",
@@ -35,16 +35,16 @@ UNSET = {
 }
 # Parameters that have no meaning without mini-batches.
 MINI_BATCHES = ("batch_size", "lr", "preconditioner")
-# Computing the second moments of so many columns takes as long as a pass for the loss.
+# Computing the second moments of this many columns takes as long as a pass for the loss.
 COLUMNS_PER_EPOCH = 25
-# An "sgd" fit with a tolerance takes at least about so many epochs.
+# An "sgd" fit with a tolerance takes at least about this many epochs.
 LIKELY_EPOCHS = 10
-# Times on sparse samples, in units of the time that a pass takes for an entry (2 ns where this was
-# measured): an epoch of "svrg" whatever the samples, and for each of them and of the features; a
-# product of two entries; and a third of a multiplication in a factorization.
+# Times on sparse samples, divided by the time of a pass per entry (2 ns as measured): the constant
+# part of an epoch of "svrg", and its part per sample and feature; a product of two entries; and a
+# factorization of a matrix of order m, divided by m^3.
 OF_EPOCH, OF_VECTORS = 6e4, 3.0
 OF_PRODUCT, OF_FACTOR = 1.2, 0.007
-# "svrg" rarely takes fewer epochs.
+# "svrg" rarely needs fewer epochs than this.
 LEAST_EPOCHS = 20
 
 
@@ -52,9 +52,9 @@ class Shape(NamedTuple):
     """What is known of the samples before they are read."""
 
     n_features: int
-    n_rows: int | None = None  # None: they come in chunks
+    n_rows: int | None = None  # None if they come in chunks
     n_entries: int | None = None  # of sparse samples in memory
-    n_products: float = 0.0  # of entries in the same sample; in the same feature if it is wide
+    n_products: float = 0.0  # pairs of entries in a sample, or in a feature if wide
 
     @property
     def is_wide(self) -> bool:
@@ -65,8 +65,8 @@ class Shape(NamedTuple):
 class Solver(NamedTuple):
     """A solver for `fit`, its units, the parameters it uses, and its steps over a stream.
 
-    One without steps over a stream names the kind of statistics that it needs. It may have another
-    function for products of the samples, if these are fewer than the features.
+    A solver without such steps names the kind of statistics that it needs. It may have a second
+    function, `solve_wide`, for products of the samples if these are fewer than the features.
     """
 
     solve: Solve
@@ -104,7 +104,7 @@ class Choice(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """The kind of statistics that a stream goes on with."""
+        """The kind of statistics with which a stream continues."""
         return "products" if self.gather == "row products" else self.gather
 
     @property
@@ -127,10 +127,10 @@ class Choice(NamedTuple):
 
 
 def choose(shape: Shape, settings: Settings) -> Choice:
-    """Return the solver for samples of this shape, and what is to be gathered of them.
+    """Return the solver for samples of this shape, and the statistics to gather.
 
-    "auto" takes the closed form where second moments cost less than passes of "svrg", and they are
-    kept of up to `EXACT_FEATURES` features.
+    "auto" takes the closed form for up to `EXACT_FEATURES` features, or samples if these are fewer,
+    unless parameters of mini-batches are set or "svrg" is likely to take less time.
     """
     if settings.positive is not None:
         return Choice(*solver_of_signs(shape.n_features, settings), nonnegative=True)
@@ -141,8 +141,9 @@ def choose(shape: Shape, settings: Settings) -> Choice:
         few = smaller <= EXACT_FEATURES
         exact = few and not asks_for_mini_batches(settings)
         n_epochs = min(epochs_of_closed_form(shape), settings.max_iter - 1)
-        # Of fewer samples, a fit of at most `EXACT_FEATURES` by "cholesky" keeps what streams and
-        # standard errors need, and products know no factors of the penalty.
+        # With fewer samples than features "svrg" is not tried for up to `EXACT_FEATURES` features,
+        # because "cholesky" keeps what streams and standard errors need; nor with penalty factors,
+        # which the row products of a trial do not include.
         is_open = not shape.is_wide or (
             shape.n_features > EXACT_FEATURES and settings.penalty_factor is None
         )
@@ -153,7 +154,7 @@ def choose(shape: Shape, settings: Settings) -> Choice:
     kind = SOLVERS[solver].kind
     if kind is not None:
         return Choice(solver, "row products" if is_wide and SOLVERS[solver].solve_wide else kind)
-    # Of chunks, whose passes are dear, the first pass leaves second moments.
+    # Passes over chunks are expensive, so the first one gathers second moments.
     worth = EXACT_FEATURES
     if shape.n_rows is not None:
         worth = products_worth_epochs(settings) if SOLVERS[solver].needs_order else 0
@@ -162,7 +163,7 @@ def choose(shape: Shape, settings: Settings) -> Choice:
 
 
 def solver_of_signs(n_features: int, settings: Settings) -> tuple[str, Any]:
-    """Return the solver that keeps signs, and the statistics it needs; ValueError for others."""
+    """Return the solver for `positive` and its statistics; raise ValueError if there is none."""
     solver = "cholesky" if settings.solver == "auto" else settings.solver
     kind = SOLVERS[solver].kind
     if kind is None or asks_for_mini_batches(settings) or n_features > EXACT_FEATURES:
@@ -176,9 +177,9 @@ def solver_of_signs(n_features: int, settings: Settings) -> tuple[str, Any]:
 def choose_for_stream(
     n_features: int, known: frozenset[str], kept: str, settings: Settings
 ) -> tuple[str, str]:
-    """Return the solver of `partial_fit`, and the kind of statistics to go on with.
+    """Return the solver of `partial_fit`, and the kind of statistics to continue with.
 
-    `known` are the kinds that are known of all samples so far, and `kept` the one that is kept.
+    `known` are the kinds available for all samples so far, and `kept` is the kind in the state.
     """
     if settings.positive is not None:
         solver_of_signs(n_features, settings)
@@ -202,7 +203,7 @@ def choose_for_stream(
 
 
 def check_moments_suffice(n_features: int, settings: Settings) -> None:
-    """Raise ValueError for parameters that need samples, where only second moments are given."""
+    """Raise ValueError for parameters that need samples, if only second moments are given."""
     if settings.positive is not None:
         solver_of_signs(n_features, settings)
     nothing: dict[str, Any] = {"early_stopping": False, "half_life": None}
@@ -216,7 +217,7 @@ def check_moments_suffice(n_features: int, settings: Settings) -> None:
 
 
 def needs_samples(name: str, value: Any, instead: Any) -> ValueError:
-    """Return the error for a parameter that `fit_moments` can do nothing with."""
+    """Return the error for a parameter value that `fit_moments` does not support."""
     return ValueError(
         f"{name}={value!r} needs samples, and fit_moments has none. Set {name}={instead!r}, or "
         "give the samples to fit."
@@ -233,15 +234,16 @@ def check_half_life(solver: str, settings: Settings, in_stream: bool = False) ->
 
 
 def asks_for_mini_batches(settings: Settings) -> bool:
-    """Whether a parameter has been set that has no meaning without mini-batches, or epochs."""
+    """Whether a parameter is set that has no meaning without mini-batches or epochs."""
     is_set = any(getattr(settings, name) != UNSET[name] for name in MINI_BATCHES)
     return is_set or settings.early_stopping
 
 
 def epochs_of_closed_form(shape: Shape) -> int:
-    """Return how many epochs of "svrg" take as long as the closed form: none, of dense samples.
+    """Return how many epochs of "svrg" take as long as the closed form; 0 for dense samples.
 
-    With few features it has a dense preconditioner, which costs as much as the closed form.
+    It is also 0 with few features, where "svrg" has a dense preconditioner, which costs as much as
+    the closed form.
     """
     n, d = shape.n_rows, shape.n_features
     if not shape.n_entries or n is None or d <= FEW_FEATURES:
@@ -251,9 +253,9 @@ def epochs_of_closed_form(shape: Shape) -> int:
 
 
 def products_worth_epochs(settings: Settings) -> int:
-    """Return up to how many features second moments pay for "sgd".
+    """Return the number of features up to which second moments save time for "sgd".
 
-    An epoch then needs no pass for the loss. This saves time after about one epoch per
+    With them an epoch needs no pass for the loss, which pays after about one epoch per
     `COLUMNS_PER_EPOCH` columns.
     """
     epochs = settings.max_iter if settings.tol is None else min(settings.max_iter, LIKELY_EPOCHS)
@@ -261,7 +263,7 @@ def products_worth_epochs(settings: Settings) -> int:
 
 
 def unused_settings(settings: Settings, solver: str) -> str | None:
-    """A sentence on the parameters that have been set and have no effect, if there are any."""
+    """Return a sentence on the parameters that are set but have no effect, or None."""
     unused = [
         name
         for name in UNSET

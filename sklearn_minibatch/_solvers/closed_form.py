@@ -1,4 +1,4 @@
-"""A closed form: coefficients, loss and what rounding may have cost, from any statistics."""
+"""A closed form from any statistics: coefficients, loss and a bound on rounding errors."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -8,39 +8,39 @@ import numpy as np
 from .._statistics.linalg import EPS
 from .problem import Monitor, Solution
 
-# Sums of products of unit columns over many blocks of rows are wrong by about so much, and so is
-# a QR factorization of them.
+# About the rounding error of sums of products of unit columns over many blocks of rows, and of
+# their QR factorization.
 ROUNDING = 20 * EPS
-# Smaller distances of the predictions, in std(y), cannot be told from rounding errors: those of
-# rows whose columns are nearly dependent, and those of products.
+# Rounding errors hide smaller distances of the predictions, in std(y): those of rows with nearly
+# collinear columns, and those of products.
 MOST_NOISE = 1e-6
 NOISE_OF_PRODUCTS = 1e-12
-# Coefficients of least squares that may be wrong by more are refined.
+# Least-squares coefficients whose error may be larger are refined.
 LEAST_SQUARES = 1e-12
 
 
 class ClosedForm(NamedTuple):
-    """The minimiser of F in scaled units, and what rounding errors may have cost."""
+    """The minimiser of F in scaled units, and a bound on rounding errors."""
 
     beta: np.ndarray  # (d, t)
     loss: np.ndarray  # (t,)
-    rounding: np.ndarray  # (t,), RMS distance of the predictions from the exact ones, in std(y)
+    rounding: np.ndarray  # (t,), a bound on the RMS error of the predictions, in std(y)
     # The norm of the inverse of the Hessian, for columns of unit length.
     inverse_norm: float
-    noise: float  # the distance that the digits of the statistics hide in any case
-    # Whether the statistics have all directions of the rows. If not, `beta` is of least norm
-    # among those that they cannot tell apart.
+    noise: float  # the distance that the precision of the statistics hides in any case
+    # Whether the statistics resolve all directions of the rows. If not, `beta` has the least norm
+    # among the solutions that they cannot distinguish.
     is_unique: bool
 
     def is_within(self, tol: float | None) -> bool:
-        """Whether the predictions are known to be within `tol`, as far as rounding lets them."""
+        """Whether the error of the predictions is within `tol`, or `noise` if that is larger."""
         return tol is not None and bool(np.all(self.rounding <= max(tol, self.noise)))
 
     def is_exact_enough(self, penalty: float, tol: float | None) -> bool:
-        """Whether rounding errors may be left as they are.
+        """Whether the closed form needs no refinement.
 
-        Without a penalty, or with one below rounding errors, it is the coefficients that are
-        wanted, and they lose more digits than the predictions.
+        Without a penalty, or with one below rounding errors, the coefficients must be accurate too,
+        and they lose more digits than the predictions.
         """
         if tol is None:
             return True
@@ -49,7 +49,7 @@ class ClosedForm(NamedTuple):
         )
 
     def solution(self, n_rows: int, tol: float | None) -> Solution:
-        """The closed form as a `Solution`: one step over all rows, of length 1 in units of H."""
+        """Return the closed form as a `Solution`: one Newton step over all rows, with lr=1."""
         last = (self.beta, np.zeros(self.beta.shape[1]))
         return Solution(last, last, 1, 1.0, n_rows, self.is_within(tol))
 
@@ -65,7 +65,7 @@ def one_epoch(closed: ClosedForm, n_rows: int, tol: float | None, monitor: Monit
 
 
 def of_all_targets(parts: list[tuple[Any, ClosedForm]], shape: tuple[int, ...]) -> ClosedForm:
-    """Return one closed form of those of some targets each; `shape` is that of all coefficients."""
+    """Join the closed forms of groups of targets; `shape` is that of all coefficients."""
     if len(parts) == 1:
         return parts[0][1]
     beta, loss, rounding = np.empty(shape), np.empty(shape[1]), np.empty(shape[1])
@@ -78,7 +78,7 @@ def of_all_targets(parts: list[tuple[Any, ClosedForm]], shape: tuple[int, ...]) 
 
 
 def out_of_digits(closed: ClosedForm, tol: float) -> str:
-    """What to warn of where rounding errors may have cost more than `tol`."""
+    """Return the warning for rounding errors that may exceed `tol`."""
     cure = "a larger alpha" if closed.noise == MOST_NOISE else "a larger alpha, or solver='qr'"
     return (
         "Columns nearly follow from others, and rounding errors may have taken the predictions "

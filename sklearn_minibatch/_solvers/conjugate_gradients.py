@@ -1,14 +1,14 @@
 """Conjugate gradients for the ridge objective F, and a bound on the distance to the minimum.
 
-A step goes along -P^-1 g, or along the direction that an epoch of mini-batches has found, made
-conjugate to the directions before it, to the minimum of F on that line. So F falls with every
-step, and the fixed point is the minimiser, wherever the directions come from.
+A step minimises F along a direction: -P^-1 g, or the result of an epoch of mini-batches, made
+conjugate to the previous directions. So F falls with every step, and the fixed point is the
+minimiser, wherever the directions come from.
 
-With e the error of the coefficients, 2 (F - F*) = e'He = g'H^-1 g bounds the squared distance of
-the predictions from those of the minimiser, as a mean square. It is at most g'P^-1 g / m, if no
-eigenvalue of P^-1 H is less than m, which every preconditioner states as `least`. In conjugate
-gradients Gauss-Radau quadrature makes the factor 1 / m smaller with each step (Meurant and Tichy,
-2013, "On computing quadrature-based bounds for the A-norm of the error in conjugate gradients").
+With e the error of the coefficients, 2 (F - F*) = e'He = g'H^-1 g bounds the mean squared distance
+of the predictions from those of the minimiser. It is at most g'P^-1 g / m, where m is a lower bound
+on the eigenvalues of P^-1 H, the attribute `least` of a preconditioner. In conjugate gradients
+Gauss-Radau quadrature reduces the factor 1 / m with each step (Meurant and Tichy, 2013, "On
+computing quadrature-based bounds for the A-norm of the error in conjugate gradients").
 """
 
 from collections.abc import Callable
@@ -24,24 +24,24 @@ from .penalty import Penalty
 from .preconditioner import Preconditioner
 from .problem import Settings, Solution
 
-# A new direction is made conjugate to so many past directions. Steps along -P^-1 g with one P need
-# only the last; another one guards against rounding.
+# The number of past directions to which a new one is made conjugate. Steps along -P^-1 g need only
+# the last; a second one guards against rounding.
 MEMORY, LINEAR_MEMORY = 10, 2
 # Without a bound, a fit ends when the estimated distance times this is within `tol`.
 SAFETY = 5.0
-# A gradient that is less than this part of the first one means nothing.
+# A gradient shorter than this fraction of the first one consists of rounding errors.
 LEAST_LENGTH = EPS / 20
 
 
 class Point(NamedTuple):
-    """Coefficients, with what F and its gradient are there; the second axis is that of targets."""
+    """Coefficients with F and its gradient there; the second axis is that of targets."""
 
     beta: np.ndarray  # (d, t)
     g: np.ndarray  # (d, t)
     Pg: np.ndarray  # (d, t), P^-1 g
     square: np.ndarray  # (t,), g'P^-1 g
     loss: np.ndarray  # (t,)
-    factor: np.ndarray  # (t,), 2 (F - F*) is at most factor * square; infinite if that is unknown
+    factor: np.ndarray  # (t,), 2 (F - F*) is at most factor * square; infinite if unknown
 
     @property
     def length(self) -> np.ndarray:
@@ -64,28 +64,28 @@ class Direction(NamedTuple):
 
 
 class Check(NamedTuple):
-    """What was seen when the gradient last came from the rows; all (t,)."""
+    """What the last gradient from the rows has shown; all arrays are (t,)."""
 
     length: np.ndarray
-    rounding: np.ndarray  # what of the length was rounding errors of the updated gradient
-    hidden: np.ndarray  # what rounding errors of the rows hide of the distance
-    least: np.ndarray  # a smaller length means nothing
-    exhausted: bool = False  # whether rounding errors hide what is left
+    rounding: np.ndarray  # the length of the rounding errors of the updated gradient
+    hidden: np.ndarray  # the distance that rounding errors of the rows hide
+    least: np.ndarray  # shorter gradients are rounding errors
+    exhausted: bool = False  # whether rounding errors hide the rest of the distance
 
 
-# An epoch of mini-batches: from a point and a learning rate to a direction v (d, t) and the rate.
+# An epoch of mini-batches: maps a point and a learning rate to a direction v (d, t) and a rate.
 Epoch: TypeAlias = Callable[[Point, float], tuple[np.ndarray, float]]
 
 
 class MiniBatches(NamedTuple):
-    """Where directions come from until the estimated distance is within `tol`."""
+    """The source of directions until the estimated distance is within `tol`."""
 
     epoch: Epoch
     batch_size: int
 
 
 class Quadratic(NamedTuple):
-    """F over the coefficients of some rows, and its preconditioner."""
+    """F of some rows as a function of the coefficients, and its preconditioner."""
 
     rows: Rows
     penalty: Penalty
@@ -105,20 +105,20 @@ class Quadratic(NamedTuple):
     ) -> Point:
         """Return the `Point` with this gradient."""
         Pg = self.P.solve(g)
-        # Where P is nearly singular, rounding errors hide a smaller product.
+        # If P is nearly singular, rounding errors hide a smaller product.
         hidden = EPS * np.sqrt(dot(g, g)) * np.sqrt(dot(Pg, Pg))
         return Point(beta, g, Pg, np.maximum(dot(g, Pg), hidden), loss, factor)
 
     def first_factor(self, n_targets: int) -> np.ndarray:
-        """The factor (t,) of a point that no steps of conjugate gradients have led to."""
+        """Return the factor (t,) before the first step of conjugate gradients."""
         least = self.P.least
         return np.full(n_targets, 1 / least if least > TINY else np.inf)
 
     def hidden(self, at: Point) -> np.ndarray:
-        """Return about what rounding errors of a gradient from the rows are worth (t,), as an RMS.
+        """Estimate the RMS effect (t,) of rounding errors of a gradient from the rows.
 
-        Those of the predictions count as they are, those of their products with the columns by
-        H^-1/2, but they are random.
+        Errors of the predictions count directly. Those of the products with the columns are
+        amplified by H^(-1/2), and divided by sqrt(n) because they are random.
         """
         length = np.sqrt(dot(self.lengths * at.beta, self.lengths * at.beta))
         least = max(self.P.least, TINY)
@@ -127,7 +127,7 @@ class Quadratic(NamedTuple):
         return float(np.finfo(self.rows.dtype).eps) * (1 + length + amplified)
 
     def conjugate(self, v: np.ndarray, directions: list[Direction]) -> Direction:
-        """Return v (d, t) made conjugate to the directions before."""
+        """Return the direction v (d, t), made conjugate to the previous `directions`."""
         p = v.copy()
         for past in directions:
             p -= divide(dot(past.Hp, v), past.pHp) * past.p
@@ -162,13 +162,13 @@ class Search(NamedTuple):
 
     @property
     def distance(self) -> np.ndarray:
-        """The bound (t,) on the distance, or where there is none a cautious estimate."""
+        """The bound (t,) on the distance, or a cautious estimate if there is no bound."""
         bound = self.at.bound
         return np.where(np.isfinite(bound), bound, SAFETY * self.estimate)
 
     @property
     def known(self) -> np.ndarray:
-        """The bound (t,), with what rounding errors hide from it."""
+        """The bound (t,), plus the distance that rounding errors hide."""
         return self.at.bound + self.check.hidden
 
 
@@ -182,10 +182,10 @@ def minimise(
 ) -> Solution:
     """Minimise F over the coefficients, from `beta` (d, t).
 
-    Steps go along -P^-1 g, after those of `mini_batches` if there are some. The fit has converged
-    when the bound is at most `tol`, or when the gradient is rounding errors and they are worth no
-    more than `MOST_NOISE`. It ends with a step along -P^-1 g, which costs little and takes most of
-    what is left. `monitor` is told when an epoch begins, and
+    Steps go along -P^-1 g, after those of `mini_batches` if there are any. The fit has converged
+    when the bound is at most `tol`, or when the gradient consists of rounding errors whose effect
+    is at most `MOST_NOISE`. If epochs remain, it ends with a step along -P^-1 g, which costs little
+    and removes most of the remaining error. `monitor` is told when an epoch begins, and
     `monitor(solution, beta, b, loss, distance)` stops the fit by returning True. `lr` is the first
     learning rate of the mini-batches.
     """
@@ -201,7 +201,7 @@ def minimise(
         search = step(problem, search, mini_batches)
         if is_due(search, settings.tol):
             search = checked(problem, search, settings.tol)
-        # Columns of rows are centred like y, so the intercept is 0 from the start.
+        # The intercept is 0: columns and y are centred, or none is fitted.
         parameters = (search.at.beta, np.zeros(n_targets))
         solution = Solution(parameters, parameters, search.n_steps, search.lr, size)
         stop = monitor(solution, *parameters, search.at.loss, search.distance)
@@ -249,21 +249,21 @@ def next_factor(
 ) -> np.ndarray:
     """Return the factor (t,) of g'P^-1 g in the bound of g'H^-1 g after a step.
 
-    `ratio` is that of g'P^-1 g after the step to that before, `least` a bound below the eigenvalues
-    of P^-1 H. This is the Gauss-Radau upper bound of Meurant and Tichy (2013).
+    `ratio` is g'P^-1 g after the step divided by that before it, and `least` a lower bound on the
+    eigenvalues of P^-1 H. This is the Gauss-Radau upper bound of Meurant and Tichy (2013).
     """
     if least <= TINY:
         return factor
     left = factor - step_length
-    # By rounding, nothing may be left; the first factor is always a bound.
+    # Rounding may make `left` 0 or negative; the first factor, 1 / least, is always a bound.
     return np.where(left > 0, divide(left, least * left + ratio), 1 / least)
 
 
 def is_due(search: Search, tol: float | None) -> bool:
-    """Whether the gradient is to be computed from the rows again.
+    """Whether to compute the gradient from the rows again.
 
-    It is where the fit seems to have arrived, or where the gradient may consist of rounding errors,
-    which accumulate in one that is updated.
+    This is done if the fit seems to have converged, or if the updated gradient may consist of
+    accumulated rounding errors.
     """
     at, check = search.at, search.check
     distance = np.minimum(search.estimate, at.bound) if search.in_batches else search.distance
@@ -272,17 +272,17 @@ def is_due(search: Search, tol: float | None) -> bool:
 
 
 def checked(problem: Quadratic, search: Search, tol: float | None) -> Search:
-    """Return the search with a gradient from the rows, and what is seen there.
+    """Return the search with a gradient from the rows, and its `Check`.
 
-    When mini-batches seem to have arrived, steps over all rows follow: they tell how far the
-    minimum is.
+    When mini-batches seem to have converged, steps over all rows follow, which give a bound on the
+    distance.
     """
     at, check = search.at, search.check
     anew = problem.point(at.beta, at.factor)
     error = anew.g - at.g
     rounding = np.sqrt(np.maximum(dot(error, problem.P.solve(error)), 0.0))
-    # A gradient that no longer becomes shorter, and is no longer than the errors of the updated
-    # one, is noise. So is one that float64 could not tell from 0 beside the first.
+    # The gradient is noise if it has stopped shrinking and is not much longer than the errors of
+    # the updated one, or if it is negligible relative to the first gradient.
     length = anew.length
     noise = (length > check.length / 2) & (length < np.minimum(2 * rounding, MOST_NOISE))
     noise |= length <= np.minimum(check.least, MOST_NOISE)
@@ -290,7 +290,7 @@ def checked(problem: Quadratic, search: Search, tol: float | None) -> Search:
     check = Check(length, rounding, problem.hidden(anew), check.least, is_exhausted)
     search = search._replace(at=anew, check=check)
     arrived = search.in_batches and within_tol(np.minimum(search.estimate, anew.bound), tol)
-    # The directions are not conjugate to the digits that are left.
+    # After such rounding errors the previous directions are no longer conjugate.
     is_lost = not within_tol(anew.bound, tol) and np.any(rounding > length / 10)
     if not (arrived or is_lost):
         return search
@@ -300,14 +300,14 @@ def checked(problem: Quadratic, search: Search, tol: float | None) -> Search:
 
 
 def has_converged(search: Search, tol: float | None) -> bool:
-    """Whether what is left is known to be within `tol`, or `MOST_NOISE` if that is rounding."""
+    """Whether the bound is within `tol`, or within `MOST_NOISE` if rounding hides the rest."""
     if tol is None:
         return False
     return within_tol(search.known, max(tol, MOST_NOISE) if search.check.exhausted else tol)
 
 
 def is_unprovable(search: Search, tol: float | None) -> bool:
-    """Whether the fit seems to have arrived where there is no bound to prove it."""
+    """Whether the fit seems to have converged, but there is no bound to prove it."""
     has_bound = bool(np.isfinite(search.at.bound).all())
     return not (has_bound or search.in_batches) and within_tol(search.distance, tol)
 
@@ -315,8 +315,8 @@ def is_unprovable(search: Search, tol: float | None) -> bool:
 def estimated_distance(length: np.ndarray, decreases: list[np.ndarray]) -> np.ndarray:
     """Estimate sqrt(2 (F - F*)), the RMS distance (t,) of the predictions from the minimiser's.
 
-    It is the length of the gradient. Where P is a poor approximation of H that may be too small,
-    and the estimate is a geometric extrapolation of the recent decreases of F.
+    It is the length of the gradient, or if larger, a geometric extrapolation of the recent
+    decreases of F: the length may be too small if P is a poor approximation of H.
     """
     if len(decreases) < 2:
         return length
@@ -327,7 +327,7 @@ def estimated_distance(length: np.ndarray, decreases: list[np.ndarray]) -> np.nd
 
 
 def within_tol(distance: np.ndarray, tol: float | None) -> bool:
-    """Whether every target is within `tol`; never, if that is None."""
+    """Whether every target is within `tol`; False if `tol` is None."""
     return tol is not None and bool(np.all(distance <= tol))
 
 
@@ -337,7 +337,7 @@ def cut_rate(lr: float) -> float:
 
 
 def unfinished(distance: np.ndarray, settings: Settings) -> str:
-    """What to warn of at the end of the last epoch."""
+    """Return the warning for a fit that has used all epochs."""
     return (
         f"Not converged after max_iter={settings.max_iter} epochs: the predictions may be "
         f"{np.max(distance):.1e} std(y) from those of the closed form, tol={settings.tol}. "
@@ -346,7 +346,7 @@ def unfinished(distance: np.ndarray, settings: Settings) -> str:
 
 
 def unproved(search: Search, settings: Settings) -> str:
-    """What to warn of where the fit ends and no bound tells that it has converged."""
+    """Return the warning for a fit that ends without a bound within `tol`."""
     bound = np.max(search.known)
     known = f"the bound is {bound:.1e}" if np.isfinite(bound) else "there is no bound"
     return (

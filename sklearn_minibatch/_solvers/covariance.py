@@ -1,9 +1,10 @@
 """Standard errors of a closed form: the covariance of its coefficients, and the noise of y.
 
 In scaled units, with weights whose mean is 1, the targets are v_i = z_i . beta + e_i, where the
-noise e_i has the variance s2 / w_i. The penalty is a prior of beta with the covariance s2 (n P)^-1,
-P = diag(penalty). Then beta has the covariance s2/n H^-1 with H = G + P and G = Z'WZ / W. Over
-repeated samples, the estimate of a beta that is fixed has the covariance s2/n H^-1 G H^-1.
+noise e_i has the variance s2 / w_i. The penalty is a prior on beta with the covariance s2 (n P)^-1,
+P = diag(penalty). Then beta has the posterior covariance s2/n H^-1, with H = G + P and
+G = Z'WZ / W. If beta is fixed, its estimate has the covariance s2/n H^-1 G H^-1 over repeated
+samples.
 """
 
 from dataclasses import dataclass
@@ -33,13 +34,13 @@ from .problem import UnitSettings, standard_units
 
 Kind: TypeAlias = Literal["bayesian", "sampling"]
 
-# Rounding errors may be no larger part of a standard error.
+# The largest rounding error that is allowed, as a fraction of a standard error.
 MOST_ERROR = 1e-3
-# Rounding errors may move no coefficient by more standard errors.
+# The largest shift of a coefficient by rounding errors that is allowed, in standard errors.
 MOST_SHIFT = 0.1
-# Fewer degrees of freedom than this leave too little to estimate the noise from.
+# The least number of degrees of freedom from which the noise can be estimated.
 LEAST_FREEDOM = 1.0
-# Products of fewer take less time in full than BLAS takes to share out triangular ones.
+# With fewer multiplications, a full product takes less time than a triangular one by BLAS.
 FEW_MULTIPLICATIONS = 2**18
 
 BY_STEPS = (
@@ -78,7 +79,7 @@ OF_QR = ", or fit MiniBatchRidgeSGD with solver='qr', which has twice the digits
 
 
 class Objective(UnitSettings, Protocol):
-    """The parameters of what a model minimises, but for alpha."""
+    """The parameters of the objective other than alpha."""
 
     @property
     def half_life(self) -> float | None:
@@ -90,13 +91,13 @@ class Objective(UnitSettings, Protocol):
 
 
 class Inverse(NamedTuple):
-    """H^-1 = diag(own)^2 + sign root root', and what rounding errors do to it."""
+    """H^-1 = diag(own)^2 + sign root root', and the effect of rounding errors on it."""
 
     own: np.ndarray  # (d,)
     root: np.ndarray  # (d, k), upper triangular if the sign is 1
     sign: int
-    error: float  # relative, of standard errors
-    gain: float  # what is lost in the products moves coefficients by so many times as much
+    error: float  # the relative error of standard errors
+    gain: float  # the factor by which coefficients amplify rounding errors
 
     @property
     def diagonal(self) -> np.ndarray:
@@ -110,7 +111,7 @@ class Inverse(NamedTuple):
     def squares(self, C: np.ndarray, overwrite: bool = False) -> np.ndarray:
         """Return c'H^-1 c (m,) for the columns c of C (d, m), which may be overwritten."""
         if self.sign == 1 and self.root.size * C.shape[1] > FEW_MULTIPLICATIONS:
-            # Half of the multiplications of a product with a full matrix.
+            # This takes half the multiplications of a product with a full matrix.
             U = blas.dtrmm(1.0, self.root, C, trans_a=1, overwrite_b=overwrite)
             return dot(U, U)
         U, own = self.root.T @ C, self.own[:, None] * C
@@ -126,14 +127,14 @@ class Uncertainty:
     n_rows: int
     fit_intercept: bool
     inverses: list[Inverse]  # one for each penalty
-    of_target: np.ndarray  # (t,), which of them
+    of_target: np.ndarray  # (t,), the index of the inverse
     freedom: np.ndarray  # (t,), n - df
     noise: np.ndarray  # (t,), standard deviations, in the units of y
 
     def std_errors(self, kind: Kind) -> np.ndarray:
         """Return the standard errors of intercept and coefficients (1 + d, t), in original units.
 
-        Without an intercept there are those of the coefficients (d, t).
+        Without an intercept, return those of the coefficients (d, t).
         """
         centre = self.scaling.x_mean / self.scaling.x_scale
         parts = [self._variances(inverse, kind, centre) for inverse in self.inverses]
@@ -142,7 +143,7 @@ class Uncertainty:
         return errors if self.fit_intercept else errors[1:]
 
     def _variances(self, inverse: Inverse, kind: Kind, centre: np.ndarray) -> np.ndarray:
-        """Return the variances (1 + d,) of the parameters in scaled units, over s2/n."""
+        """Return the variances (1 + d,) of the parameters in scaled units, divided by s2/n."""
         if kind == "bayesian":
             return np.append(1 + inverse.squares(centre[:, None]), inverse.diagonal)
         U = inverse.product(np.column_stack([centre, np.eye(len(centre))]))
@@ -151,7 +152,7 @@ class Uncertainty:
         return squares
 
     def of_predictions(self, X: Any, n_jobs: int) -> np.ndarray:
-        """Return the standard deviations (m, t) of targets of rows X (m, d)."""
+        """Return the standard deviations (m, t) of the predicted targets of rows X (m, d)."""
         overwrite = len(self.inverses) == 1
 
         def squares_of(large: tuple[int, int]) -> np.ndarray:
@@ -183,9 +184,9 @@ class Uncertainty:
 def uncertainty_of(
     statistics: Any, objective: Objective, penalty: Penalty, coef: np.ndarray
 ) -> Uncertainty:
-    """Return how sure the coefficients (d, t) in original units are that minimise the objective.
+    """Return the uncertainty of the minimiser, coefficients (d, t) in original units.
 
-    Raise ValueError if the statistics do not tell, or if rounding errors hide it.
+    Raise ValueError if it does not follow from the statistics, or if rounding errors hide it.
     """
     check_known(statistics, objective)
     n, fit_intercept = statistics.x.n_rows, objective.fit_intercept
@@ -195,7 +196,7 @@ def uncertainty_of(
     of_target, freedom = np.empty(coef.shape[1], dtype=int), np.empty(coef.shape[1])
     inverses: list[Inverse] = []
     for targets, one in alike(penalty):
-        # Any penalty serves for columns that are left out.
+        # A penalty of 1 on columns that are left out, which are 0, keeps H invertible.
         penalties = np.where(np.isinf(scaling.x_scale), 1.0, of_features(one, len(coef)))
         of_target[targets] = len(inverses)
         inverse, freedom[targets] = inverse_of(scaled, penalties, constant, n - fit_intercept)
@@ -223,7 +224,7 @@ def check_known(statistics: Any, objective: Objective) -> None:
 
 
 def in_scaled_units(statistics: Any, scaling: Scaling) -> Standardized | Rotated:
-    """Return second moments, a triangular factor or rows that were kept, in scaled units."""
+    """Return second moments, a triangular factor or kept rows in scaled units."""
     if isinstance(statistics, SecondMoments):
         return standardized(statistics, scaling)
     if isinstance(statistics, KeptRows):
@@ -234,9 +235,9 @@ def in_scaled_units(statistics: Any, scaling: Scaling) -> Standardized | Rotated
 def inverse_of(
     scaled: Standardized | Rotated, penalty: np.ndarray, constant: np.ndarray, n: int
 ) -> tuple[Inverse, float]:
-    """Return H^-1 and, of n degrees of freedom, those of the residuals: n - tr(G H^-1).
+    """Return H^-1 and the degrees of freedom of the residuals, n - tr(G H^-1).
 
-    Raise ValueError if too few are left, or if H is singular up to rounding errors.
+    Raise ValueError if these are too few, or if H is singular up to rounding errors.
     """
     free = penalty == 0
     check_freedom(int(free.sum()), n)
@@ -259,10 +260,10 @@ def check_freedom(taken: float, n: int) -> None:
 
 
 def tall_inverse(scaled: Standardized | Rotated, penalty: np.ndarray) -> tuple[Inverse, int]:
-    """Return H^-1 by a triangular T with T'T = H, once columns are brought to unit length.
+    """Return H^-1 and the column that the others explain best.
 
-    T is Cholesky's factor of products, or the one of [R; sqrt(P)] by reflections. With H^-1 comes
-    the column that the others explain best.
+    H^-1 is computed from a triangular T with T'T = H for columns of unit length: the Cholesky
+    factor of products, or the QR factor of [R; sqrt(P)].
     """
     if isinstance(scaled, Standardized):
         diagonal = np.diag(scaled.zz) + penalty
@@ -280,7 +281,7 @@ def tall_inverse(scaled: Standardized | Rotated, penalty: np.ndarray) -> tuple[I
     if failed:
         return Inverse(D, T, 1, np.inf, np.inf), failed - 1
     explained = np.einsum("ij,ij->i", T, T)
-    # The sum is no less than the norm of the inverse.
+    # The trace of the inverse bounds its norm.
     norm = float(explained.sum())
     T /= D[:, None]
     column = int(np.argmax(explained))
@@ -290,9 +291,9 @@ def tall_inverse(scaled: Standardized | Rotated, penalty: np.ndarray) -> tuple[I
 
 
 def wide_inverse(rotated: Any, penalty: np.ndarray) -> tuple[Inverse, int]:
-    """Return P^-1/2 (I - Z'(ZZ' + I)^-1 Z) P^-1/2 with Z = R P^-1/2, which is H^-1 too.
+    """Return H^-1 and the column that the others explain best.
 
-    With it comes the column that the others explain best.
+    With fewer rows than columns, H^-1 = P^-1/2 (I - Z'(ZZ' + I)^-1 Z) P^-1/2 with Z = R P^-1/2.
     """
     own = 1 / np.sqrt(penalty)
     Z = rotated.R * own
@@ -336,8 +337,8 @@ def check_noise(
 ) -> None:
     """Raise ValueError if rounding errors may have changed the residuals, or the coefficients.
 
-    All is (t,): `rms` are the residuals, differences of vectors as long as `size`; `error` and
-    `gain` are those of the inverses, times sqrt(n).
+    All arrays are (t,): `rms` is the length of the residuals, which are differences of vectors of
+    length `size`; `error` and `gain` are those of the inverses, times sqrt(n).
     """
     of_products = isinstance(scaled, Standardized)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,6 +1,6 @@
-"""The closed form from products of the rows, where there are fewer rows than columns.
+"""The closed form from products of the rows, if there are fewer rows than columns.
 
-The minimiser is beta = Z'a with (ZZ' + alpha I) a = v, all rows multiplied by sqrt(w / W). If an
+The minimiser is beta = Z'a with (ZZ' + alpha I) a = v, for rows multiplied by sqrt(w / W). If an
 intercept is fitted, ZZ' has the null vector s = sqrt(w / W), to which v is orthogonal, so that
 adding a multiple of ss' changes no solution and makes the matrix positive definite.
 """
@@ -33,7 +33,7 @@ class System(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Dual coefficients, and the closed form that they make."""
+    """Dual coefficients, and the closed form that they give."""
 
     a: np.ndarray  # (n, t)
     residual: np.ndarray | None  # (n, t), v - ZZ'a - alpha a from the rows, if it was computed
@@ -43,7 +43,7 @@ class Found(NamedTuple):
 def solve(
     problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Monitor
 ) -> Solution:
-    """Minimise F: from the products of the rows, where they carry enough digits."""
+    """Minimise F, from the products of the rows if they have enough digits."""
     products: Any = problem.statistics
     rows: Any = problem.rows
     # In these units all features have one penalty.
@@ -98,13 +98,13 @@ def positive_definite(products: RowProducts, fit_intercept: bool) -> np.ndarray:
 def from_products(rows: WideRows, system: System) -> Found:
     """Return the closed form from the products alone.
 
-    Rounding errors E of K move the predictions by alpha (K + alpha I)^-1 E a, which is no longer
-    than ||E|| ||a||.
+    Rounding errors E of K move the predictions by alpha (K + alpha I)^-1 E a, whose length is at
+    most ||E|| ||a||.
     """
     v, K, alpha, P = system
     a, _ = solved(K, v, alpha, P)
     beta = rows.combined(a)
-    # (K + alpha I) a = v, so that alpha a is what the predictions leave of v.
+    # Since (K + alpha I) a = v, the residual v - K a is alpha a.
     rest = v - K @ a if alpha < EPS or not isinstance(P, Factored) else alpha * a
     loss = (dot(rest, rest) + alpha * dot(beta, beta)) / 2
     size = float(np.abs(K).sum(axis=0).max(initial=0.0))
@@ -117,8 +117,8 @@ def from_products(rows: WideRows, system: System) -> Found:
 def refined(rows: WideRows, system: System, found: Found) -> Found:
     """Return the closed form after a correction by a residual from the rows.
 
-    No eigenvalue of K (K + alpha I)^-1 is more than 1, so that the predictions are no farther from
-    those of the minimiser than the residual is long.
+    The eigenvalues of K (K + alpha I)^-1 are at most 1, so the length of the residual bounds the
+    distance of the predictions from those of the minimiser.
     """
     v, _, alpha, P = system
     a, residual, closed = found

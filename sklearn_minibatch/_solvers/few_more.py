@@ -1,14 +1,13 @@
 """The closed form of second moments and a few more rows, which are not added to the moments.
 
-In original units the normal equations are H beta = c, where H is the covariance of the columns and
-the penalty. For all rows H = k P + U'U - m m' + E: P is that of the moments, whose part of the
-weight is k; U are the few rows about the old means, times the roots of their weights; m is the step
-of the means; and the diagonal E is what the penalty gains as variances change. So H is at least
-k P.
+In original units the normal equations are H beta = c, where H is the covariance of the columns plus
+the penalty. For all rows H = k P + U'U - m m' + E: P is the matrix H of the moments, and k their
+share of the weight; U are the few rows minus the old means, times the roots of their shares; m is
+the change of the means; and the diagonal E is the penalty that k P lacks. So H is at least k P.
 
-P is factored once, and tells how many digits H has. For few columns H is factored anew. For many,
-P preconditions conjugate gradients: they take a few steps of d^2 operations, where another factor
-takes d^3 / 3.
+P is factored once, which also bounds the condition number of H. With few columns H is factored too.
+With many, P preconditions conjugate gradients, which take a few steps of d^2 operations, while a
+factorization takes d^3 / 3.
 """
 
 from functools import cached_property
@@ -27,13 +26,13 @@ from .cholesky import WELL_CONDITIONED
 from .closed_form import NOISE_OF_PRODUCTS, ROUNDING
 from .problem import Parameters, Settings
 
-# A factor of so many columns takes longer than the steps.
+# With more columns than this, a factorization takes longer than the steps.
 MANY_COLUMNS = 150
-# More steps would take longer than a factor.
+# More steps would take longer than a factorization.
 MOST_STEPS = 30
-# With fewer rows than so many times the columns before, a few more change H in many directions.
+# If the moments are of fewer rows per column, a few more rows change H in many directions.
 ROWS_PER_COLUMN = 2
-# Rows farther from the mean, in standard deviations, would cost the others digits.
+# Rows farther from the mean, in standard deviations, would cost the other rows digits.
 FAR = 1e3
 
 
@@ -42,7 +41,7 @@ class Prior(NamedTuple):
 
     moments: SecondMoments
     center: np.ndarray  # (d + t,), the means
-    rest: np.ndarray  # (d + t,), and what rounding took from them
+    rest: np.ndarray  # (d + t,), the rounding errors of the means
     var: np.ndarray  # (d + t,)
     P: Factored
     penalty: np.ndarray  # (d, 1)
@@ -50,7 +49,7 @@ class Prior(NamedTuple):
 
 
 class Before:
-    """The normal equations of second moments, solved when it is first needed."""
+    """The normal equations of second moments, solved when first needed."""
 
     def __init__(self, moments: Any, settings: Settings) -> None:
         self.moments = moments
@@ -58,7 +57,7 @@ class Before:
 
     @cached_property
     def prior(self) -> Prior | None:
-        """The solution; None where a few more rows need more care."""
+        """The solution, or None if a few more rows cannot be added accurately."""
         moments, settings = self.moments, self.settings
         if not (isinstance(moments, SecondMoments) and is_usual(settings)):
             return None
@@ -69,7 +68,7 @@ class Before:
         if settings.standardize:
             penalty *= x.var
         with blas_threads_to_solve(*xy.shape):
-            # In units of the deviations, powers of 2 change no digit.
+            # In units of the standard deviations, scaling columns by powers of 2 changes no digit.
             unit = factored(xx / x.scale / x.scale[:, None], penalty / x.var)
             P = Factored(unit.L, unit.D * x.scale[:, None])
             if not P.inverse_norm < WELL_CONDITIONED:
@@ -80,7 +79,7 @@ class Before:
 
 
 def is_usual(settings: Settings) -> bool:
-    """Whether the closed form is that of one penalty, and nothing else."""
+    """Whether the objective has one alpha, an intercept, and no further options."""
     return (
         np.ndim(settings.alpha) == 0
         and settings.penalty_factor is None
@@ -102,9 +101,9 @@ class Change(NamedTuple):
 
 
 def parameters(prior: Prior, rows: Chunk, fading: float, settings: Settings) -> Parameters | None:
-    """Return the coefficients and the intercept of all rows; None where these need more care.
+    """Return coefficients and intercept for all rows; None if these need a complete solution.
 
-    `fading` is what the weights of the moments are multiplied by.
+    The weights of the moments are multiplied by `fading`.
     """
     moments, center, rest, old_var, P, _, _ = prior
     d = len(moments.xx)
@@ -143,7 +142,7 @@ def parameters(prior: Prior, rows: Chunk, fading: float, settings: Settings) -> 
 
 
 def by_factor(prior: Prior, kept: float, change: Change, c: np.ndarray) -> np.ndarray | None:
-    """Return H^-1 c by a factor, corrected once."""
+    """Return H^-1 c by a Cholesky factor and one step of refinement; None if there is no factor."""
     H = kept * prior.moments.xx
     H += change.U.T @ change.U
     H -= np.multiply.outer(change.m, change.m)
@@ -159,9 +158,9 @@ def by_factor(prior: Prior, kept: float, change: Change, c: np.ndarray) -> np.nd
 def by_steps(
     prior: Prior, kept: float, change: Change, c: np.ndarray, var: np.ndarray
 ) -> np.ndarray | None:
-    """Return the same by conjugate gradients from the solution before; None if they take long."""
+    """Return H^-1 c by conjugate gradients from the previous solution; None if they take long."""
     xx, beta = prior.moments.xx, prior.beta
-    # The first steps take about half of the digits. The others begin with the gradient anew, since
+    # The first run gains about half of the digits. The second computes the gradient anew, since
     # the factor is not exact.
     for enough in (EPS, len(c) * EPS**2):
         left = c - kept * (xx @ beta + prior.penalty * beta) - change.times(beta)
@@ -175,7 +174,7 @@ def by_steps(
 def conjugate_gradients(
     P: Factored, kept: float, change: Change, g: np.ndarray, enough: np.ndarray
 ) -> np.ndarray | None:
-    """Return H^-1 g for g (d, t), up to `enough` (t,) of the square of its length."""
+    """Return H^-1 g for g (d, t), with g'P^-1 g reduced to `enough` (t,); None if it takes long."""
     x, p, Pp = np.zeros((3, *g.shape))
     square = np.zeros(g.shape[1])
     for _ in range(MOST_STEPS):

@@ -36,10 +36,11 @@ def stable_rate(
 ) -> float:
     """Return the largest learning rate, up to a factor of 2, at which plain steps are stable.
 
-    They then contract in mean square. It is 1 / (L + (R^2 - L) / batch_size + alpha), with L the
-    largest eigenvalue of Z'Z/n and R^2 the largest squared row norm, or `square_norm` if that is
-    larger, both with the intercept's column. It grows with the batch size, then levels off (Jain et
-    al., 2018, "Parallelizing stochastic gradient descent for least squares regression").
+    Steps then contract in mean square. The rate is 1 / (L + (R^2 - L) / batch_size + alpha), with L
+    the largest eigenvalue of Z'Z/n and R^2 the largest squared row norm, or `square_norm` if that
+    is larger, both including the column of the intercept. It grows with the batch size, then levels
+    off (Jain et al., 2018, "Parallelizing stochastic gradient descent for least squares
+    regression").
     """
     L = largest_eigenvalue(rows.batches(SAMPLED_ROWS, 1, rng), 0.0, lambda v: v, rng)
     L = max(L, 1.0)

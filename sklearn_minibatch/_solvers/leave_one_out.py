@@ -1,25 +1,25 @@
-"""Errors of samples left out one at a time, from a single fit of all samples.
+"""Leave-one-out and generalised cross-validation errors, from a single fit of all samples.
 
-With r_i the residual of a sample in the fit of all, and h_i its leverage, its residual in the fit
-of the others is r_i / (1 - h_i); the penalty and the scale of the columns are those of all samples.
-Generalised cross-validation (Golub, Heath and Wahba, 1979) puts the mean of the leverages in the
-place of each, so that no sample is needed again: (RSS / W) / (1 - df / n)^2.
+A sample with residual r_i and leverage h_i in the fit of all samples has the residual
+r_i / (1 - h_i) in the fit of the others, with the penalty and the column scales of all samples.
+Generalised cross-validation (Golub, Heath and Wahba, 1979) replaces each leverage by their mean, so
+that no sample is needed again: (RSS / W) / (1 - df / n)^2.
 
-Of fewer samples than columns both r_i and 1 - h_i may be next to nothing. With K the products of
-the rows, times sqrt(w_i w_j) / W, they are alpha G v and alpha diag(G) for G = (K + alpha)^-1
-without the direction of the intercept, so that alpha is left out of their ratio.
+With fewer samples than columns both r_i and 1 - h_i may be close to 0. With K the products of the
+rows, times sqrt(w_i w_j) / W, they are alpha G v and alpha diag(G), where G is (K + alpha I)^-1
+without the direction of the intercept. So alpha cancels in their ratio.
 """
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-from scipy import sparse
 
 from .._rows.chunk import Chunk
-from .._statistics.arrays import to_numpy
+from .._statistics.arrays import as_array, to_numpy
 from .._statistics.blocks import row_blocks
 from .._statistics.linalg import dot
+from .._statistics.moments import shares
 from .._statistics.scaling import Scaling
 from .._statistics.triangular_factor import TriangularFactor
 from .closed_form import ROUNDING
@@ -36,10 +36,10 @@ from .ridge_path import (
     spectrum,
 )
 
-# Rounding errors of products that are a larger part of their least eigenvalue leave fewer than 8
+# Rounding errors of products above this fraction of their least eigenvalue leave fewer than 8
 # digits.
 DIGITS = 1e-8
-# The square of what is left of a unit vector along the intercept, when that is taken away.
+# A unit eigenvector is dropped if its part orthogonal to the intercept has a smaller square.
 NOTHING = 1e-8
 
 
@@ -47,7 +47,7 @@ class Fit(NamedTuple):
     """The fits of all samples with some alphas, in a basis of the columns."""
 
     V: Basis  # (d, k)
-    inside: np.ndarray  # (k, n_alphas, t), coefficients in it
+    inside: np.ndarray  # (k, n_alphas, t), coefficients in this basis
     roots: Sequence[np.ndarray]  # of each alpha, (k,) or (k, k): leverages are ||z V root||^2 w / W
     freedom: np.ndarray  # (n_alphas,), the sum of these leverages
     rounding: np.ndarray  # (n_alphas,), RMS error of the predictions in std(y)
@@ -60,7 +60,7 @@ def fits(
     penalties: Sequence[Penalty] | None,
     path: Spectrum | None,
 ) -> Fit:
-    """Return the fits with all alphas: from one decomposition, or with `penalties` for each."""
+    """Return the fits with all alphas: from one decomposition, or by one solve for each penalty."""
     if path is not None:
         inside = path.inside(alphas)
         shrinkage = path.inverses(alphas)
@@ -74,7 +74,7 @@ def fits(
     d = len(scaling.x_scale)
     roots, freedom = [], []
     for each in penalties:
-        # Any penalty serves for columns that are left out, which are 0.
+        # A penalty of 1 on columns that are left out, which are 0, keeps H invertible.
         penalty = np.where(np.isinf(scaling.x_scale), 1.0, of_features(each, d))
         inverse, _ = tall_inverse(scaled, penalty)
         is_lost = not np.isfinite(inverse.error)
@@ -95,14 +95,15 @@ def one_fit_errors(
     one_by_one: bool,
     path: Spectrum | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the errors (n_alphas, t) of samples left out `one_by_one`, or of their mean leverage.
+    """Return the mean squared errors (n_alphas, t), in squared units of y.
 
-    They are in the units of y. With them comes a mask (n_alphas,) of the alphas for which products
-    leave too few digits. `path` is the decomposition of the samples, if it is known.
+    They are those of leave-one-out if `one_by_one`, else of generalised cross-validation. Also
+    return a mask (n_alphas,) of the alphas for which products leave too few digits. `path` is the
+    decomposition of the samples, if it is known.
     """
     if path is None and penalties is None:
         path = spectrum(total, scaling)
-    share = None if rows is None else shares(rows)
+    share = None if rows is None else shares(rows.w, rows.n_rows)
     if path is not None and share is not None and are_rows(path, total, share):
         mse, uncertain = dual_errors(path, alphas, share[share > 0], fit_intercept, one_by_one)
     elif one_by_one:
@@ -119,14 +120,8 @@ def one_fit_errors(
     return mse * scaling.y_scale**2, uncertain & (not isinstance(total, TriangularFactor))
 
 
-def shares(rows: Chunk) -> np.ndarray:
-    """Return the weights (n,) as parts of their sum."""
-    w = np.ones(rows.n_rows) if rows.w is None else to_numpy(rows.w)
-    return w / w.sum()
-
-
 def are_rows(path: Spectrum, total: Any, share: np.ndarray) -> bool:
-    """Whether a decomposition is that of all samples of positive weight."""
+    """Whether the decomposition is of rows that are the samples of positive weight."""
     is_square = path.U is not None and path.U.shape[0] == path.U.shape[1]
     return is_square and len(total.R) == total.x.n_rows == np.count_nonzero(share)
 
@@ -137,7 +132,8 @@ def dual_errors(
     """Return the errors from the decomposition of the products of the rows."""
     root, q = np.sqrt(share), cast(np.ndarray, path.q)
     T, mean = np.split(cast(np.ndarray, path.U), [len(root)])
-    # Centred rows have no part along the roots. Means that count are one more row, which is it.
+    # Centred rows have no part along the roots. Without an intercept, the mean is one more row of
+    # U, which is this part.
     if fit_intercept or len(mean):
         T = T + np.outer(root, mean.sum(axis=0) - root @ T)
     kept = dot(T, T) > NOTHING
@@ -168,11 +164,10 @@ def generalized_errors(
 def leave_one_out_errors(
     rows: Any, share: Any, scaling: Scaling, fit: Fit, fit_intercept: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the errors of samples that are left out one at a time."""
+    """Return the leave-one-out errors, in one pass over the samples."""
     mse = np.zeros((len(fit.rounding), rows.y.shape[1]))
     for block in row_blocks(len(share), sum(fit.inside.shape[::2])):
-        X = rows.X[block, :].toarray() if sparse.issparse(rows.X) else to_numpy(rows.X[block, :])
-        T = in_basis((X - scaling.x_mean) / scaling.x_scale, fit.V)
+        T = in_basis((as_array(rows.X[block, :]) - scaling.x_mean) / scaling.x_scale, fit.V)
         v = (to_numpy(rows.y[block, :]) - scaling.y_mean) / scaling.y_scale
         for number, root in enumerate(fit.roots):
             U = (T @ root if root.ndim == 2 else T * root).T
@@ -183,6 +178,6 @@ def leave_one_out_errors(
 
 
 def over_square(square: np.ndarray, left: np.ndarray) -> np.ndarray:
-    """Return square / left^2, and infinity where nothing is left."""
+    """Return square / left^2, or infinity where `left` is not positive."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(left > 0, square / left**2, np.inf)

@@ -1,9 +1,9 @@
-"""The closed form with coefficients that must not be negative, from the same statistics.
+"""The closed form with coefficients that must not be negative.
 
-F is |A beta - b|^2 / 2 for the rows A of a factor of the Hessian, so that this is a nonnegative
-least squares problem (Lawson and Hanson, 1974, "Solving Least Squares Problems", chapter 23), once
-the features whose sign is free are eliminated. Which coefficients are 0 follows from it; the others
-are then solved for with all digits.
+Up to a constant F is ||A beta - b||^2 / 2, where A'A is the Hessian. Once the features of free sign
+are eliminated, this is a nonnegative least squares problem (Lawson and Hanson, 1974, "Solving Least
+Squares Problems", chapter 23). Its solution tells which coefficients are 0; the others are then
+solved for with all digits.
 """
 
 from typing import Any
@@ -67,7 +67,7 @@ def of_products(
 def of_factor(
     rotated: Rotated, penalties: np.ndarray, target: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the same from a triangular factor, (k + d, d) and (k + d,)."""
+    """Return A (k + d, d) and b (k + d,) as `of_products` does, from a triangular factor."""
     zeros = np.zeros(len(penalties))
     A = np.vstack([rotated.R, np.diag(np.sqrt(penalties))])
     return A, np.concatenate([rotated.Q[:, target], zeros])
@@ -87,7 +87,7 @@ def support(A: np.ndarray, b: np.ndarray, positive: np.ndarray) -> np.ndarray:
 
 
 def restricted(of_samples: Any, penalties: np.ndarray, target: int, kept: np.ndarray) -> ClosedForm:
-    """Return the closed form of one target in which only the coefficients in `kept` are not 0."""
+    """Return the closed form of one target with the coefficients outside `kept` held at 0."""
     one = [target]
     penalty = penalties[kept, None]
     if not kept.any():
@@ -116,10 +116,10 @@ def nothing_explained(of_samples: Any, target: int) -> ClosedForm:
 
 
 def feasible(closed: ClosedForm, A: np.ndarray, b: np.ndarray, positive: np.ndarray) -> ClosedForm:
-    """Return the closed form without coefficients that rounding has made negative.
+    """Return the closed form with coefficients that rounding has made negative set to 0.
 
-    What these were, and gradients by which F would fall where a coefficient is 0, are added to the
-    bound: F falls by at most g'H^-1 g / 2 along such gradients g.
+    Their size is added to the bound on rounding errors, and so is the effect of the gradients g
+    along which F would fall at coefficients of 0: it falls by at most g'H^-1 g / 2.
     """
     beta = closed.beta[:, 0]
     negative = np.where(positive, np.minimum(beta, 0), 0)

@@ -1,7 +1,7 @@
 """The penalty on the coefficients: a number, or one for each feature and target.
 
-The objective has sum_j penalty_j beta_j^2 / 2 for each target. As an array a penalty is (d, t),
-with 1 in place of d or t where it is the same for all features or targets.
+The objective has sum_j penalty_j beta_j^2 / 2 for each target. A penalty array is (d, t), where d
+or t is 1 if all features or all targets have the same penalty.
 """
 
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def of_features(penalty: Penalty, n_features: int) -> np.ndarray:
 
 
 def alike(penalty: Penalty) -> Iterator[tuple[Any, Penalty]]:
-    """Yield the targets that have one penalty, as an index, and this penalty."""
+    """Yield the index of each group of targets with the same penalty, and this penalty."""
     if isinstance(penalty, float) or penalty.shape[1] == 1:
         yield slice(None), penalty
         return

@@ -13,26 +13,26 @@ from .penalty import Penalty, least_of, least_of_targets, of_features
 from .problem import Problem, Settings
 
 NYSTROM_RANK = 100
-# The exact Hessian is factored as it is, up to rounding errors.
+# The bound `least` if P is the exact Hessian: 1, less rounding errors.
 LEAST_EIGENVALUE = 0.9
-# A dense preconditioner of so many columns takes a tenth of a second, for any number of rows.
+# A dense preconditioner of this many columns takes a tenth of a second, for any number of rows.
 FEW_FEATURES = 500
-# One of more columns saves about so many passes over sparse rows.
+# With more columns, it saves about this many passes over sparse rows.
 PASSES_SAVED = 1000
-# The rows have twice the digits of a Gram matrix of unit columns, and are asked where its inverse
-# is as large as this.
+# If the inverse of a Gram matrix of unit columns is as large as this, its Cholesky factor is not
+# used.
 LARGEST_INVERSE = 1e10
-# With fewer rows than columns, the eigenvalues that count are those of ZZ', and columns of one
-# length do not bring them together. Then only columns are scaled whose mean square is more than so
-# many times the mean of all, such as frequent words: to the root of that ratio.
+# With fewer rows than columns, the relevant eigenvalues are those of ZZ', and scaling all columns
+# to one length does not cluster them. Then only columns are scaled whose mean square exceeds this
+# multiple of the mean, such as frequent words: P grows with the root of the excess.
 FREQUENT = 4
 
 
 class Identity(NamedTuple):
     """P = I, for plain gradient steps."""
 
-    least: float  # as of all preconditioners: no eigenvalue of P^-1 H is less
-    inverse_norm: float = 1.0  # as of all: that of P^-1, for columns of unit length
+    least: float  # a lower bound on the eigenvalues of P^-1 H
+    inverse_norm: float = 1.0  # the norm of P^-1, for columns of unit length
 
     def solve(self, g: np.ndarray) -> np.ndarray:
         """Return g (d, t)."""
@@ -40,7 +40,7 @@ class Identity(NamedTuple):
 
 
 class Diagonal(NamedTuple):
-    """P = diag(D), which knows the lengths of the columns, or a part of them, and no more."""
+    """P = diag(D), which scales all columns, or only the longest of them."""
 
     D: np.ndarray  # (d, 1)
     least: float
@@ -52,7 +52,7 @@ class Diagonal(NamedTuple):
 
 
 class Full(NamedTuple):
-    """P = Z_S'Z_S + alpha I, of rows Z_S that stand for all rows, by its Cholesky factor."""
+    """The Cholesky factor of P = Z_S'Z_S + alpha I, for rows Z_S that represent all rows."""
 
     factor: Factored
     least: float
@@ -68,10 +68,10 @@ class Full(NamedTuple):
 
 
 class Spectral(NamedTuple):
-    """P = D U diag(l) U' D on the span R of the rows, for columns that follow from others.
+    """P = D U diag(l) U' D on the span R of the rows, for numerically collinear columns.
 
-    D holds the lengths of the columns. No step leads out of R, so that of all minimisers the one
-    nearest to the start is found.
+    D holds the lengths of the columns. No step leaves R, so the minimiser nearest to the start is
+    found.
     """
 
     U: np.ndarray  # (d, k)
@@ -92,7 +92,7 @@ class Spectral(NamedTuple):
 
 
 class Nystrom(NamedTuple):
-    """P = U diag(l) U' + rho (I - UU'), exact in the leading directions and flat in the rest."""
+    """P = U diag(l) U' + rho (I - UU'), accurate in the leading directions, flat in the rest."""
 
     U: np.ndarray
     eigenvalues: np.ndarray
@@ -111,11 +111,11 @@ class Nystrom(NamedTuple):
 
 
 class Preconditioner(Protocol):
-    """What conjugate gradients ask of P."""
+    """The interface of P for conjugate gradients."""
 
     @property
     def least(self) -> float:
-        """A bound below the eigenvalues of P^-1 H; 0 where there is none."""
+        """A lower bound on the eigenvalues of P^-1 H; 0 if none is known."""
 
     @property
     def inverse_norm(self) -> float:
@@ -128,8 +128,8 @@ class Preconditioner(Protocol):
 def of_rows(rows: np.ndarray, penalty: Penalty, load: int, dtype: np.dtype) -> Full | Spectral:
     """Return P = rows' rows + penalty for rows that were rounded to `dtype`.
 
-    They are sums of at most `load` rows each, so that rows' rows <= load Z'Z / n: the square of a
-    sum of so many numbers is at most `load` times the sum of their squares.
+    Each is a sum of at most `load` rows, so rows' rows <= load Z'Z / n: the square of a sum of
+    `load` numbers is at most `load` times the sum of their squares.
     """
     P = factored(rows.T @ rows, of_features(penalty, rows.shape[1]))
     if P.inverse_norm < LARGEST_INVERSE:
@@ -140,7 +140,7 @@ def of_rows(rows: np.ndarray, penalty: Penalty, load: int, dtype: np.dtype) -> F
 def spectral(
     rows: np.ndarray, penalty: Penalty, D: np.ndarray, load: int, dtype: np.dtype
 ) -> Spectral:
-    """Return the same for columns that follow from others.
+    """Return P = rows' rows + penalty for numerically collinear columns.
 
     The singular values of the rows have twice the digits of the eigenvalues of their Gram matrix.
     """
@@ -151,7 +151,7 @@ def spectral(
     kept = singular > noise * singular[0]
     dead = np.abs(scaled).max(axis=0) <= noise
     P = spectral_of(Vt[kept].T, singular[kept] ** 2, penalty, D, dead, load)
-    # The rows have a direction that no step in their precision can go.
+    # The rows have a direction that their precision cannot resolve.
     is_lost = np.any(singular[~kept] > in_double * singular[0])
     return P._replace(least=0.0) if is_lost else P
 
@@ -164,16 +164,16 @@ def spectral_of(
     dead: np.ndarray,
     load: int = 1,
 ) -> Spectral:
-    """Return P of eigenvectors V (d, k), to which the penalty is added.
+    """Return P with eigenvectors V (d, k) and these eigenvalues, plus the penalty.
 
-    It is 0 for columns in the mask `dead`, so that the coefficient of a column that never varies
-    is exactly 0.
+    It is 0 for columns in the mask `dead`, so that the coefficient of a constant column is exactly
+    0.
     """
     U = np.where(dead[:, None], 0.0, V)
     penalised = eigenvalues + (penalty * (U / D) ** 2).sum(axis=0)
     R = np.linalg.qr(U * D)[0]
     R[dead] = 0.0
-    # The penalty counts by its diagonal only.
+    # Only the diagonal of the penalty in this basis is added.
     least = float(np.min(eigenvalues / penalised, initial=1.0)) / load
     return Spectral(U, penalised[:, None], D, R, least)
 
@@ -181,7 +181,7 @@ def spectral_of(
 def of_gram(gram: np.ndarray, penalty: Penalty) -> Factored | Spectral:
     """Return P = gram + penalty for the exact Gram matrix (d, d) of rows.
 
-    If it is singular, P leaves out the directions that its rounding errors hide.
+    If P is numerically singular, the directions that rounding errors hide are left out.
     """
     P = factored(gram, of_features(penalty, len(gram)))
     if P.inverse_norm < LARGEST_INVERSE:
@@ -209,20 +209,20 @@ def nystrom(rows: Rows, rank: int, alpha: float, rng: Any) -> Nystrom:
     B = np.linalg.solve(C, (Y + shift * omega).T)
     U, singular, _ = np.linalg.svd(B.T, full_matrices=False)
     eigenvalues = np.maximum(singular**2 - shift, 0.0)
-    # What is left of g beside U is rounding errors of g, which 1 / rho amplifies.
+    # The part of g outside U may consist of rounding errors, which 1 / rho amplifies.
     floor = max(rank * eps, 1 / LARGEST_INVERSE) * eigenvalues[0] + TINY
     eigenvalues = np.maximum(eigenvalues + alpha, floor)
     rho = float(eigenvalues[-1])
-    # The approximation is no more than Z'Z/n + shift I, so that P exceeds H by less than this. No
-    # penalty is less than alpha.
+    # The approximation is at most Z'Z/n + shift I, so P exceeds H by at most rho + shift. Every
+    # penalty is at least alpha.
     return Nystrom(U, eigenvalues, rho, alpha / (rho + shift + alpha))
 
 
 def dense_costs_more(rows: RowsInMemory) -> bool:
     """Whether a dense (d, d) preconditioner costs more than the passes that it saves.
 
-    Small mini-batches need it, because with a diagonal preconditioner only steps over all rows give
-    good directions.
+    Mini-batches need a dense one: with a diagonal preconditioner only steps over all rows give good
+    directions.
     """
     d = rows.n_features
     is_dense = rows.n_entries == rows.n_rows * d
@@ -273,7 +273,6 @@ def preconditioner(problem: Problem, settings: Settings, rng: Any) -> Preconditi
     load = -(-rows.n_rows // n_sums)
     sketched = of_rows(rows.sketch(n_sums, rng), penalty, load, rows.dtype)
     if isinstance(sketched, Spectral) and (load > 1 or rows.dtype != float):
-        # Rows that the sketch has taken from each other, and digits that it has rounded, may have
-        # all that there is of a direction.
+        # The sketch may have lost a direction, by cancellation of rows or by rounding.
         return of_rows(problem.rotated.R, penalty, 1, rows.dtype)
     return sketched

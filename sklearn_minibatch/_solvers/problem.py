@@ -51,7 +51,7 @@ class Settings:
         return Units(self.fit_intercept, self.standardize, divisor)
 
     def __getstate__(self) -> dict[str, Any]:
-        # What is derived may be added by another thread, while the fields are copied.
+        # Another thread may add a cached property while the fields are copied.
         return {name: getattr(self, name) for name in self.__match_args__}
 
     @cached_property
@@ -139,29 +139,29 @@ class Problem:
 
 @dataclass(frozen=True)
 class Solution:
-    """Where a solver stands: at its end, or after an epoch."""
+    """The result of a solver, at its end or after an epoch."""
 
     last: Parameters
     predicting: Parameters  # equal to `last` unless iterates are averaged
     n_steps: int
-    lr: float  # to publish, and to go on with
+    lr: float  # to publish, and to continue with
     batch_size: int
     converged: bool = False
-    solver: str | None = None  # that finished, if it is not the one that began
-    lr_factor: float = 1.0  # what a schedule has made of lr
+    solver: str | None = None  # the one that finished, if another one began
+    lr_factor: float = 1.0  # the rate to continue with, divided by lr
     n_averaged: int = 0  # the number of iterates averaged
     warning: str | None = None
 
 
 class Monitor(Protocol):
-    """What a solver tells of its epochs."""
+    """The receiver of reports on the epochs of a solver."""
 
     @property
     def n_epochs(self) -> int:
         """How many epochs have ended."""
 
     def begin_epoch(self) -> None:
-        """Tell that an epoch begins."""
+        """Report that an epoch begins."""
 
     def __call__(
         self,
@@ -171,10 +171,10 @@ class Monitor(Protocol):
         loss: np.ndarray,
         distance: np.ndarray | None = None,
     ) -> bool:
-        """Tell that an epoch has ended at these parameters; return whether to stop there."""
+        """Report that an epoch has ended at these parameters; return whether to stop there."""
 
 
 def without_intercept(parameters: Parameters, fit_intercept: bool) -> Parameters:
-    """Return the parameters, with an intercept of 0 where none is fitted (any more)."""
+    """Return the parameters, with an intercept of 0 if none is fitted."""
     coef, intercept = parameters
     return coef, intercept if fit_intercept else 0 * intercept

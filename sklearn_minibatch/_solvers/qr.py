@@ -1,4 +1,4 @@
-"""The closed form from the triangular factor of the rows: twice the digits of their products."""
+"""The closed form from the triangular factor of the rows, with twice the digits of products."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ from .closed_form import MOST_NOISE, ROUNDING, ClosedForm, of_all_targets, one_e
 from .penalty import Penalty, alike, least_of, of_features
 from .problem import Monitor, Parameters, Problem, Settings, Solution
 
-# With a smaller reciprocal condition number, for columns of unit length, the singular values tell
-# which directions the rows have at all.
+# If the reciprocal condition number, for columns of unit length, is below LEAST_RCOND, the singular
+# values determine the rank. Below WELL_CONDITIONED, the least of them is computed exactly.
 LEAST_RCOND = 1e-12
 WELL_CONDITIONED = 1e-8
 
@@ -32,9 +32,9 @@ def solve(
 def closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | None = None) -> ClosedForm:
     """Return (R'R + penalty)^-1 R'Q by least squares on [R; sqrt(penalty)].
 
-    Where columns are dependent to the last digits of the rows, it is the solution nearest to
-    `start` (d, t), or to 0. The bound on rounding errors is that of least squares by orthogonal
-    transformations (Golub and Van Loan, "Matrix Computations", section 5.3).
+    If the columns are numerically collinear, it is the solution nearest to `start` (d, t), or to 0.
+    The bound on rounding errors is that of least squares by orthogonal transformations (Golub and
+    Van Loan, "Matrix Computations", section 5.3).
     """
     R, Q, rest = rotated
     parts = []
@@ -57,14 +57,14 @@ def tall_closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | Non
     if d and np.any(penalty):
         root = np.sqrt(of_features(penalty, len(live))[live])
         A, b = np.vstack([A, np.diag(root)]), np.vstack([b, np.zeros((d, b.shape[1]))])
-        # Householder's transformations keep the digits of short rows below long ones only (Higham,
-        # "Accuracy and Stability of Numerical Algorithms", section 19.4).
+        # Householder reflections keep the digits of short rows only if these are below long ones
+        # (Higham, "Accuracy and Stability of Numerical Algorithms", section 19.4).
         order = np.argsort(-np.abs(A).max(axis=1), kind="stable")
         A, b = A[order], b[order]
     D = np.sqrt(dot(A, A))
     x, least, null = least_squares(A / D, b)
     if null is not None:
-        # Of all minimisers the one nearest to the start; those in between predict the same.
+        # Of all minimisers, which predict the same, take the one nearest to the start.
         away = x if start is None else x - start[live] * D[:, None]
         x = x - null @ np.linalg.lstsq(null / D[:, None], away / D[:, None], rcond=None)[0]
     solved = x / D[:, None]
@@ -76,7 +76,7 @@ def tall_closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | Non
 
 
 def wide_closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | None) -> ClosedForm:
-    """Return the same for fewer rows than columns: a combination of the rows, and the start."""
+    """Return the closed form for fewer rows than columns, as a combination of rows and start."""
     live = dot(rotated.R, rotated.R) >= LEAST_VAR
     R, Q, rest = rotated.R[:, live], rotated.Q, rotated.rest
     alpha = least_of(penalty)
@@ -89,7 +89,7 @@ def wide_closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | Non
     solved = basis @ (x / size)
     kept = np.zeros_like(solved)
     if start is not None and not alpha:
-        # What no combination of the rows sees stays as it was.
+        # The part of the start that is orthogonal to the rows is kept.
         kept = start[live] - basis @ (basis.T @ start[live])
         if null is not None:
             lost = basis @ null
@@ -105,9 +105,9 @@ def wide_closed_form(rotated: Rotated, penalty: Penalty, start: np.ndarray | Non
 
 
 def before_any_rows(rotated: Rotated, penalty: Penalty, start: np.ndarray | None) -> np.ndarray:
-    """Return the coefficients (d, t) that columns have which never vary.
+    """Return coefficients (d, t) with the right values for columns of zeros.
 
-    They are exactly 0, or stay as they were if nothing penalises them.
+    These are exactly 0, or the values of `start` if there is no penalty.
     """
     d, t = rotated.R.shape[1], rotated.Q.shape[1]
     if start is None:
@@ -116,17 +116,17 @@ def before_any_rows(rotated: Rotated, penalty: Penalty, start: np.ndarray | None
 
 
 def least_squares(A: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float, np.ndarray | None]:
-    """Return the x (d, t) that minimises ||A x - b||, for A (k, d) with columns of like lengths.
+    """Return the x (d, t) that minimises ||A x - b||, for A (k, d) with columns of similar length.
 
-    Return with it about the least singular value of A that is no rounding error and, if others
-    are, their right singular vectors (d, r).
+    Also return about the least singular value of A above rounding errors and, if there are others,
+    their right singular vectors (d, r).
     """
     k, d = A.shape
     if d == 0:
         return np.zeros((0, b.shape[1])), 1.0, None
     if k >= d:
         qr, tau, _, _ = lapack.dgeqrf(np.asfortranarray(A))
-        # That of R'R is no more than the square of the least singular value.
+        # The reciprocal condition number of R'R is at most the square of the least singular value.
         of_gram, _ = lapack.dpocon(qr[:d], 1.0, uplo="U")
         rcond = np.sqrt(of_gram)
         if rcond > LEAST_RCOND:
@@ -135,7 +135,7 @@ def least_squares(A: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float, np.n
             c = lapack.dormqr("L", "T", qr, tau, c, size)[0]
             least = rcond
             if rcond < WELL_CONDITIONED:
-                # The estimate is too low by a factor of up to sqrt(d), which counts here.
+                # The estimate is too low by a factor of up to sqrt(d), which matters here.
                 least = float(np.linalg.svd(np.triu(qr[:d]), compute_uv=False)[-1])
             return lapack.dtrtrs(qr[:d], c[:d])[0], least, None
     U, s, Vt = np.linalg.svd(A, full_matrices=k < d)

@@ -1,13 +1,13 @@
-"""Ridge regression for many alphas, and its error on samples held out, from statistics alone.
+"""Ridge regression for many alphas, and its error on held-out samples, from statistics alone.
 
-All alphas come from one decomposition of the training samples in their scaled units. In its basis V
-the coefficients are b(alpha) = c / (l + alpha), and the mean squared error on samples held out is
+One decomposition of the training samples in scaled units serves all alphas. In its basis V the
+coefficients are b(alpha) = c / (l + alpha), and the mean squared error on held-out samples is
 
     mse = var_v - 2 b' C_zv + b' C_zz b + (mean_v - mean_z b)^2
 
-with C_zz, C_zv and mean_z theirs in the same basis; or the mean square of the residuals of their
-triangular factor, where products have too few digits. Training samples of a fold are merged from
-the other folds, never the difference of a total and a fold, which would lose digits.
+with their C_zz, C_zv and mean_z in the same basis. If products have too few digits, it is the mean
+square of the residuals of their triangular factor. The training statistics of a fold are merged
+from the other folds, because subtracting a fold from the total would lose digits.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,27 +26,27 @@ from .exact import closed_form_of
 from .penalty import Penalty
 from .preconditioner import LARGEST_INVERSE
 
-# Where the terms of a mean squared error cancel to less than this fraction, products leave it fewer
+# If the terms of a mean squared error cancel to less than this fraction, products leave it fewer
 # than 8 digits.
 CANCELLED = 1e-7
-# Rounding errors of predictions that are a larger part of their errors may change the eighth digit.
+# Rounding errors of predictions above this fraction of their RMS error may change its eighth digit.
 CERTAIN = 1e-9
 # The default grid: at its ends the strongest direction keeps 1 % of its length, and the weakest
-# loses 1 %; at most so wide.
+# loses 1 %, but no alpha is below WIDEST times the largest eigenvalue.
 SHRUNK = 100.0
 WIDEST = 1e-10
-# So many numbers, coefficients of several alphas, are in memory at once.
+# The number of coefficients, of several alphas, that are in memory at once.
 COEFFICIENTS = 2**20
 
 
 class Fold(NamedTuple):
-    """The statistics of the samples to train on and of those held out."""
+    """The statistics of the training samples and of the held-out samples."""
 
     training: Any
     held_out: Any
 
 
-# A basis (d, k) of the columns as factors, whose product would take longer than to use them.
+# A basis (d, k) of the columns, as factors: their product would take longer than to use them.
 Basis: TypeAlias = tuple[np.ndarray, ...]
 
 
@@ -56,14 +56,14 @@ def in_basis(rows: np.ndarray, V: Basis) -> np.ndarray:
 
 
 def combined(V: Basis, inside: np.ndarray) -> np.ndarray:
-    """Return the coefficients (d, ...) of those inside a basis (k, ...)."""
+    """Return the coefficients (d, ...) for coordinates (k, ...) in a basis."""
     for factor in reversed(V):
         inside = np.tensordot(factor, inside, 1)
     return inside
 
 
 class Spectrum(NamedTuple):
-    """Coefficients for all alphas: V c / (l + alpha)."""
+    """A decomposition that gives the coefficients for all alphas, V c / (l + alpha)."""
 
     V: Basis
     eigenvalues: np.ndarray  # (k,)
@@ -75,13 +75,14 @@ class Spectrum(NamedTuple):
 
     @property
     def lengths(self) -> np.ndarray:
-        """The singular values (k,), and at least what rounding errors make of 0."""
+        """The singular values (k,), bounded below by the level of rounding errors."""
         return np.sqrt(np.maximum(self.eigenvalues, self.noise))
 
     def inverses(self, alphas: np.ndarray) -> np.ndarray:
-        """Return 1 / (l + alpha) (k, n_alphas), and 0 for directions that rounding errors hide.
+        """Return 1 / (l + alpha) (k, n_alphas).
 
-        These are left out where alpha is next to nothing, so that coefficients are of least norm.
+        If alpha is tiny, it is 0 for directions that rounding errors hide, so that coefficients
+        have the least norm.
         """
         kept = (self.eigenvalues[:, None] > self.noise) | (alphas >= 1 / LARGEST_INVERSE)
         penalised = np.maximum(self.eigenvalues, 0.0)[:, None] + alphas
@@ -93,10 +94,10 @@ class Spectrum(NamedTuple):
         return self.inverses(alphas)[:, :, None] * self.c[:, None, :]
 
     def rounding(self, alphas: np.ndarray, inside: np.ndarray) -> np.ndarray:
-        """Bound what rounding errors of products have cost predictions (n_alphas,), in std(y).
+        """Bound the effect of rounding errors of products on predictions (n_alphas,), in std(y).
 
-        Errors E of ZZ' move them by no more than ||E|| ||a||, where the coefficients are Z'a; and
-        directions that are left out by what they could explain of the targets.
+        Errors E of ZZ' move predictions by at most ||E|| ||a||, where the coefficients are Z'a.
+        Directions that are left out add what they could explain of the targets.
         """
         if self.size is not None:
             a = inside / self.lengths[:, None, None]
@@ -110,14 +111,14 @@ class Spectrum(NamedTuple):
 
 
 class HeldOut(Protocol):
-    """What the samples held out tell of coefficients in some basis."""
+    """Statistics of held-out samples that give the error of coefficients in some basis."""
 
     def mean_square(self, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the mean square of the residuals (n_alphas, t), and of what it is the rest."""
+        """Return the mean square of the residuals (n_alphas, t), and of the terms that cancel."""
 
 
 class HeldOutProducts(NamedTuple):
-    """Products of the samples held out, in the basis and the units of the training samples."""
+    """Products of the held-out samples, in the basis and the units of the training samples."""
 
     zz: np.ndarray  # (k, k)
     zv: np.ndarray  # (k, t)
@@ -126,7 +127,7 @@ class HeldOutProducts(NamedTuple):
     v_mean: np.ndarray  # (t,)
 
     def mean_square(self, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the mean square of the residuals (n_alphas, t), and of what it is the rest."""
+        """Return the mean square of the residuals (n_alphas, t), and of the terms that cancel."""
         product = np.tensordot(self.zz, inside, 1)
         explained = np.einsum("kat,kat->at", inside, product)
         crossed = np.einsum("kat,kt->at", inside, self.zv)
@@ -136,7 +137,7 @@ class HeldOutProducts(NamedTuple):
 
 
 class HeldOutRows(NamedTuple):
-    """Rows that have all products of the samples held out, in the basis of the training samples."""
+    """Rows with the products of the held-out samples, in the basis of the training samples."""
 
     R: np.ndarray  # (m, k)
     Q: np.ndarray  # (m, t)
@@ -152,7 +153,7 @@ class HeldOutRows(NamedTuple):
 def all_but_one(parts: Sequence[Any]) -> Iterator[Any]:
     """Yield, for each of the parts, the statistics of all others.
 
-    It takes K log K merges and holds few results at a time.
+    With K parts this takes K log K merges and holds few results at a time.
     """
     yield from _outside(parts, None)
 
@@ -169,10 +170,10 @@ def _outside(parts: Sequence[Any], others: Any) -> Iterator[Any]:
 
 
 def spectrum(training: Any, scaling: Scaling, all_digits: bool = False) -> Spectrum:
-    """Return the decomposition of training samples whose columns have unit length.
+    """Return the decomposition of training samples whose scaled columns have unit length.
 
-    Of rows that are fewer than the columns it is that of their products, unless `all_digits` of the
-    rows are needed.
+    If a triangular factor has fewer rows than columns, the products of its rows are decomposed,
+    unless `all_digits` are needed.
     """
     if isinstance(training, TriangularFactor):
         R, Q, _ = rotated_rows(training, scaling)
@@ -197,14 +198,14 @@ def spectrum(training: Any, scaling: Scaling, all_digits: bool = False) -> Spect
 
 
 def spread(V: np.ndarray, live: np.ndarray) -> np.ndarray:
-    """Return V with rows of 0 for columns that never vary, whose coefficients are exactly 0."""
+    """Return V with rows of 0 for constant columns, whose coefficients are exactly 0."""
     rows = np.zeros((len(live), V.shape[1]))
     rows[live] = V
     return rows
 
 
 def held_out_in(held_out: Any, training: Any, scaling: Scaling, V: Basis) -> HeldOut:
-    """Return what the samples held out tell in the basis V."""
+    """Return the statistics of the held-out samples in the basis V."""
     if isinstance(held_out, TriangularFactor):
         R, Q, rest = rotated_rows(held_out, scaling, training)
         return HeldOutRows(in_basis(R, V), Q, rest)
@@ -227,11 +228,11 @@ def error_path(
     positive: np.ndarray | None,
     all_digits: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean squared errors (n_alphas, t) on the samples held out, in the units of y.
+    """Return the mean squared errors (n_alphas, t) on held-out samples, in squared units of y.
 
-    `scaling` is that of the training samples. With it comes a mask (n_alphas,) of the alphas for
-    which products leave fewer than 8 digits. One decomposition serves all alphas, unless
-    `penalties` are given for each: columns of unlike lengths would lose digits in it.
+    Also return a mask (n_alphas,) of the alphas for which products leave fewer than 8 digits.
+    `scaling` is that of the training samples. One decomposition serves all alphas, unless
+    `penalties` are given for each: columns of different lengths would lose digits in it.
     """
     t = len(fold.held_out.y.mean)
     path = spectrum(fold.training, scaling, all_digits) if penalties is None else None
@@ -265,7 +266,8 @@ def error_path(
 def has_few_digits(square: np.ndarray, whole: np.ndarray, rounding: np.ndarray) -> np.ndarray:
     """Return a mask (n_alphas,) of mean squares (n_alphas, t) with fewer than 8 digits.
 
-    They are what is left of `whole`, after rounding errors of predictions (n_alphas,).
+    Digits are lost by cancellation in `whole` (n_alphas, t), and by `rounding` errors (n_alphas,)
+    of the predictions.
     """
     least = np.maximum(CANCELLED * whole, (rounding[:, None] / CERTAIN) ** 2)
     return np.any(square < least, axis=1)
@@ -287,7 +289,7 @@ def coefficient_path(
 
 
 def closed_form_in(path: Spectrum, alphas: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the closed form (d, t) for an alpha of each target (t,), and its rounding errors."""
+    """Return the closed form (d, t) for alphas (t,) of the targets, and its rounding errors."""
     inside = path.inverses(alphas) * path.c
     rounding = path.rounding(alphas.min(keepdims=True), inside[:, None, :])
     return combined(path.V, inside), float(rounding[0])
@@ -298,7 +300,8 @@ def default_alphas(
 ) -> np.ndarray:
     """Return a grid of alphas, largest first, for the eigenvalues of Z'WZ / W.
 
-    It reaches from about 99 % shrinkage of the strongest direction to at most 1 % of the weakest.
+    It reaches from about 99 % shrinkage of the strongest direction to about 1 % of the weakest, but
+    spans at most SHRUNK / WIDEST.
     """
     if path is not None:
         eigenvalues = path.eigenvalues

@@ -24,30 +24,30 @@ from .textbook import (
     split,
 )
 
-# An epoch that takes the coefficients a smaller part of their way moves nothing that F could show.
+# If an epoch moves the coefficients by a smaller fraction of their way, F cannot show it.
 LEAST_REACH = 1e-8
-# If an epoch takes them a smaller part of their way than this, more epochs are no remedy.
+# If an epoch moves them by a smaller fraction of their way than this, more epochs are no remedy.
 SHORT_REACH = 0.01
 # A rate of lr="auto" that proves too large is divided by this.
 CUT = 10.0
-# A fall of F by less than this fraction of the noise of the iterates is not told from none.
+# A fall of F by less than this fraction of the noise of the iterates does not count.
 HIDDEN = 1e-3
 
 
 class Progress(NamedTuple):
-    """How F has fallen so far."""
+    """The decrease of F so far."""
 
     best: Evaluated
     previous_loss: float
-    gain: float = 0.0  # the fraction by which the last epoch made it lower than before
+    gain: float = 0.0  # the fraction by which the last epoch lowered the best F
     idle: int = 0  # epochs in a row without a gain
     rising: int = 0  # epochs in a row in which F rose
 
     def after(self, point: Evaluated, tol: float, moved: bool) -> "Progress":
-        """The same after an epoch that ended at this iterate.
+        """Return the progress after an epoch that ended at this iterate.
 
-        It has a gain if F has fallen by more than the fraction `tol`, and noise does not hide it.
-        Epochs that do not move are not counted as idle.
+        The epoch has a gain if F has fallen by more than the fraction `tol`, and noise does not
+        hide this. Epochs that do not move are not counted as idle.
         """
         fall = self.best.loss - point.loss
         noise = point.last_loss - point.loss
@@ -70,7 +70,7 @@ class Progress(NamedTuple):
 def solve(
     problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Monitor
 ) -> Solution:
-    """Minimise F from `start`, in mini-batches that come in random order if the settings say so."""
+    """Minimise F from `start`, with mini-batches in random order if `settings.shuffle`."""
     rows, scaling, moments = problem.rows, problem.scaling, problem.statistics
     batch_size = resolved_batch_size(settings, rows.n_rows)
     constant = best_constant(moments.y, scaling, settings.fit_intercept)
@@ -98,12 +98,12 @@ def curvature_of_columns(x: Moments, scaling: Scaling, alpha: float) -> float:
 def descend(descent: Descent, at: Iterate, rng: Any, monitor: Monitor) -> Solution:
     """Minimise F from the iterate `at`.
 
-    It has converged when F has not fallen by more than a fraction `tol` for `n_iter_no_change`
-    epochs, for another reason than a lack of movement: if the learning rates of an epoch take the
-    coefficients only a part of their way (`Descent.reach`), F falls by so much less. It has not
-    converged if F stays above that of the best constant, which is the noise of the steps. If it
-    diverges, it stops and returns the iterate with the least F, or the best constant; with
-    lr="auto" it starts again at a lower rate. `monitor` is told when an epoch begins.
+    The fit has converged when F has not fallen by more than a fraction `tol` for `n_iter_no_change`
+    epochs. `tol` is reduced if the learning rates of an epoch are so small that coefficients go
+    only part of their way (`Descent.reach`). The fit has not converged if the noise of the steps
+    keeps F above that of the best constant. If it diverges, it stops and returns the iterate with
+    the least F, or the best constant; with lr="auto" it starts again at a lower rate. `monitor` is
+    told when an epoch begins.
     `monitor(solution, beta, b, losses)` is called after it, with the `Solution` so far, and stops
     the fit by returning True.
     """
@@ -147,7 +147,7 @@ def descend(descent: Descent, at: Iterate, rng: Any, monitor: Monitor) -> Soluti
 
 
 def solution_at(descent: Descent, point: Evaluated, lr: float, n_steps: int) -> Solution:
-    """Return the `Solution` at an iterate; the next epoch would go on with the rate `lr`."""
+    """Return the `Solution` at an iterate; the next epoch would continue with the rate `lr`."""
     return Solution(
         split(point.at.theta),
         split(point.predicting),
@@ -160,7 +160,7 @@ def solution_at(descent: Descent, point: Evaluated, lr: float, n_steps: int) -> 
 
 
 def divergence(descent: Descent, epoch: int, rng: Any) -> str:
-    """Return what to warn of after steps that diverged."""
+    """Return the warning for steps that diverged."""
     return (
         f"solver='sgd' diverged with lr={descent.lr:.3g} in epoch {epoch}; the best iterate "
         f"before that was kept, or the prediction of the mean if that is better. "
@@ -169,7 +169,7 @@ def divergence(descent: Descent, epoch: int, rng: Any) -> str:
 
 
 def too_noisy(descent: Descent) -> str:
-    """Return what to warn of if the steps end at a worse F than where they could have stayed."""
+    """Return the warning for steps that end with a larger F than that of the best constant."""
     return (
         f"With lr={descent.lr:.3g} the steps of solver='sgd' are so noisy that the model is worse "
         "than the prediction of the mean. Set a smaller lr, an lr_schedule that falls, or "
@@ -178,7 +178,7 @@ def too_noisy(descent: Descent) -> str:
 
 
 def unfinished(settings: Settings, gain: float, reach: float) -> str:
-    """Return what to warn of at the end of the last epoch."""
+    """Return the warning for a fit that has used all epochs."""
     how_far = "the loss fell in one of the last epochs, though not in the last"
     if gain > 0:
         how_far = f"the loss fell by a fraction of {gain:.1e} in the last epoch"

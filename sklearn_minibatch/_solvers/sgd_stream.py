@@ -27,11 +27,11 @@ from .textbook import (
     split,
 )
 
-# A chunk may have few rows, so other rows are taken to have up to so many times the mean square
+# A chunk may have few rows, so other rows are assumed to have up to this many times the mean square
 # norm.
 LONG_ROW = 2.0
-# If the scale of a column grows by a larger factor in one chunk, its coefficient shrinks, so that
-# the coefficient of the scaled column grows by this factor only.
+# If the scale of a column grows by a larger factor in one chunk, its coefficient is reduced, so
+# that the coefficient of the scaled column grows only by this factor.
 MOST_GROWTH = 2.0
 
 
@@ -77,7 +77,7 @@ def rate(
     settings: Settings,
     rng: Any,
 ) -> float:
-    """Return the learning rate for a chunk; "auto" is stable for its rows and for usual ones."""
+    """Return the learning rate for a chunk; "auto" is stable for its rows and for typical ones."""
     if settings.lr != "auto":
         return float(settings.lr)
     mean_square = mean_squares_of_columns(moments.x, scaling).sum() + settings.fit_intercept
@@ -92,8 +92,8 @@ def starting_point(
     """Return where an epoch over a chunk starts, in the units of all rows so far.
 
     If a learning rate was set, no prediction changes. With lr="auto", coefficients of columns whose
-    scale has grown by far shrink, since little is known of them in the new units, and the average
-    begins anew.
+    scale has grown strongly are reduced, because they are poor starting points in the new units,
+    and the average begins anew.
     """
     settings = descent.settings
     if is_left_alone(settings) and not before.statistics.x.n_rows:
@@ -107,7 +107,7 @@ def starting_point(
         known_rows = before.statistics
         old = textbook_units(known_rows.x, known_rows.y, settings)
         growth = np.where(np.isinf(scaling.x_scale), 1.0, scaling.x_scale / old.x_scale)
-        # A constant column has no scale that its units could be told from.
+        # A column that was constant had no scale from which to infer its units.
         awake = known_rows.x.is_constant & ~moments.x.is_constant & settings.standardize
         most = MOST_GROWTH / np.where(awake, np.inf, growth)
         if np.any(most < 1):
@@ -118,14 +118,14 @@ def starting_point(
 
 
 def shrunk(parameters: Parameters, factor: np.ndarray, x_mean: np.ndarray) -> Parameters:
-    """Multiply coefficients by factors (d,), without a change for the row `x_mean` (d,)."""
+    """Multiply coefficients by factors (d,), keeping the prediction for the row `x_mean` (d,)."""
     coef, intercept = parameters
     smaller = coef * factor[:, None]
     return smaller, intercept + x_mean @ (coef - smaller)
 
 
 def check(descent: Descent, start: Iterate, at: Iterate, rng: Any) -> str | None:
-    """Raise ValueError if the steps over a chunk diverged; return what to warn of, if anything."""
+    """Raise ValueError if the steps over a chunk diverged; return a warning or None."""
     nothing = constant_iterate(descent.rows.n_features, 0 * descent.constant.b)
     before, after, of_0 = [
         float(each.sum()) for each in descent.losses(start.mean, at.mean, nothing.theta)

@@ -33,12 +33,12 @@ from .covariance import BY_STEPS, Uncertainty, uncertainty_of
 from .exact import closed_form_of
 from .problem import Parameters, Settings, standard_units
 
-# A quarter as many rows as columns, within these bounds, wait before they enter the second moments,
-# all at once: a product of fewer takes longer to add than to compute.
+# Rows wait until they are a quarter as many as the columns, within these bounds, and then enter the
+# second moments together: adding the product of fewer rows takes longer than computing it.
 WAITING_ROWS = (64, 256)
 # The solvers whose result is the closed form up to rounding, whatever `tol` is.
 CLOSED_FORMS = ("cholesky", "qr")
-# The statistics that a stream can be solved from.
+# The statistics from which the closed form of a stream can be computed.
 SOLVABLE = {"products": second_moments, "factor": triangular_factor}
 NOTHING = {
     "columns": no_column_moments,
@@ -80,10 +80,10 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class FittedState:
-    """What every fitted model knows: its parameters."""
+    """The parameters that every fitted model has."""
 
     single_target: bool
-    example: Any  # an array without elements, where the samples are
+    example: Any  # an empty array on the device of the samples
 
     if TYPE_CHECKING:
 
@@ -93,7 +93,7 @@ class FittedState:
 
     @property
     def is_solved(self) -> bool:
-        """Whether the parameters are there already."""
+        """Whether the parameters have been computed."""
         return True
 
     @property
@@ -103,22 +103,22 @@ class FittedState:
 
     @cached_property
     def coef(self) -> Any:
-        """The coefficients as scikit-learn shows them, (d,) or (t, d), where the rows are."""
+        """The coefficients as in scikit-learn, (d,) or (t, d), on the device of the rows."""
         coef = self.answer.predicting[0]
         return self.placed(coef[:, 0] if self.single_target else coef.T)
 
     @cached_property
     def intercept(self) -> Any:
-        """The intercept as scikit-learn shows it, a number or (t,)."""
+        """The intercept as in scikit-learn, a number or (t,)."""
         intercept = self.answer.predicting[1]
         return float(intercept[0]) if self.single_target else self.placed(intercept)
 
     def placed(self, values: np.ndarray) -> Any:
-        """Return a copy where the rows are."""
+        """Return a copy on the device of the rows."""
         return place_of(self.example)(values.copy())
 
     def __getstate__(self) -> dict[str, Any]:
-        # What is derived from the fields is not saved.
+        # Cached properties are not saved.
         return {name: getattr(self, name) for name in self.__match_args__}
 
 
@@ -132,14 +132,14 @@ class PredictingState(FittedState):
 
 @dataclass(frozen=True)
 class ModelState(FittedState):
-    """A model, from which a stream goes on.
+    """A model with which a stream can continue.
 
-    Where no solver has left an answer, it is the closed form of all samples, and solved when it is
-    first asked for.
+    If no solver has left an answer, the answer is the closed form of all samples, which is computed
+    when first needed.
     """
 
     moments: Statistics
-    kind: str  # of statistics that a stream goes on with: "columns", "products" or "factor"
+    kind: str  # of statistics to continue with: "columns", "products" or "factor"
     solver: str
     settings: Settings
     given: Answer | None = None
@@ -175,7 +175,7 @@ class ModelState(FittedState):
 
     @computed_once
     def few_more(self) -> Answer | None:
-        """The answer, where the rows that wait are few and easily added to the closed form."""
+        """The answer, if the waiting rows are easily added to the closed form; otherwise None."""
         return None if self.given is not None else answer_with_few_more(self)
 
     @property
@@ -192,7 +192,7 @@ class ModelState(FittedState):
 
     @computed_once
     def uncertainty(self) -> Uncertainty:
-        """How sure the parameters are; ValueError unless they are the closed form."""
+        """The uncertainty of the parameters; ValueError unless they are the closed form."""
         arrived = self.solver in CLOSED_FORMS or (self.solver == "svrg" and self.answer.converged)
         if self.given is not None and not arrived:
             raise ValueError(BY_STEPS.format(self.solver))
@@ -211,12 +211,12 @@ class ModelState(FittedState):
 
     @property
     def is_solved(self) -> bool:
-        """Whether the parameters are there already."""
+        """Whether the parameters have been computed."""
         return self.given is not None or "answer" in vars(self)
 
     @property
     def last(self) -> Parameters:
-        """The parameters that a solver goes on from, in original units."""
+        """The parameters from which a solver continues, in original units."""
         return self.answer.last
 
     @property
@@ -227,7 +227,7 @@ class ModelState(FittedState):
     def order(self, n_rows: int, shuffle: bool) -> tuple[np.random.Generator, np.ndarray]:
         """Return a generator for the next chunk, and the order of its rows."""
         assert self.seed is not None
-        # Not the number of epochs before, which rounding may change.
+        # Not seeded by the number of previous epochs, which rounding may change.
         rng = np.random.default_rng((self.seed, self.moments.x.n_rows))
         return rng, rng.permutation(n_rows) if shuffle and n_rows > 1 else np.arange(n_rows)
 
@@ -245,7 +245,7 @@ class ModelState(FittedState):
         return self.changed(given=answer, n_chunks=n_chunks, **changes)
 
     def changed(self, **changes: Any) -> "ModelState":
-        """Return the state with other fields, unsolved: `replace`, in a tenth of its time."""
+        """Return the unsolved state with other fields, as `replace` does in ten times the time."""
         new = object.__new__(ModelState)
         values = vars(self)
         vars(new).update({name: values[name] for name in ModelState.__match_args__}, **changes)
@@ -258,7 +258,7 @@ class ModelState(FittedState):
             name: getattr(self, name) for name in self.__match_args__ if name != "solving"
         }
         kept |= {"moments": self.statistics, "waiting": (), "n_waiting": 0}
-        # Once the rows are added, the answer would have other last bits.
+        # After the waiting rows are added, a new answer would have other last bits.
         answer = vars(self).get("answer") or self.few_more
         return kept if answer is None else kept | {"answer": answer}
 
@@ -267,7 +267,7 @@ class ModelState(FittedState):
 
 
 def of_kind(moments: Any, kind: str) -> Any:
-    """Convert rows that were kept, or a factor to products; return other statistics as they are."""
+    """Convert kept rows to `kind`, or a factor to products; return other statistics unchanged."""
     if isinstance(moments, KeptRows):
         return SOLVABLE[kind](moments.chunk.X, moments.chunk.y, moments.chunk.w)
     if isinstance(moments, TriangularFactor) and kind == "products":
@@ -276,13 +276,13 @@ def of_kind(moments: Any, kind: str) -> Any:
 
 
 def with_rows(state: ModelState, rows: Chunk, n_jobs: int | None = 1) -> Any:
-    """Return the statistics of a state, as it ages, with these rows."""
+    """Return the statistics of a state, faded by its half-life, merged with these rows."""
     half_life = state.settings.half_life
     moments = of_kind(state.moments, state.kind)
     if half_life is not None:
         moments = moments.faded(0.5 ** (rows.n_rows / half_life))
         rows = rows.aged(half_life)
-    # To ask for their number takes longer than few rows do.
+    # Finding the number of threads takes longer than a few rows do.
     n_threads = number_of_threads(n_jobs) if rows.n_rows > FEW_ROWS else 1
     with one_blas_thread():
         return merge(moments, SOLVABLE[state.kind](rows.X, rows.y, rows.w, n_threads))
@@ -298,9 +298,9 @@ def learn_exactly(
 ) -> ModelState:
     """Return the state after a chunk of a stream that keeps statistics of a kind.
 
-    Few rows wait, as copies, because the caller may use its arrays again. How many wait does not
-    depend on what has been asked in between, so that asking changes no bit of later answers.
-    `shown` are fields of the state to change.
+    A few rows wait, as copies, because the caller may reuse its arrays. How many wait does not
+    depend on when answers are read, so that reading one changes no bit of later answers. `shown`
+    are other fields of the state to change.
     """
     if kind != before.kind or settings.half_life != before.settings.half_life:
         moments = of_kind(before.statistics, kind)
@@ -309,7 +309,7 @@ def learn_exactly(
     is_full = n_waiting >= min(
         max(WAITING_ROWS[0], len(before.moments.x.mean) // 4), WAITING_ROWS[1]
     )
-    # Those that were joined for an answer stay so.
+    # Rows that were joined for an answer stay joined.
     waiting = (before.rows,) if "rows" in vars(before) else before.waiting
     state = before.changed(
         settings=settings,
@@ -343,7 +343,7 @@ def closed_form_of_state(state: ModelState) -> Answer:
 
 
 def answer_with_few_more(state: ModelState) -> Answer | None:
-    """Return the same without adding the rows that wait; None where these need more care."""
+    """Return the closed form without merging the waiting rows; None if they must be merged."""
     if not state.waiting:
         return None
     rows, half_life = state.rows, state.settings.half_life

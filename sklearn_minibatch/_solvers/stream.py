@@ -1,12 +1,12 @@
 """One pass over a stream: mini-batch steps of length about 3/t, averaged.
 
-This is how "svrg" learns from chunks of more features than second moments are kept of. Coefficients
-are kept in original units, and the intercept follows from the running means, so that a scaler that
-moves leaves the slopes as they are.
+"svrg" learns in this way from chunks whose second moments are not kept, as with many features.
+Coefficients are kept in original units, and the intercept follows from the running means, so that a
+change of the scaler does not change the slopes.
 
 If a column changes its scale or its offset, its current coefficient is a poor starting point in
-its new units. The rows that bring the change are learnt in one step of all such columns, and the
-average forgets older iterates as fast as the variance of the columns does.
+its new units. The rows that bring the change are first learnt by steps in such columns only, and
+the average forgets older iterates as fast as the variance of the columns does.
 """
 
 from typing import Any, NamedTuple
@@ -31,8 +31,8 @@ STEP = 3.0
 BATCH_SIZE = 32
 # A column whose scale grows by this factor in one chunk has new units.
 GROWN = 2.0
-# Steps for it, as long as the predictions for the rows that bring the change are worse than the
-# mean of the targets: more steps would fit the noise of these few rows.
+# The largest number of steps for it. They end when the predictions for the rows that bring the
+# change are no worse than the mean of the targets: more would fit the noise of these few rows.
 MOST_STEPS = 20
 # With fewer rows per column than this, the variances of the columns say little.
 FEW_ROWS = 4
@@ -46,7 +46,7 @@ class Slopes(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """The rows of a stream up to some chunk: their moments, and the units that they make."""
+    """The moments of the rows of a stream up to some chunk, and the units that follow from them."""
 
     x: Moments
     y: Moments
@@ -54,14 +54,14 @@ class Seen(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """What all rows of a chunk share."""
+    """The settings for all rows of a chunk."""
 
     settings: Settings
     batch_size: int
     lr: float | None  # None: steps of length 3/t
 
     def seen(self, x: Moments, y: Moments) -> Seen:
-        """Return what was seen with these moments."""
+        """Return these moments with their units."""
         return Seen(x, y, standard_units(x, y, self.settings))
 
 
@@ -97,7 +97,7 @@ def learn(
 
 
 def learnt(rows: Chunk, slopes: Slopes, before: Seen, now: Seen, this: Pass) -> Slopes:
-    """Return the slopes after more rows; `before` and `now` are what was `Seen` around them."""
+    """Return the slopes after more rows; `before` and `now` are `Seen` before and after them."""
     if before.x.weight > 0 and is_rescaled(before, now):
         if rows.n_rows > this.batch_size:
             return learnt_in_parts(rows, slopes, before, this)
@@ -106,7 +106,7 @@ def learnt(rows: Chunk, slopes: Slopes, before: Seen, now: Seen, this: Pass) -> 
 
 
 def learnt_in_parts(rows: Chunk, slopes: Slopes, before: Seen, this: Pass) -> Slopes:
-    """Return the same with each mini-batch as a chunk of its own."""
+    """Return the slopes after more rows, with each mini-batch as a chunk of its own."""
     for start in range(0, rows.n_rows, this.batch_size):
         part = rows.part(slice(start, start + this.batch_size))
         x = merge_columns(before.x, column_moments(part.X, part.w))
@@ -123,7 +123,7 @@ def growth(before: Seen, now: Seen) -> np.ndarray:
 
 
 def is_rescaled(before: Seen, now: Seen) -> bool:
-    """Whether a column has changed its scale by a factor of 2, or is constant no more."""
+    """Whether a column has changed its scale by a factor of 2, or is no longer constant."""
     grown = growth(before, now)
     return bool(np.any((grown >= GROWN) | (grown < 1 / GROWN)))
 
@@ -134,9 +134,9 @@ def step_of_changed_columns(
     """Return the slopes after steps of the columns whose scale these rows have changed.
 
     In its new units the coefficient of such a column may be off by many standard deviations of y.
-    Those that grew most come first: what they have left of the residuals tells nothing of others.
-    The gradient is that of F over all rows, as if the coefficients were the best for those before.
-    Of these it has their mean only, as one more row, because the intercept follows the means.
+    The columns that grew most come first, because their errors dominate the residuals. The gradient
+    is that of F over all rows, as if the coefficients were optimal for the earlier rows. These
+    enter only by their mean, as one more row, because the intercept follows the means.
     """
     scale, kept = finite(now.scaling.x_scale)
     old_weight = before.x.weight / now.x.weight
@@ -194,9 +194,9 @@ def steps(rows: Chunk, slopes: Slopes, before: Seen, now: Seen, this: Pass) -> S
 
     with S the scales of the columns, lr_B = 3 w(B) / w(all rows so far), or `lr` if given, and
     share_B = w(B) / (w(all rows so far) + w(B)). `exact_B` is the length that minimises the loss of
-    B along the step: it holds back a batch of rows unlike those before. `late` is, per column, how
-    many times its share of the weight the chunk has in the variance: where it is large, iterates
-    from before the chunk know little of the column.
+    B along the step, which limits the effect of unusual rows. `late` is, per column, the share of
+    the chunk in the variance divided by its share in the weight: if it is large, iterates from
+    before the chunk hold little information on the column.
     """
     scaling = now.scaling
     seen = before.x.weight

@@ -1,7 +1,7 @@
 """Variance-reduced mini-batch SGD that converges to the closed form.
 
-Each epoch of mini-batch steps gives a direction, along which conjugate gradients take an exact line
-search. So the objective falls in every epoch, whatever the learning rate and the batch size.
+Each epoch of mini-batch steps gives a direction for an exact line search by conjugate gradients. So
+the objective falls in every epoch, whatever the learning rate and the batch size.
 """
 
 from typing import Any
@@ -18,8 +18,8 @@ from .problem import Monitor, Parameters, Problem, Settings, Solution
 
 # The batch size that "auto" stands for: large enough for NumPy, small enough for many steps.
 BATCH_SIZE = 2048
-# Fewer mini-batches than this make a direction no better than that of one full-batch step, which
-# needs no pass.
+# Fewer mini-batches than this give a direction no better than a full-batch step, which needs no
+# additional pass.
 FEW_BATCHES = 8
 # Squares of such numbers do not overflow.
 HUGE = 1e100
@@ -28,7 +28,7 @@ HUGE = 1e100
 def solve(
     problem: Problem, start: Parameters, settings: Settings, rng: Any, monitor: Monitor
 ) -> Solution:
-    """Minimise F from `start`, in mini-batches that come in random order if the settings say so."""
+    """Minimise F from `start`, with mini-batches in random order if `settings.shuffle`."""
     rows = problem.rows
     P = preconditioner(problem, settings, rng)
     batch_size = resolved_batch_size(settings.batch_size, rows, P)
@@ -51,7 +51,8 @@ def solve(
 def resolved_batch_size(batch_size: int | str, rows: Rows, P: Preconditioner) -> int:
     """Return the rows per mini-batch.
 
-    "auto" takes so many that the pass over them takes longer than what goes on between two of them.
+    "auto" takes so many that their products take longer than the work between two mini-batches, or
+    all rows if mini-batches would not pay.
     """
     if not isinstance(batch_size, str):
         return min(batch_size, rows.n_rows)
@@ -72,9 +73,9 @@ def rate_of_batches(
 
 
 def safeguarded(v: np.ndarray, lr: float, at: Point) -> tuple[np.ndarray, float]:
-    """Return `v` (d, t) and `lr`, or the preconditioned gradient and a lower rate.
+    """Return `v` (d, t) and `lr`, or a lower rate if some `v` is huge or no descent direction.
 
-    It does so for targets whose `v` is no direction of descent, or huge.
+    For these targets `v` is replaced by -P^-1 g.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         descends = (dot(at.g, v) < 0) & (np.abs(v).max(axis=0) < HUGE)

@@ -1,11 +1,12 @@
-"""What solver "sgd" does in an epoch of `fit`, and in a call of `partial_fit`.
+"""The epochs of solver "sgd", each a pass of `fit` or a call of `partial_fit`.
 
-Sums over a mini-batch are divided by `batch_size`, also those over a last one with fewer rows, as
-if it were filled up with rows that fit exactly. So every row has the same effect.
+Sums over a mini-batch are divided by `batch_size`, also if the last one has fewer rows. So every
+row has the same effect.
 
-What the user sets is taken literally. If learning rates and averaging are left alone, steps start
-from the prediction of the mean, and an average takes out the noise of their constant rate (Bach and
-Moulines, 2013, "Non-strongly-convex smooth stochastic approximation with convergence rate O(1/n)").
+What the user sets is taken literally. If learning rates and averaging are left at their defaults,
+steps start from the prediction of the mean, and averaging removes the noise of the constant rate
+(Bach and Moulines, 2013, "Non-strongly-convex smooth stochastic approximation with convergence rate
+O(1/n)").
 """
 
 from typing import Any, NamedTuple
@@ -28,10 +29,10 @@ from .problem import Parameters, Settings
 
 # The batch size that "auto" stands for.
 BATCH_SIZE = 32
-# Noise does not bring F to so many times its value for a constant prediction: the steps are
-# unstable.
+# Noise alone does not bring F to this multiple of its value for a constant prediction: the steps
+# are unstable.
 DIVERGED = 10.0
-# A mean square that is a smaller part of the numbers it is the difference of loses three digits.
+# A mean square that is a smaller fraction of the terms that cancel in it loses three digits.
 LEAST_PART = 1e-3
 # F may exceed its value for a constant prediction by this fraction before it is called worse.
 WORSE = 1e-9
@@ -46,10 +47,10 @@ class Iterate(NamedTuple):
 
 
 class Evaluated(NamedTuple):
-    """An iterate, what predicts, and its F (t,).
+    """An iterate, the parameters that predict, and their F (t,).
 
-    What predicts is the iterate, the average, or whichever of these and the best constant has the
-    lowest F, for each target.
+    The iterate predicts, or the average, or for each target whichever of these and the best
+    constant has the lowest F.
     """
 
     at: Iterate
@@ -77,7 +78,7 @@ class Constant(NamedTuple):
     losses_of_0: np.ndarray  # (t,): F of the prediction 0
 
     def is_better(self, losses: np.ndarray) -> bool:
-        """Whether its F is the lower one for a target, by more than rounding errors."""
+        """Whether its F is lower for some target, by more than rounding errors."""
         return bool(np.any(losses > (1 + WORSE) * self.losses + EPS * self.losses_of_0))
 
 
@@ -99,8 +100,7 @@ class Products(NamedTuple):
     def mean_square(self, beta: np.ndarray, b: np.ndarray) -> np.ndarray | None:
         """Return the mean square of the residuals (t,), without a pass over the rows.
 
-        Return None if it is a small part of what it is the difference of, so that few digits of it
-        would be right.
+        Return None if cancellation would leave it few correct digits.
         """
         zz, zv, vv = self.centred
         whole = dot(beta, zz @ beta) + vv
@@ -109,7 +109,7 @@ class Products(NamedTuple):
 
 
 def products_of(moments: Statistics, scaling: Scaling) -> Products | None:
-    """Return the `Products` of the rows with these moments, if they have any."""
+    """Return the `Products` of second moments, or None for other moments."""
     if not isinstance(moments, SecondMoments):
         return None
     x, y = moments.x.mean, moments.y.mean
@@ -127,17 +127,17 @@ class Descent(NamedTuple):
     batch_size: int
     lr: float
     constant: Constant
-    curvature: float = 1.0  # one that F has along some direction that matters
+    curvature: float = 1.0  # a typical curvature of F
     products: Products | None = None  # of the rows, if they were gathered
 
     def rates(self, lr: float, epoch: int) -> tuple[np.ndarray, float]:
-        """The learning rates of the steps of an epoch, and the rate for the next epoch."""
+        """Return the learning rates of an epoch, and the rate for the next epoch."""
         n_steps = -(-self.rows.n_rows // self.batch_size)
         settings = self.settings
         return scheduled(settings.lr_schedule, lr, settings.lr_decay, epoch, n_steps)
 
     def reach(self, lrs: np.ndarray) -> float:
-        """The part of their way that coefficients go in an epoch with these learning rates."""
+        """Return the fraction of their way that coefficients go in an epoch with these rates."""
         return min(1.0, self.curvature * float(lrs.sum()))
 
     def epoch(self, at: Iterate, lrs: np.ndarray, rng: Any) -> Iterate:
@@ -151,7 +151,7 @@ class Descent(NamedTuple):
         return Iterate(theta, mean, at.n_averaged + len(lrs))
 
     def losses(self, *thetas: np.ndarray) -> list[np.ndarray]:
-        """F (t,) of each of these stacked parameters."""
+        """Return F (t,) of each of these stacked parameters."""
         penalty = self.settings.penalty
         with np.errstate(over="ignore", invalid="ignore"):
             penalties = [dot(penalty * beta, beta) / 2 for beta, _ in map(split, thetas)]
@@ -159,7 +159,7 @@ class Descent(NamedTuple):
             return [s / 2 + p for s, p in zip(squares, penalties, strict=True)]
 
     def mean_squares(self, thetas: tuple[np.ndarray, ...]) -> list[np.ndarray]:
-        """The mean squares of the residuals, in one pass over the rows if products do not tell."""
+        """Return the mean squares of the residuals, from products or in one pass over the rows."""
         if self.products is not None:
             squares = [self.products.mean_square(*split(theta)) for theta in thetas]
             known = [square for square in squares if square is not None]
@@ -168,7 +168,7 @@ class Descent(NamedTuple):
         return np.split(self.rows.mean_square(np.hstack(thetas)), len(thetas))
 
     def evaluated(self, at: Iterate) -> Evaluated:
-        """Return the iterate with what predicts, and with its F."""
+        """Return the iterate with the parameters that predict, and with F."""
         if not averages(self.settings):
             (losses,) = self.losses(at.theta)
             return Evaluated(at, at.theta, losses, losses)
@@ -189,7 +189,7 @@ class Descent(NamedTuple):
         return Evaluated(at, at.theta, self.constant.losses, self.constant.losses)
 
     def remedy(self, rng: Any) -> str:
-        """What to do about steps that diverged."""
+        """Return the advice for steps that diverged."""
         largest = 2 * stable_rate(
             self.rows, self.batch_size, largest_of(self.settings.penalty), rng
         )
@@ -204,7 +204,7 @@ def averages(settings: Settings) -> bool:
 
 
 def is_left_alone(settings: Settings) -> bool:
-    """Whether learning rates and averaging are the default.
+    """Whether learning rates and averaging are left at their defaults.
 
     If so, `fit` predicts with the average, the last iterate, or a constant, whichever has the
     lowest F.

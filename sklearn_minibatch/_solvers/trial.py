@@ -1,8 +1,8 @@
-"""A trial of "svrg", and the closed form if that takes too long: for sparse samples in memory.
+"""A trial of "svrg" on sparse samples in memory, and the closed form if it takes too long.
 
-Where products of sparse samples are many and the samples few numbers, "svrg" may arrive in a
-fraction of the time of the closed form. Whether it does depends on the eigenvalues, which are not
-known before. So it is tried, and given up as soon as its rate says that it will take longer.
+If sparse samples have few entries but many products, "svrg" may converge in a fraction of the time
+of the closed form. Whether it does depends on the eigenvalues, which are not known beforehand. So
+it is tried, and given up as soon as its convergence rate shows that it will take longer.
 """
 
 from dataclasses import replace
@@ -13,9 +13,9 @@ import numpy as np
 from . import cholesky, dual, svrg
 from .problem import Monitor, Parameters, Problem, Settings, Solution
 
-# The first epochs do not tell the rate.
+# With fewer epochs than this, the rate is unknown.
 FIRST_LOOK = 5
-# Conjugate gradients become faster, so that a trial goes on if it seems to need so many times more.
+# Conjugate gradients accelerate, so a trial may seem to need this many times more epochs.
 PATIENCE = 1.2
 
 
@@ -27,7 +27,7 @@ def solve(
     monitor: Monitor,
     n_epochs: int,
 ) -> Solution:
-    """Minimise F by "svrg", and by "cholesky" where that does not arrive in `n_epochs`."""
+    """Minimise F by "svrg", or by "cholesky" if that does not converge in `n_epochs`."""
     trial = Trial(monitor, settings.tol, n_epochs)
     solution = svrg.solve(problem, start, replace(settings, max_iter=n_epochs), rng, trial)
     if not trial.is_vain and solution.warning is None:
@@ -41,7 +41,7 @@ def solve(
 
 
 class Trial:
-    """A monitor that also ends a fit whose rate says that it takes more than `n_epochs`."""
+    """A monitor that also stops a fit whose rate shows that it takes more than `n_epochs`."""
 
     def __init__(self, monitor: Monitor, tol: float | None, n_epochs: int) -> None:
         self.monitor = monitor
@@ -56,7 +56,7 @@ class Trial:
         return self.monitor.n_epochs
 
     def begin_epoch(self) -> None:
-        """Tell that an epoch begins."""
+        """Report that an epoch begins."""
         self.monitor.begin_epoch()
 
     def __call__(
@@ -67,7 +67,7 @@ class Trial:
         loss: np.ndarray,
         distance: np.ndarray | None = None,
     ) -> bool:
-        """Tell that an epoch has ended at these parameters; return whether to stop there."""
+        """Report that an epoch has ended at these parameters; return whether to stop there."""
         stop = self.monitor(solution, beta, b, loss, distance)
         assert distance is not None
         self.distances.append(float(np.max(distance)))

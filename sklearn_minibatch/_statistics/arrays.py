@@ -1,8 +1,8 @@
-"""Arrays of NumPy, and of other libraries that follow the array API standard.
+"""Functions for NumPy arrays and for arrays of other libraries with the array API standard.
 
-Rows stay where they are, for example on a GPU, and so does all that is computed for every row. What
-has the size of the coefficients or of their (d, d) products is a NumPy array. These functions are
-what differs between the two; NumPy arrays and sparse matrices pass through them as they are.
+Rows, and everything that is computed for each row, stay on their device, for example a GPU. Arrays
+of the size of the coefficients or of their (d, d) products are always in NumPy. These functions
+hide the difference.
 """
 
 from collections.abc import Callable
@@ -14,19 +14,19 @@ from scipy import sparse
 
 from .blocks import PASS_ELEMENTS
 
-# So many numbers of rows on a device are processed at once: enough for all of its processors.
+# The size of a block on a device, in numbers: enough to keep all of its processors busy.
 DEVICE_ELEMENTS = 2**25
 
-Place: TypeAlias = Callable[[np.ndarray], Any]  # moves a NumPy array there
+Place: TypeAlias = Callable[[np.ndarray], Any]  # moves a NumPy array to a device
 
 
 def pass_elements(X: Any) -> int:
-    """Return how many numbers of X a block of a pass has."""
+    """Return the size of a block of X in a pass, in numbers."""
     return PASS_ELEMENTS if is_numpy(X) else DEVICE_ELEMENTS
 
 
 def is_numpy(X: Any) -> bool:
-    """Return whether X is an array of NumPy or a sparse matrix."""
+    """Return whether X is a NumPy array or a sparse matrix."""
     return isinstance(X, np.ndarray) or sparse.issparse(X)
 
 
@@ -40,14 +40,14 @@ def namespace(X: Any) -> Any:
 
 
 def device(X: Any) -> Any:
-    """Return the device of an array that is not one of NumPy."""
+    """Return the device of an array that is not a NumPy array."""
     import array_api_compat
 
     return array_api_compat.device(X)
 
 
 def to_numpy(X: Any) -> Any:
-    """Return X as an array of NumPy, or as the sparse matrix that it is."""
+    """Return X as a NumPy array; a sparse matrix is returned unchanged."""
     if is_numpy(X):
         return X
     import array_api_compat
@@ -65,7 +65,7 @@ def place_of(X: Any) -> Place:
 
 
 def placed(values: Any, xp: Any, device: Any) -> Any:
-    """Return a copy of a NumPy array on a device; in float32 if it has no float64."""
+    """Return a copy of a NumPy array on a device, in float32 if the device has no float64."""
     values = np.array(values, order="C")
     if values.dtype == np.float64 and not has_float64(xp, device):
         values = values.astype(np.float32)
@@ -73,12 +73,12 @@ def placed(values: Any, xp: Any, device: Any) -> Any:
 
 
 def like(values: np.ndarray, X: Any) -> Any:
-    """Return a NumPy array where X is."""
+    """Return a NumPy array as an array of the library of X, on its device."""
     return values if is_numpy(X) else place_of(X)(values)
 
 
 def put(values: Any, X: Any) -> Any:
-    """Return values, which are where X is or in NumPy, for an assignment to a part of X."""
+    """Convert values, in NumPy or on the device of X, for assignment to a part of X."""
     if is_numpy(X):
         return values
     if is_numpy(values):
@@ -97,19 +97,19 @@ def has_float64(xp: Any, device: Any) -> bool:
 
 
 def numpy_dtype(X: Any) -> np.dtype:
-    """Return the data type of an array of float32 or float64 as one of NumPy."""
+    """Return the NumPy data type of a float32 or float64 array."""
     if is_numpy(X):
         return X.dtype
     return np.dtype(np.float32 if X.dtype == namespace(X).float32 else np.float64)
 
 
 def as_dtype(X: Any, dtype: Any) -> Any:
-    """Return X in a data type of its library; X itself if it has it."""
+    """Return X in a data type of its library, without a copy if it has this type."""
     return X.astype(dtype, copy=False) if is_numpy(X) else namespace(X).astype(X, dtype, copy=False)
 
 
 def as_float64(X: Any) -> Any:
-    """Return X in float64: where it is, or as a NumPy array if its device has no float64."""
+    """Return X in float64: on its device, or in NumPy if the device has no float64."""
     if is_numpy(X):
         return X.astype(float, copy=False)
     xp = namespace(X)
@@ -119,7 +119,7 @@ def as_float64(X: Any) -> Any:
 
 
 def widest_float(X: Any) -> Any:
-    """Return X, where it is, in float64, or in float32 if its device has no float64."""
+    """Return X on its device, in float64, or in float32 if the device has no float64."""
     if is_numpy(X):
         return X.astype(float, copy=False)
     xp = namespace(X)
@@ -127,14 +127,14 @@ def widest_float(X: Any) -> Any:
 
 
 def empty(shape: tuple[int, ...], X: Any) -> Any:
-    """Return a new array where X is, of its data type."""
+    """Return an uninitialised array with the library, device and data type of X."""
     if is_numpy(X):
         return np.empty(shape, dtype=X.dtype)
     return namespace(X).empty(shape, dtype=X.dtype, device=device(X))
 
 
 def take(X: Any, rows: np.ndarray, out: np.ndarray | None = None) -> Any:
-    """Return the rows of X with these numbers; in the first rows of `out` if it is given."""
+    """Return the rows of X with these indices, in the first rows of `out` if it is given."""
     if not is_numpy(X):
         return namespace(X).take(X, like(rows, X), axis=0)
     return X[rows] if out is None else np.take(X, rows, axis=0, out=out[: len(rows)], mode="clip")
@@ -146,26 +146,26 @@ def copied(X: Any) -> Any:
 
 
 def concatenated(parts: list[Any]) -> Any:
-    """Return the rows of all parts, which are dense and in one library."""
+    """Concatenate the rows of dense parts of one library."""
     return namespace(parts[0]).concat(parts, axis=0)
 
 
 def ones(n: int, X: Any) -> Any:
-    """Return n ones where X is, of its data type."""
+    """Return n ones with the library, device and data type of X."""
     if is_numpy(X):
         return np.ones(n, dtype=X.dtype)
     return namespace(X).ones(n, dtype=X.dtype, device=device(X))
 
 
 def columns_of(X: Any, numbers: np.ndarray) -> Any:
-    """Return a few columns of X in NumPy, or as a sparse matrix."""
+    """Return a few columns of X as a NumPy array or a sparse matrix."""
     if is_numpy(X):
         return X[:, numbers]
     return to_numpy(namespace(X).take(X, like(numbers, X), axis=1))
 
 
 def as_array(X: Any) -> np.ndarray:
-    """Convert a few rows, wherever they are and dense or sparse, to an array of NumPy."""
+    """Convert a few rows, dense or sparse and on any device, to a NumPy array."""
     return X.toarray() if sparse.issparse(X) else to_numpy(X)
 
 
@@ -184,7 +184,7 @@ def minus(X: Any, origin: np.ndarray, out: Any = None) -> Any:
     out = out[: len(X)]
     if X.dtype == np.float64:
         return np.subtract(X, origin, out=out)
-    # A subtraction that converts as well is slower than one after the other.
+    # Converting first and then subtracting is faster than both in one call.
     np.copyto(out, X)
     if origin.any():
         out -= origin
@@ -197,7 +197,7 @@ def matmul(a: Any, b: Any, out: Any = None) -> Any:
 
 
 def times(X: Any, coef: np.ndarray) -> Any:
-    """Return X @ coef for coefficients in NumPy; where X is, in float64."""
+    """Return X @ coef for coefficients in NumPy, in float64 unless X is in NumPy."""
     if is_numpy(X):
         return X @ coef
     x = as_float64(X)

@@ -26,8 +26,8 @@ def row_blocks(
 ) -> list[slice]:
     """Return slices that cover `n_rows` rows, beginning at row `first`.
 
-    A block has about so many `elements`: by default it is small enough to stay in cache when it is
-    read twice. Each but the last has at least `least` rows.
+    A block has about `elements` numbers, by default few enough to stay in cache for a second read.
+    Each block but the last has at least `least` rows.
     """
     step = max(least, elements // max(1, n_columns))
     return [
@@ -50,7 +50,7 @@ def large_blocks(n_rows: int, n_columns: int, least: int = 1) -> list[tuple[int,
 def in_threads(function: Callable[[Any], Any], blocks: Sequence[Any], n_jobs: int) -> Iterator[Any]:
     """Yield `function(block)` of each block in order, computed in at most `n_jobs` threads.
 
-    BLAS has one thread in each of them.
+    BLAS uses one thread in each of them.
     """
     if min(n_jobs, len(blocks)) == 1:
         with one_blas_thread():

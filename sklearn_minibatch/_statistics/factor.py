@@ -11,7 +11,7 @@ from .linalg import EPS, TINY
 
 @dataclass(frozen=True)
 class Factored:
-    """The factorization P = D L L' D, where D^2 is the diagonal of P, or nearly so.
+    """The factorization P = D L L' D, where D^2 is about the diagonal of P.
 
     The scaling by D makes the factor accurate even if the columns have different scales.
     """
@@ -23,11 +23,11 @@ class Factored:
         """Return P^-1 g for g (d, t)."""
         x = np.divide(g, self.D, order="C")
         if x.shape[1] == 1:
-            # A fraction of the time of a product with the inverse of L for many targets.
+            # For one target, dtrtrs takes a fraction of the time of dtrsm.
             x, _ = lapack.dtrtrs(self.L, x, lower=1, overwrite_b=1)
             x, _ = lapack.dtrtrs(self.L, x, lower=1, trans=1, overwrite_b=1)
         else:
-            # From the right of x', whose order is that of BLAS, which overwrites it.
+            # Solve for x' from the right: BLAS overwrites x', which is in column-major order.
             for transposed in (1, 0):
                 x = blas.dtrsm(
                     1.0, self.L, x.T, side=1, lower=1, trans_a=transposed, overwrite_b=1
@@ -41,9 +41,9 @@ class Factored:
 
     @cached_property
     def inverse_norm(self) -> float:
-        """The 1-norm of (L L')^-1, as LAPACK estimates it.
+        """The estimate by LAPACK of the 1-norm of (L L')^-1.
 
-        It is no less than the inverse of the least eigenvalue.
+        This norm is at least the inverse of the least eigenvalue.
         """
         reciprocal, _ = lapack.dpocon(self.L, 1.0, uplo="L")
         return float(1 / max(reciprocal, TINY))
@@ -70,7 +70,7 @@ def factored(gram: np.ndarray, penalty: np.ndarray | float) -> Factored:
     # A column of zeros is not scaled, since its norm is 0.
     dead = diagonal < TINY
     D = np.sqrt(np.where(dead, 1.0, diagonal))
-    # Standardised columns have nearly the same norm, which spares two passes over the matrix.
+    # Standardised columns need no scaling, which saves two passes over the matrix.
     is_standardised = bool(D.min() > 0.9 and D.max() < 1.1)
     if is_standardised:
         D = np.ones(d)
@@ -79,7 +79,7 @@ def factored(gram: np.ndarray, penalty: np.ndarray | float) -> Factored:
     while True:
         P = gram.copy() if is_standardised else gram / D / D[:, None]
         np.fill_diagonal(P, unit + jitter)
-        # The transpose is the same matrix in the order of LAPACK, which overwrites it.
+        # P is symmetric, so P.T is P in the column-major order of LAPACK, which overwrites it.
         L, failed = lapack.dpotrf(P.T, lower=1, clean=0, overwrite_a=1)
         if not failed and np.isfinite(np.diag(L)).all():
             return Factored(L, D[:, None])

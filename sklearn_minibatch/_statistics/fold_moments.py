@@ -22,11 +22,11 @@ class FoldStatistics(NamedTuple):
         return all(part.is_finite for part in self.parts)
 
     def faded(self, share: float) -> FoldStatistics:
-        """Return the same with all weights multiplied by `share`."""
+        """Return the statistics with all weights multiplied by `share`."""
         return FoldStatistics(tuple(part.faded(share) for part in self.parts))
 
     def merged(self, other: FoldStatistics) -> FoldStatistics:
-        """Return, for each fold, the statistics of its rows in both."""
+        """Merge the statistics of each fold."""
         return FoldStatistics(tuple(map(merge, self.parts, other.parts)))
 
 
@@ -55,7 +55,7 @@ def fold_statistics(
     folds: np.ndarray,
     n_folds: int,
 ) -> FoldStatistics:
-    """Return `gather(X, y, w)` of the rows of each fold, and `nothing(d, t)` for one without rows.
+    """Return `gather(X, y, w)` of the rows of each fold, `nothing(d, t)` if it has none.
 
     X (n, d) is dense or CSR, y is (n, t), the weights w are (n,) or None, and folds is (n,).
     """

@@ -8,7 +8,7 @@ from scipy.linalg import blas
 
 from .arrays import namespace
 
-# The distance from 1 to the next float64, and the least positive one that keeps its digits.
+# The distance from 1 to the next float64, and the smallest positive normal float64.
 EPS = float(np.finfo(float).eps)
 TINY = float(np.finfo(float).tiny)
 
@@ -17,7 +17,7 @@ def dot(a: Any, b: Any) -> Any:
     """Return the inner products (t,) of the columns of two (d, t) arrays."""
     if isinstance(a, np.ndarray):
         if a.shape[1] == 1:
-            # A fraction of the time, which counts in steps over few sparse rows.
+            # Faster than einsum, which matters in steps over few sparse rows.
             return np.dot(a[:, 0], b)
         return np.einsum("ij,ij->j", a, b)
     return namespace(a).sum(a * b, axis=0)

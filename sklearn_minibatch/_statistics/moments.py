@@ -43,7 +43,7 @@ class Moments:
         return replace(self, weight=self.weight * share)
 
     def __getstate__(self) -> dict[str, Any]:
-        # What is derived from the fields is not saved.
+        # Cached properties are not saved.
         return {name: getattr(self, name) for name in self.__match_args__}
 
     @property
@@ -63,7 +63,7 @@ class Moments:
 
     @cached_property
     def largest(self) -> float:
-        """About the largest of the numbers: a mean and a standard deviation."""
+        """The size of the data: the largest absolute mean plus the largest standard deviation."""
         return float(np.abs(self.mean).max() + np.sqrt(self.var.max()))
 
     @cached_property
@@ -88,7 +88,7 @@ class Moments:
 
 
 class Statistics(Protocol):
-    """What all statistics of samples have."""
+    """The attributes that all statistics of samples have."""
 
     @property
     def x(self) -> Moments:
@@ -110,7 +110,7 @@ def no_moments(n_columns: int) -> Moments:
 
 def merge_columns(a: Moments, b: Moments) -> Moments:
     """Return the moments of the rows of `a` and `b` together (Chan, Golub and LeVeque, 1983)."""
-    # The part of smaller weight is merged into the other, so that the other keeps its precision.
+    # The part of smaller weight is merged into the larger one, which keeps its precision.
     if b.weight > a.weight:
         a, b = b, a
     if b.weight == 0:
@@ -119,7 +119,7 @@ def merge_columns(a: Moments, b: Moments) -> Moments:
 
 
 def merge_larger(a: Moments, b: Moments, delta: np.ndarray) -> Moments:
-    """Return the same for `b` of no more weight than `a`; `delta` is its mean less that of `a`."""
+    """Merge `b` into `a` of at least its weight; `delta` is the mean of `b` minus that of `a`."""
     n_rows = a.n_rows + b.n_rows
     # The integer counts exactly even if adding 1 to a float no longer changes it.
     weight = float(n_rows) if a.is_unweighted and b.is_unweighted else a.weight + b.weight
@@ -139,9 +139,9 @@ def difference_of_means(a: Moments, b: Moments) -> np.ndarray:
 
 
 def offset_of_means(a: Moments, b: Moments, origin: np.ndarray) -> np.ndarray:
-    """Return the mean of `a` less an origin, which is the mean of `b` or 0.
+    """Return the mean of `a` minus an origin, which is the mean of `b` or 0.
 
-    It has the digits that rounding took from the means.
+    The rounding errors of the means are taken into account.
     """
     return a.mean - origin + (a.rest - np.where(origin == b.mean, b.rest, 0.0))
 
@@ -166,8 +166,8 @@ def column_moments(X: Any, weight: Any = None, n_jobs: int = 1) -> Moments:
             shifted, axis=0, weights=None if weight is None else rescaled_weights(weight)
         )
         mean = origin + mean.astype(float)
-        # The variance of a constant column may be negative by rounding. Columns without entries, of
-        # which there may be many, are constant without a look at them.
+        # Rounding may make the variance of a constant column negative. Columns without entries are
+        # constant and need not be examined; there may be many.
         var = flag_underflow(np.maximum(var.astype(float), 0.0), X, among=count > 0)
         return Moments(n_rows, total, mean, var)
 
@@ -227,7 +227,7 @@ def centred_where_full(X: Any, mean: np.ndarray) -> tuple[Any, np.ndarray]:
 
 
 def total_weight(X: Any, weight: Any) -> float:
-    """Return the sum of the weights (n,), or the number of rows of X if there are none.
+    """Return the sum of the weights (n,), or the number of rows of X if there are no weights.
 
     The sum is infinity if it overflows.
     """

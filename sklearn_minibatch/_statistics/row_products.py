@@ -1,7 +1,7 @@
-"""Products of the rows, K = ZZ': the small Gram matrix where there are fewer rows than columns.
+"""Products of the rows, K = ZZ': the smaller Gram matrix if there are fewer rows than columns.
 
-Z has the columns in scaled units, and its rows multiplied by sqrt(w / W). It is made a block of
-columns at a time, which is centred, scaled and multiplied while it is in cache.
+Z has columns in scaled units, and its rows are multiplied by sqrt(w / W). A block of columns is
+centred, scaled and multiplied while it is in cache.
 """
 
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from .blocks import in_threads, large_blocks
 from .linalg import plus_outer, sparse_product
 from .moments import Moments, centred_where_full, column_moments, moments_of_block, shares
 
-# A product of narrower blocks takes longer to add to the sum than to compute.
+# Adding the product of a narrower block to the sum takes longer than computing it.
 LEAST_COLUMNS = 256
 
 
@@ -33,14 +33,14 @@ class RowProducts(NamedTuple):
 
 
 class Units(NamedTuple):
-    """Whether columns are centred and scaled, and a further divisor of each."""
+    """Whether columns are centred and scaled, and a further divisor of each column."""
 
     centred: bool
     scaled: bool
     divisor: np.ndarray | float = 1.0  # (d,)
 
     def of(self, x: Moments, columns: slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
-        """Return what is subtracted from columns with these moments, and what divides them."""
+        """Return the offsets and the divisors of columns with these moments."""
         zeros = np.zeros(len(x.mean))
         scale = x.scale if self.scaled else zeros + 1.0
         by = self.divisor if isinstance(self.divisor, float) else self.divisor[columns]
@@ -64,7 +64,7 @@ def row_products(X: Any, y: Any, weight: Any, units: Units, n_jobs: int = 1) -> 
 def dense_products(
     X: Any, weight: Any, root: np.ndarray, units: Units, n_jobs: int
 ) -> tuple[Moments, np.ndarray]:
-    """Compute the moments of the columns and K, from one read of X in blocks of columns."""
+    """Compute the moments of the columns and K in one read of X, in blocks of columns."""
     n_rows, d = X.shape
     width = max(LEAST_COLUMNS, n_rows // 2, pass_elements(X) // n_rows)
 
@@ -110,7 +110,7 @@ def joined_columns(parts: list[Moments]) -> Moments:
 def sparse_products(
     X: Any, weight: Any, root: np.ndarray, units: Units
 ) -> tuple[Moments, np.ndarray]:
-    """Compute the same of CSR rows, from products about 0 of columns that have zeros."""
+    """Compute the moments and K of CSR rows; only columns without zeros are centred first."""
     x = column_moments(X, weight)
     mean, scale = units.of(x)
     T, offset = centred_where_full(X, mean)

@@ -76,6 +76,6 @@ def to_original(beta: np.ndarray, b: np.ndarray, scaling: Scaling) -> tuple[np.n
     """Convert `beta` (d, t) and `b` (t,) from scaled to original variables."""
     coef = beta * scaling.y_scale
     coef /= scaling.x_scale[:, None]
-    # Threads of BLAS would change the last bit.
+    # With more threads of BLAS, the last bit could differ.
     with one_blas_thread():
         return coef, scaling.y_mean + b * scaling.y_scale - scaling.x_mean @ coef

@@ -1,8 +1,8 @@
 """Second moments of rows [x, y], from which the closed form is computed.
 
-They are computed in one pass and can be merged in any order. They are means and centred products
-and not sums of squares, because centred products stay accurate if columns lie far from 0 or if
-the means of chunks differ (Chan, Golub and LeVeque, 1983; in matrix form Pebay, 2008).
+Those of chunks can be merged in any order, so one pass is enough. They are means and centred
+products, not sums of squares, because centred products stay accurate if columns lie far from 0 or
+if the means of chunks differ (Chan, Golub and LeVeque, 1983; in matrix form Pebay, 2008).
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ from .moments import (
 )
 from .scaling import Scaling
 
-# The products, d^2 numbers, are computed for up to this many columns, wherever the rows are.
+# Second moments, which are d^2 numbers, are computed for up to this many columns.
 EXACT_FEATURES = 3000
 # If the squared distance between mean and origin is this many variances, the variance loses about
 # one digit.
 FAR = 10.0
-# A product of fewer rows takes long to add to the sum, compared with computing it.
+# Adding the product of fewer rows to the sum takes long, compared with computing it.
 PRODUCT_ROWS = 2048
-# Threads share blocks of at least so many rows, and half as many as there are columns.
+# Blocks for threads have at least this many rows, and at least half as many rows as columns.
 SHARED_ROWS = 512
-# So many columns of sparse rows are multiplied as dense ones, if zeros are the exception in them.
+# Up to this many columns of sparse rows are multiplied as dense columns, if they lie far from 0.
 MOST_APART = 32
 # The cost of a multiplication in a dense matrix product, relative to one in a sparse product.
 DENSE_COST = 0.02
-# So few rows stay in cache while they are centred.
+# Up to this many rows stay in cache while they are centred.
 FEW_ROWS = 256
 
 
@@ -80,7 +80,7 @@ class ColumnMoments(NamedTuple):
 
 
 class CrossMoments(NamedTuple):
-    """The same, and the centred products of x with y, divided by the total weight."""
+    """The moments of x and y, and the centred products of x with y, divided by the weight."""
 
     x: Moments
     y: Moments
@@ -101,7 +101,7 @@ class CrossMoments(NamedTuple):
 
 
 class SecondMoments(NamedTuple):
-    """The same, and the products of x with itself."""
+    """The moments of x and y, and the centred products of x with y and x, divided by the weight."""
 
     x: Moments
     y: Moments
@@ -114,7 +114,7 @@ class SecondMoments(NamedTuple):
         return self.x.is_finite and self.y.is_finite
 
     def faded(self, share: float) -> SecondMoments:
-        """Return the same with all weights multiplied by `share`."""
+        """Return the moments with all weights multiplied by `share`."""
         return self._replace(x=self.x.faded(share), y=self.y.faded(share))
 
     def merged(self, other: SecondMoments) -> SecondMoments:
@@ -152,15 +152,15 @@ def merge(a: Any, b: Any) -> Any:
 
 
 def heavier_first(a: Any, b: Any) -> tuple[Any, Any]:
-    """Return the two with the larger weight first.
+    """Return both statistics, those of larger weight first.
 
-    The part of smaller weight is merged into the other, so that the other keeps its precision.
+    The part of smaller weight is merged into the larger one, which keeps its precision.
     """
     return (b, a) if b.x.weight > a.x.weight else (a, b)
 
 
 def merged_columns(a: Any, b: Any) -> tuple[Moments, Moments, np.ndarray, np.ndarray, float]:
-    """Return the moments of x and y of both, the differences of the means, and the share of b."""
+    """Return the merged moments of x and y, the differences of means, and the share of `b`."""
     dx = difference_of_means(b.x, a.x)
     dy = difference_of_means(b.y, a.y)
     x = merge_larger(a.x, b.x, dx)
@@ -183,8 +183,7 @@ def merged_products(
 def second_moments(X: Any, y: Any, weight: Any, n_jobs: int = 1) -> SecondMoments:
     """Return the second moments of X (n, d), dense or CSR, and y (n, t).
 
-    The weights are (n,) or None. The rows are read once, and not copied as a whole unless they are
-    few.
+    The weights are (n,) or None. Dense rows are copied as a whole only if they are few.
     """
     if isinstance(X, np.ndarray) and len(X) <= FEW_ROWS:
         return of_few_rows(X, y, weight)
@@ -196,14 +195,14 @@ def second_moments(X: Any, y: Any, weight: Any, n_jobs: int = 1) -> SecondMoment
 
 
 def cross_moments(X: Any, y: Any, weight: Any, n_jobs: int = 1) -> CrossMoments:
-    """Return the same without the products of x with itself."""
+    """Return moments and products of x with y, for the arguments of `second_moments`."""
     if sparse.issparse(X):
         return sparse_cross_moments(X, y, weight)
     return of_dense_rows(X, y, weight, n_jobs, with_products=False)
 
 
 def of_dense_rows(X: Any, y: Any, weight: Any, n_jobs: int, with_products: bool) -> Any:
-    """Compute both of dense rows, or of sparse rows as dense blocks, in threads."""
+    """Compute second or cross moments in threads; sparse rows are made dense block by block."""
 
     w = None if weight is None else rescaled_weights(weight)
     origin = origin_near(X, y, w)
@@ -225,7 +224,7 @@ def of_few_rows(X: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> Seco
     n, d = X.shape
     rows = np.empty((n, d + y.shape[1]))
     np.concatenate([X, y], axis=1, out=rows)
-    # From a row, a constant column is exactly 0; that of the largest weight is close to the mean.
+    # Minus a row, a constant column is exactly 0. The row of largest weight is close to the mean.
     origin = rows[0 if weight is None else np.argmax(weight)]
     centred = rows - origin
     share = shares(weight, n)
@@ -244,7 +243,7 @@ def of_few_rows(X: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> Seco
 
 
 def origin_near(X: Any, y: Any, w: Any) -> np.ndarray:
-    """Return a point (d + t,) close to the rows, from which a constant column differs by exactly 0.
+    """Return a point (d + t,) close to the rows, with the exact values of constant columns.
 
     It is the row of the largest weight, which is close to the mean, or the medians of a few rows
     if all weights are equal.
@@ -262,7 +261,7 @@ def origin_near(X: Any, y: Any, w: Any) -> np.ndarray:
     origin = np.sort(few, axis=0)[len(few) // 2]
     d = X.shape[1]
     if w is None and np.all(origin[:d] ** 2 <= 4 * few[:, :d].var(axis=0)):
-        # Columns that lie about 0 need not be shifted, which may spare a copy of them.
+        # Columns that lie about 0 need not be shifted, which may save a copy of them.
         origin[:d] = 0.0
     return origin
 
@@ -277,13 +276,13 @@ def is_plain(X: Any, w: Any) -> bool:
 class Sums(NamedTuple):
     """Weighted sums of products about an origin; `right` stands for [1, y]."""
 
-    xx: np.ndarray  # (d, d), or (d,) without the products of different columns
+    xx: np.ndarray  # (d, d), or (d,) for squares only
     x_right: np.ndarray  # (d, 1 + t)
     right: np.ndarray  # (1 + t,), the sum of the weights and the sums of y
     yy: np.ndarray  # (t,)
 
     def added(self, other: Sums) -> Sums:
-        """Return the sums of the rows of both, which overwrite the first."""
+        """Add the sums of other rows in place, and return the result."""
         for total, part in zip(self, other, strict=True):
             total += part
         return self
@@ -370,7 +369,7 @@ def products_are_sparse(X: Any) -> bool:
 def sparse_cross_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> CrossMoments:
     """Compute `cross_moments` of CSR rows.
 
-    Products are computed about 0 in columns that have zeros.
+    Only columns without zeros are centred before they are multiplied.
     """
     x = column_moments(X, weight)
     y_moments = column_moments(y, weight)
@@ -383,9 +382,9 @@ def sparse_cross_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> Cr
 
 
 def sparse_gram(T: Any, weighted: Any) -> np.ndarray:
-    """Return T'W T of CSR rows, many of them in blocks.
+    """Return T'WT of CSR rows T, in blocks if there are many; `weighted` is WT.
 
-    For every column all rows are looked up, which takes half the time where they are in cache.
+    For every column all rows are looked up, which takes half the time if they are in cache.
     """
     n, d = T.shape
     elements = max(2 * PASS_ELEMENTS, d * d // 2)
@@ -399,8 +398,9 @@ def sparse_gram(T: Any, weighted: Any) -> np.ndarray:
 def sparse_second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> SecondMoments | None:
     """Compute `second_moments` of CSR rows with few entries.
 
-    Products are computed about 0, except in columns without zeros, which are centred. Columns of
-    which products about 0 would lose digits are multiplied apart; if they are many, return None.
+    Columns without zeros are centred first. Other columns are not, unless they lie so far from 0
+    that products would lose digits: these are centred as dense columns. Return None if they are
+    more than `MOST_APART`.
     """
     x = column_moments(X, weight)
     y_moments = column_moments(y, weight)
@@ -421,7 +421,7 @@ def sparse_second_moments(X: Any, y: np.ndarray, weight: np.ndarray | None) -> S
         T.data[apart[T.indices]] = 0.0
     weighted = T.copy()
     weighted.data *= np.repeat(share, np.diff(T.indptr))
-    # The offset, and in centred columns what rounding has left of their means.
+    # The offset, or in centred columns the rounding error of their means.
     mean = np.ravel(weighted.sum(axis=0))
     xx = plus_outer(sparse_gram(T, weighted), -mean, mean)
     xy = weighted.T @ dense - np.multiply.outer(mean, share @ dense)

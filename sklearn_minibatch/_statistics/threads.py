@@ -1,8 +1,8 @@
-"""The threads of BLAS, and how many of our own to start instead.
+"""The number of BLAS threads, and of the Python threads that replace them.
 
-NumPy and SciPy bring a BLAS each, whose threads wait for work by spinning. Where products of blocks
-and small factors take turns, the two get in each other's way, and a call takes several times as
-long as with one thread. So threads of our own share the blocks, and BLAS has one in each.
+NumPy and SciPy each bring a BLAS, whose threads spin while they wait. If products and small
+factorizations alternate, the two sets of threads compete, and a call takes several times as long as
+with one thread. So blocks are distributed over Python threads, with one BLAS thread in each.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from threadpoolctl import ThreadpoolController
 
 @cache
 def controller() -> Any:
-    """Return what controls the threads of BLAS; to look its libraries up takes milliseconds."""
+    """Return the controller of BLAS threads, cached because creating it takes milliseconds."""
     return ThreadpoolController().select(user_api="blas")
 
 
@@ -29,22 +29,22 @@ def threads_of_blas() -> int:
 
 
 class Change:
-    """A change of the number of threads, for as long as its context lives."""
+    """A change of the number of BLAS threads, in force while its context lives."""
 
-    usual = 1  # the number before
+    usual = 1  # the number before the change
 
 
-# The change in force. Contexts are known by weak references, and claimed by one operation of a
-# dictionary and no lock, so that nothing stays behind where an interrupt ends a context halfway.
+# The change in force. It is a weak reference, claimed by one dictionary operation instead of a
+# lock, so that an interrupt halfway through a context leaves nothing behind.
 _changed: dict[str, ReferenceType[Change]] = {}
 
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Give BLAS one thread, in a block or during the calls of a function.
+    """Limit BLAS to one thread, as a context manager or a decorator.
 
-    The number of its threads belongs to the whole process. So the outermost context of the first
-    thread of Python that comes in changes it, and puts it back; others change nothing meanwhile.
+    The number of BLAS threads belongs to the whole process. So only the context that is entered
+    first changes and restores it; contexts entered meanwhile, in any thread, change nothing.
     """
     change = Change()
     this = ref(change)
@@ -64,30 +64,30 @@ def one_blas_thread() -> Iterator[None]:
 
 
 def usual_threads() -> int:
-    """Return the number of threads that BLAS has outside of the context."""
+    """Return the number of threads that BLAS has outside `one_blas_thread`."""
     current = _changed.get("now")
     change = None if current is None else current()
     return threads_of_blas() if change is None else change.usual
 
 
-# So many multiplications take longer than the threads of BLAS wait for one another.
+# With more multiplications than this, several BLAS threads are worth their waiting time.
 LARGE = 1e9
 
 
 def blas_threads_for(multiplications: float) -> AbstractContextManager[None]:
-    """Return a context for products and factors that take so many multiplications at once."""
+    """Return the context for a product or a factorization with this many multiplications."""
     return nullcontext() if multiplications > LARGE else one_blas_thread()
 
 
 def blas_threads_to_solve(n: int, n_targets: int) -> AbstractContextManager[None]:
-    """Return a context for factors of (n, n) matrices, and what they solve."""
+    """Return the context for factoring an (n, n) matrix and solving for `n_targets` targets."""
     return blas_threads_for(n**2 * (n / 3 + n_targets))
 
 
 def number_of_threads(n_jobs: int | None) -> int:
     """Return how many threads share the blocks of rows.
 
-    None stands for as many as BLAS would have, and for one inside a worker of joblib.
+    None means as many as BLAS would use, or the number set by a joblib context or worker.
     """
     count = effective_n_jobs(n_jobs)
     if n_jobs is not None or count > 1 or get_active_backend()[0].nesting_level:

@@ -1,9 +1,9 @@
-"""The triangular factor R of centred rows, R'R = C: all the digits of the rows in one read.
+"""The triangular factor R of centred rows, R'R = C, which keeps all the digits of the rows.
 
-Products of columns have half as many digits as the rows themselves: where a column nearly follows
-from others, they hold nothing of what distinguishes it. A QR factorization of the rows does, and
-factors of separate rows are merged by the factorization of one on top of the other, with one more
-row for the difference of their means (Golub and Van Loan, "Matrix Computations", section 5.2).
+Products of columns have half as many digits as the rows: if columns are nearly collinear, products
+lose what distinguishes them. A QR factorization of the rows keeps it. Two factors are merged by
+factoring one stacked on the other, with one more row for the difference of the means (Golub and Van
+Loan, "Matrix Computations", section 5.2).
 """
 
 from __future__ import annotations
@@ -27,22 +27,21 @@ from .moments import (
 from .scaling import Scaling
 from .second_moments import SecondMoments, heavier_first, merge, merged_columns
 
-# A block has so many times more rows than columns, so that merging costs little beside it.
+# A block has at least this many rows per column, so that merging costs little in comparison.
 ROWS_PER_COLUMN = 4
 
 
 class TriangularFactor(NamedTuple):
-    """The moments of x and y, and rows whose products are those of the centred rows over W.
+    """The moments of x and y, and rows with the products of the centred rows, divided by W.
 
-    R'R is the covariance of x, R'Q that of x with y, and the sum of Q**2 and `rest` the variance of
-    y.
+    R'R is the covariance of x, R'Q that of x with y, and diag(Q'Q) + rest is the variance of y.
     """
 
     x: Moments
     y: Moments
-    R: np.ndarray  # (k, d) with k <= d, upper triangular if k = d, once it has been reduced
+    R: np.ndarray  # (k, d); `reduced` makes it upper triangular if k > d
     Q: np.ndarray  # (k, t)
-    rest: np.ndarray  # (t,), what no combination of the columns explains
+    rest: np.ndarray  # (t,), the variance that no combination of the columns explains
 
     @property
     def is_finite(self) -> bool:
@@ -55,11 +54,11 @@ class TriangularFactor(NamedTuple):
         return SecondMoments(self.x, self.y, self.R.T @ self.Q, self.R.T @ self.R)
 
     def faded(self, share: float) -> TriangularFactor:
-        """Return the same with all weights multiplied by `share`."""
+        """Return the factor with all weights multiplied by `share`."""
         return self._replace(x=self.x.faded(share), y=self.y.faded(share))
 
     def merged(self, other: TriangularFactor) -> TriangularFactor:
-        """Return the factor of the rows of both."""
+        """Return the factor of the rows of both together."""
         a, b = heavier_first(self, other)
         if b.x.weight == 0:
             return a
@@ -72,7 +71,7 @@ class TriangularFactor(NamedTuple):
 
 
 class Rotated(NamedTuple):
-    """Rows R (k, d) and targets Q (k, t) in scaled units, with the products of all scaled rows."""
+    """Rows R (k, d) and targets Q (k, t) with the same products as all rows in scaled units."""
 
     R: np.ndarray
     Q: np.ndarray
@@ -131,7 +130,7 @@ def reduced(factor: TriangularFactor) -> TriangularFactor:
 def rotated_rows(
     factor: TriangularFactor, scaling: Scaling, training: TriangularFactor | None = None
 ) -> Rotated:
-    """Return the factor of the rows in scaled units, which are those of the rows of `training`."""
+    """Return the factor in scaled units: those of the factor `training` if it is given."""
     of_units = factor if training is None else training
     R = factor.R / scaling.x_scale
     Q = factor.Q / scaling.y_scale
