@@ -3,6 +3,7 @@
 import os
 import signal
 
+import numpy as np
 import pytest
 import sklearn
 from hypothesis import settings
@@ -34,6 +35,14 @@ def pytest_collect_file():
     """Look for no doctests here, where they hide that a file cannot be imported."""
     collectors = yield
     return [each for each in collectors if type(each).__name__ != "DoctestModule"]
+
+
+@pytest.fixture(autouse=True)
+def error_state():
+    """No call may change how NumPy treats floating-point errors afterwards."""
+    before = np.geterr()
+    yield
+    assert np.geterr() == before
 
 
 @pytest.fixture

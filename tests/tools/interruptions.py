@@ -15,6 +15,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 import sklearn_minibatch
@@ -94,7 +95,8 @@ class Interrupt:
         before = sys.gettrace()
         sys.settrace(self)
         try:
-            with warnings.catch_warnings():
+            # Unlike a signal, a trace function can interrupt the end of a `with` of errstate.
+            with warnings.catch_warnings(), np.errstate():
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 call()
         except KeyboardInterrupt:
