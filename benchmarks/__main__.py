@@ -35,7 +35,7 @@ from .peers import PEERS
 from .rows import Size
 from .targets import TARGETS
 
-# Problems, seconds that a peer may spend on one before it is timed, and repeats.
+# Problems, seconds that a peer may spend on a problem, and repetitions.
 COMPARISONS = {
     "tiny": (problems.tiny, 0.02, 1),
     "short": (problems.short, 2.0, 3),

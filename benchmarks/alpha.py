@@ -30,12 +30,12 @@ REAL = (
 
 
 def scores(size: Size) -> Iterator[Row]:
-    """The mean squared errors of real data sets against those of a grid search."""
+    """Mean squared errors on real data sets against those of a grid search."""
     for make in REAL if size.shrink == 1 else REAL[:2]:
         problem = make()
         X, y = problem.X, problem.y
         model = MiniBatchRidgeSGDCV(cv=N_FOLDS).fit(X, y)
-        # Every fifth of the default grid: a search fits anew for each.
+        # Every fifth alpha of the default grid, because the search fits each alpha separately.
         alphas = model.alphas_[::5]
         search = GridSearchCV(
             MiniBatchRidgeSGD(),
@@ -82,7 +82,7 @@ def searches(size: Size) -> Iterator[Row]:
 
 
 def counted(problem: Any, rows: int) -> tuple[ChunkSource, list[int]]:
-    """A source of chunks, and a list that grows by one number a read."""
+    """A source of chunks, and a list that gets an entry with every read."""
     reads: list[int] = []
 
     def chunks() -> Iterator[tuple[Any, Any]]:
@@ -95,7 +95,7 @@ def counted(problem: Any, rows: int) -> tuple[ChunkSource, list[int]]:
 
 
 def reads_of_a_source(size: Size) -> Iterator[Row]:
-    """Reads of a source of chunks, and the memory that the choice takes beside one chunk."""
+    """Reads of a source of chunks, and the memory that the choice takes besides three chunks."""
     for n, d in ((100_000, 50), (50_000, 200)):
         problem = conditioned(size.rows(n), d)
         rows = 2_000
@@ -109,7 +109,7 @@ def reads_of_a_source(size: Size) -> Iterator[Row]:
         square = 8 * (d + 1) ** 2
         chunk = 8 * min(rows, len(problem.y)) * (d + 1)
         squares = (peak - 3 * chunk) / square
-        # The chunk, its rows sorted by folds, and centred.
+        # Three copies: the chunk, its rows sorted by fold, and its centred rows.
         yield Row(
             f"{what}, peak memory beside three chunks",
             f"<= ({N_FOLDS} + 10) (d + 1)^2 numbers",

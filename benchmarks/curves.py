@@ -11,13 +11,13 @@ from .report import COLORS, MARKERS, markdown, provenance
 from .timing import duration
 
 FOLDER = Path(__file__).parent / "benchopt"
-# Data sets, and the most points of a curve. A tiny run has little of either.
+# Data sets, and the largest number of points of a curve.
 DATASETS = {
     "tiny": (["Simulated[n_samples=500,n_features=20]"], 5),
     "short": (["Simulated", "Diamonds"], 60),
     "full": (["Simulated", "Diamonds"], 200),
 }
-LEAST = 1e-14  # of the objective at 0; what is less is rounding
+LEAST = 1e-14  # relative to the gap at 0; smaller gaps are rounding errors
 
 
 def write(run: str, out: Path) -> None:
@@ -33,7 +33,7 @@ def write(run: str, out: Path) -> None:
 
 
 def measured(datasets: list[str], most_points: int) -> pd.DataFrame:
-    """The objective after so many seconds, a row for each point of each curve."""
+    """The seconds and the objective of each point of each curve, one per row."""
     from benchopt import run_benchmark
 
     with TemporaryDirectory() as folder:
@@ -59,12 +59,12 @@ def measured(datasets: list[str], most_points: int) -> pd.DataFrame:
 
 
 def gap(values: pd.Series) -> pd.Series:
-    """The distance from the least value, as a part of that of the first, at 0."""
+    """The distance from the minimum, relative to the largest distance of the data set."""
     return np.maximum((values - values.min()) / (values.max() - values.min()), LEAST)
 
 
 def table(curves: pd.DataFrame) -> str:
-    """Seconds in which each solver came within a part of 1e-4, and of 1e-10, of the optimum."""
+    """Seconds in which each solver reached relative gaps of 1e-4 and of 1e-10."""
     rows = []
     for (dataset, solver), curve in curves.groupby(["dataset", "solver"], sort=False):
         reached = [curve.loc[curve["gap"] <= each, "time"].min() for each in (1e-4, 1e-10)]
@@ -74,7 +74,7 @@ def table(curves: pd.DataFrame) -> str:
 
 
 def draw(curves: pd.DataFrame, path: Path) -> None:
-    """A panel for each data set."""
+    """Draw a panel for each data set."""
     import matplotlib.pyplot as plt
 
     names = list(curves["dataset"].unique())

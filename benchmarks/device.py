@@ -1,4 +1,4 @@
-"""Fits of torch tensors, on a GPU if there is one: against NumPy, and against the limits."""
+"""Fits of torch tensors, on a GPU if there is one, against NumPy and other solvers."""
 
 import os
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ from .rows import Row, Size, times_faster, times_its_time
 from .timing import interleaved
 
 ALPHA = 1e-4
-# Rows and columns on a GPU; a processor takes a hundredth of the rows.
+# Rows and columns on a GPU; a CPU gets a hundredth of the rows.
 FITS = [(10_000_000, 100), (1_000_000, 1000)]
 PASSES = [(20_000_000, 50), (1_000_000, 1000)]
 
 
 def device() -> str:
-    """The GPU, or the processor where there is none."""
+    """The GPU, or the CPU if there is none."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -38,13 +38,13 @@ def rows_of(n_rows: int, d: int, dtype: str) -> tuple[Any, Any]:
 
 
 def shrunk(size: Size, n_rows: int, d: int) -> tuple[int, int]:
-    """The rows and columns to measure, fewer in a smoke run and on a processor."""
+    """The rows and columns to measure, fewer in a smoke run and on a CPU."""
     less = size.shrink * (1 if device() == "cuda" else 100)
     return max(2000, n_rows // less), d if size.shrink == 1 else max(3, d // 30)
 
 
 def waited(run):
-    """The same call, which returns when the device has finished."""
+    """Wrap a call so that it returns when the device has finished."""
     import torch
 
     def call():
@@ -57,8 +57,8 @@ def waited(run):
 
 
 def fits(size: Size) -> Iterator[Row]:
-    """A fit on the device, against NumPy, least squares of torch, and cuML."""
-    os.environ["SCIPY_ARRAY_API"] = "1"  # for which scikit-learn looks
+    """A fit on the device, against NumPy, least squares by torch, and cuML."""
+    os.environ["SCIPY_ARRAY_API"] = "1"  # required by scikit-learn's dispatch
     import torch
 
     for dtype in ("float32", "float64"):

@@ -1,4 +1,4 @@
-"""Where figures come from: the machine, the versions and the threads."""
+"""The machine, the versions and the threads of a measurement."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ ALWAYS = "numpy", "scipy", "scikit-learn", "sklearn-minibatch"
 
 
 def processor():
-    """Name of the processor, as far as the system tells."""
+    """Name of the processor, if the system reports it."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
@@ -25,9 +25,9 @@ def machine():
 
 
 def versions(*packages):
-    """Versions of Python and of the packages in use, as far as they are installed.
+    """Versions of Python and of those packages in use that are installed.
 
-    These are the packages that every command runs on, and the others that one of them uses.
+    These are the packages of `ALWAYS` and those given.
     """
     found = [f"python {platform.python_version()}"]
     for name in (*ALWAYS, *packages):
@@ -39,7 +39,7 @@ def versions(*packages):
 
 
 def threads():
-    """Most threads that a BLAS or OpenMP runtime loaded at the moment may use."""
+    """The largest number of threads of the BLAS and OpenMP runtimes that are loaded."""
     return max((pool["num_threads"] for pool in threadpool_info()), default=1)
 
 

@@ -1,7 +1,7 @@
-"""A map of shapes: how many times as fast as Ridge a fit with default parameters is.
+"""A map of shapes: the speed of a fit with default parameters relative to Ridge.
 
-Ridge is the best of its solvers, on the samples as they are, and StandardScaler + Ridge as it
-comes. Each point is measured with the threads that BLAS has by default, and with one.
+The references are the fastest solver of Ridge on raw samples, and StandardScaler + Ridge with
+default parameters. Each point is measured with the default number of BLAS threads, and with one.
 """
 
 import warnings
@@ -23,14 +23,14 @@ from .rows import Size
 from .timing import interleaved, plain, timed
 
 ALPHA = 1e-3
-# Of Ridge's iterative solvers, relative to the coefficients: ours is within 1e-6 std(y).
+# The tolerance of Ridge's iterative solvers; ours is within 1e-6 std(y).
 TOL = 1e-7
 DENSE_SOLVERS = ("cholesky", "svd", "lsqr")
 SPARSE_SOLVERS = ("sparse_cg", "lsqr", "sag")
-# A peer that takes longer than so many times ours is measured once.
+# A peer is measured only once if its time exceeds ours by this factor.
 SLOW = 3.0
-SECONDS = 0.5  # for the repeats of one call
-# The singular values of larger samples take Ridge longest of all.
+SECONDS = 0.5  # for repetitions of one call
+# For larger samples "svd" is the slowest solver of Ridge.
 MOST_FOR_SVD = 10**10
 
 
@@ -93,7 +93,7 @@ def samples(point: Point, shrink: int) -> tuple[Any, Any]:
 
 
 def calls(point: Point, X: Any, y: Any) -> tuple[Any, Any, dict[str, Any]]:
-    """Our fit, that of the pipeline, and those of Ridge by solver."""
+    """Our fit, the fit of the pipeline, and the fits of Ridge by solver."""
     alpha = ALPHA * X.shape[0]
     is_sparse = point.per_row is not None
     ours = partial(MiniBatchRidgeSGD(ALPHA).fit, X, y)
@@ -123,7 +123,7 @@ def measured(point: Point, size: Size) -> tuple[float, float, float, str]:
 
 
 def table(size: Size, only: str) -> list[tuple[Point, list[Any]]]:
-    """Ratios of every point: Ridge and the pipeline by default, then with one thread."""
+    """Ratios of every point for Ridge and the pipeline, with default threads and with one."""
     rows = []
     for point in POINTS:
         if only not in str(point):

@@ -40,7 +40,7 @@ def fits(problem: Any, **params: Any) -> Callable[[], Any]:
 def one_read(size: Size) -> Iterator[Row]:
     """The default fit against scikit-learn's closed form, with and without scaling.
 
-    And against the time of one product X'X.
+    It is also timed against a single product X'X.
     """
     goals = zip(SHAPES, (6, 4, 3, 2.5, 1.8, 1.2), (1.5, 1.5, 1.5, 1.5, 1.1, 1.1), strict=True)
     for (n, d), beside_pipeline, beside_ridge in goals:
@@ -65,7 +65,7 @@ def one_read(size: Size) -> Iterator[Row]:
 
 
 def shifted(size: Size) -> Iterator[Row]:
-    """The same for columns that lie ten standard deviations from 0, whose rows must be shifted."""
+    """As `one_read`, for columns with means of ten standard deviations, which must be centred."""
     for n, d, goal in ((100_000, 50, 4), (50_000, 200, 2.5)):
         problem = conditioned(size.rows(n), size.columns(d))
         problem.X += 10.0
@@ -107,7 +107,7 @@ def auto(size: Size) -> Iterator[Row]:
 
 
 def products_of_peers(size: Size) -> Iterator[Row]:
-    """The default fit against others that make the normal equations."""
+    """The default fit against other packages that solve the normal equations."""
     for n, d in ((100_000, 50), (50_000, 200)):
         problem = conditioned(size.rows(n), d)
         for name, make in (
@@ -129,7 +129,7 @@ def products_of_peers(size: Size) -> Iterator[Row]:
 
 
 def incremental_ridge(problem: Any) -> Callable[[], Any]:
-    """The same objective: columns are standardised beforehand, which is charged."""
+    """A fit of the same objective; its standardisation is timed too."""
     from sklearnex.linear_model import IncrementalRidge
 
     pipeline = make_pipeline(
@@ -139,7 +139,7 @@ def incremental_ridge(problem: Any) -> Callable[[], Any]:
 
 
 def glum_closed_form(problem: Any) -> Callable[[], Any]:
-    """glum's normal equations for the normal distribution."""
+    """A fit by glum's closed form for the normal distribution."""
     from glum import GeneralizedLinearRegressor
 
     model = GeneralizedLinearRegressor(
@@ -168,9 +168,10 @@ def memory_of_one_read(size: Size) -> Iterator[Row]:
 
 
 def exact_stream(size: Size) -> Iterator[Row]:
-    """A stream, with the threads that BLAS has and with one.
+    """A stream, with the default number of BLAS threads and with one.
 
-    `partial_fit` against that of SGDRegressor, and in microseconds with questions in between.
+    `partial_fit` is timed against that of SGDRegressor, and in microseconds with predictions in
+    between.
     """
     for limit in (None, 1):
         with threadpool_limits(limit):
@@ -181,7 +182,7 @@ def exact_stream(size: Size) -> Iterator[Row]:
 
 
 def learning(size: Size) -> Iterator[Row]:
-    """Chunks, asked for nothing."""
+    """`partial_fit` of chunks, without predictions."""
     for rows, d, at_most in (
         (1, 20, 0.7),
         (1, 100, 0.8),
@@ -206,7 +207,7 @@ def learning(size: Size) -> Iterator[Row]:
 
 
 def predicting(size: Size) -> Iterator[Row]:
-    """Single samples, in microseconds: learnt without checks, and predicted, then learnt."""
+    """Microseconds for single samples: learnt without checks, or predicted and then learnt."""
     for d, at_most, asked in (
         (20, 15, False),
         (20, 150, True),
@@ -237,13 +238,13 @@ def predicting(size: Size) -> Iterator[Row]:
 
 
 def repeated(calls: int, call: Callable[[], Any]) -> None:
-    """Call many times, so that the clock does not count."""
+    """Call many times, so that the time of reading the clock is negligible."""
     for _ in range(calls):
         call()
 
 
 def frames(size: Size) -> Iterator[Row]:
-    """A data frame, whose columns lie one after the other, against the same rows in an array."""
+    """A data frame, stored column by column, against the same rows in an array."""
     problem = conditioned(size.rows(400_000), 27)
     frame = pd.DataFrame(problem.X.T.copy().T)
     for params in ({}, {"solver": "svrg"}):
@@ -259,7 +260,8 @@ def frames(size: Size) -> Iterator[Row]:
 def single_precision_read(size: Size) -> Iterator[Row]:
     """float32 rows against float64 rows.
 
-    Each is also compared with the closed form of its own numbers.
+    The predictions from float32 rows are compared with those of a fit to the same numbers in
+    float64.
     """
     for n, d in ((200_000, 50), (50_000, 200)):
         problem = conditioned(size.rows(n), d)

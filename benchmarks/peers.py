@@ -1,8 +1,8 @@
 """Every peer in a few lines, each minimising the same F.
 
-A peer's function fits from scratch, all that takes included, and returns what predicts and the
-epochs or iterations it took. Its settings come in order of effort; None means that there is nothing
-to set. Whatever it raises is the reason for which it is skipped.
+A peer's function fits from scratch, including any preprocessing, and returns a `Fitted`. Its
+settings are in order of effort; None means that there is nothing to set. If it raises an exception,
+the peer is skipped for this reason.
 """
 
 from collections.abc import Callable
@@ -19,8 +19,8 @@ from sklearn_minibatch import MiniBatchRidgeSGD
 
 TOLERANCES = tuple(10.0**-k for k in range(1, 14))
 EPOCHS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-MOST_ITERATIONS = 5_000  # so that no single fit runs away
-BATCH = 256  # of those that leave the choice to their user
+MOST_ITERATIONS = 5_000  # a limit for every single fit
+BATCH = 256  # rows, for peers without a default
 
 
 class Fitted(NamedTuple):
@@ -32,13 +32,13 @@ class Peer(NamedTuple):
     name: str
     fit: Callable  # (problem, setting) -> Fitted
     settings: tuple = (None,)
-    prepare: Callable = lambda problem: None  # not charged
+    prepare: Callable = lambda problem: None  # not timed
 
 
 def scaler(problem):
     """Standardisation for peers that have none built in.
 
-    Sparse rows are not centred here: the solver does that.
+    Sparse rows are centred by the solver, not here.
     """
     return StandardScaler(with_mean=not problem.is_sparse) if problem.standardize else "passthrough"
 
@@ -71,7 +71,7 @@ def textbook(problem, epochs):
 
 
 def ridge(solver):
-    """`Ridge`; it may overwrite the scaled copy, which spares it another."""
+    """`Ridge`, which may overwrite the scaled copy and so needs no other."""
 
     def fit(problem, tol):
         if solver == "sag" and problem.is_sparse:
@@ -116,9 +116,9 @@ def averaged_sgd_regressor(problem, epochs):
 
 
 def tuned_sgd_regressor(problem, epochs):
-    """The schedule and rate that come closest to the closed form in 5 epochs.
+    """`SGDRegressor` with the schedule and rate that come closest to the closed form in 5 epochs.
 
-    The time of the search is not counted.
+    The search is not timed.
     """
     return sgd_regressor(problem, epochs, **best_rate(problem))
 

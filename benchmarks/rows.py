@@ -10,14 +10,14 @@ Table: TypeAlias = tuple[list[str], list[tuple[Any, ...]]]  # the header and the
 class Row(NamedTuple):
     """A line of the table.
 
-    What was measured, the target in words, the figure, and whether the target is met.
+    It has what was measured, the target in words, the result, and whether it meets the target.
     """
 
     what: str
     target: str
     measured: str
     ok: bool | None
-    points: tuple | None = None  # name and values of x and of y, where there is something to draw
+    points: tuple | None = None  # to draw: name and values of x, name and values of y
 
 
 class Size(NamedTuple):
@@ -42,9 +42,9 @@ class Size(NamedTuple):
 
 
 def times_faster(what, at_least, seconds, note=""):
-    """Row for the seconds of our fit and of a peer.
+    """Row for the speed of our fit relative to a peer.
 
-    Seconds are (2, 2), median and minimum, or (1, 2) without the minimum.
+    `seconds` is (2, 2), the median and minimum of both, or (1, 2) without the minimum.
     """
     ratio = seconds[0, 1] / seconds[0, 0]
     return Row(
@@ -53,7 +53,7 @@ def times_faster(what, at_least, seconds, note=""):
 
 
 def times_its_time(what, at_most, seconds, note=""):
-    """As `times_faster`, for a target on our time over the other's."""
+    """Row for the ratio of our time to that of a peer; `seconds` as in `times_faster`."""
     ratio = seconds[0, 0] / seconds[0, 1]
     return Row(
         what, f"<= {at_most:g}x its time", both(seconds, ratio) + note, bool(0 < ratio <= at_most)

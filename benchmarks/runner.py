@@ -1,6 +1,6 @@
 """Time to accuracy of every peer on every problem.
 
-Each goes from little effort to much, until it is accurate or out of time.
+Each peer runs with increasing effort until it reaches the last accuracy or its time limit.
 """
 
 import warnings
@@ -16,7 +16,7 @@ ACCURACIES = (1e-2, 1e-3, 1e-6)
 
 
 class Trial(NamedTuple):
-    """One fresh fit, timed whole."""
+    """A timed fit from scratch."""
 
     peer: object
     setting: object
@@ -28,8 +28,8 @@ class Trial(NamedTuple):
 class Line(NamedTuple):
     """A line of the CSV.
 
-    accuracy_target is one of `ACCURACIES`, with the first setting that reached it; "end", with the
-    most accurate setting; or empty, for every setting that was tried, once.
+    accuracy_target is one of `ACCURACIES`, for the first setting that reached it; "end", for the
+    most accurate setting; or empty, once for every setting that was tried.
     """
 
     problem: str
@@ -60,7 +60,7 @@ def trial(peer, problem, setting):
 
 
 def climb(peer, problem, budget):
-    """Trials of one peer, until it has the last accuracy or has spent `budget` seconds."""
+    """Trials of one peer until it reaches the last accuracy or has spent `budget` seconds."""
     trials, spent = [], 0.0
     for setting in peer.settings:
         trials.append(trial(peer, problem, setting))
@@ -71,9 +71,9 @@ def climb(peer, problem, budget):
 
 
 def chosen(trials):
-    """For each accuracy the first trial that reaches it, if there is one.
+    """Return, for each accuracy, the first trial that reaches it, if there is one.
 
-    For "end" it is the most accurate trial.
+    The key "end" has the most accurate trial.
     """
     firsts = {a: next((each for each in trials if each.error <= a), None) for a in ACCURACIES}
     firsts["end"] = min(trials, key=lambda each: each.error if np.isfinite(each.error) else np.inf)
@@ -88,7 +88,7 @@ def compare(problem, peers, budget, repeats):
         try:
             trial(
                 peer, warm_up, peer.settings[0]
-            )  # imports and just-in-time compilation are not charged
+            )  # imports and just-in-time compilation are not timed
             peer.prepare(problem)
             climbs.append(climb(peer, problem, budget))
         except Exception as error:
@@ -102,7 +102,7 @@ def compare(problem, peers, budget, repeats):
 
 
 def compared(problem, climbs, budget, repeats):
-    """`Line`s of the chosen settings, timed in turns.
+    """`Line`s of the chosen settings, timed in turn.
 
     Fits that took longer than the budget are not repeated.
     """

@@ -1,4 +1,4 @@
-"""The targets that the package is held to, each measured side by side with what it is held against.
+"""The performance targets of the package, each measured side by side with its reference.
 
 A target is a generator of `Row`s. `Size` shrinks it for a smoke run.
 """
@@ -28,7 +28,7 @@ OURS = peers.PEERS[0]
 
 
 def textbook(problem, batch_size, lr):
-    """Fits of solver "sgd" by max_iter."""
+    """Return a function of max_iter that fits by solver "sgd"."""
 
     def fit(max_iter):
         model = MiniBatchRidgeSGD(
@@ -40,7 +40,7 @@ def textbook(problem, batch_size, lr):
 
 
 def sgd_regressor(problem, lr):
-    """Fits of `SGDRegressor` by max_iter."""
+    """Return a function of max_iter that fits `SGDRegressor`."""
 
     def fit(max_iter):
         model = SGDRegressor(
@@ -67,7 +67,7 @@ def epochs(size):
 
 
 def numpy_loop(problem, lr, alpha=1e-4):
-    """An epoch of the loop that one would write, a row at a time."""
+    """An epoch of a plain loop over the rows in NumPy."""
     X, y = problem.X, problem.y
     beta, b = np.zeros(X.shape[1]), 0.0
     for i in np.random.default_rng(0).permutation(len(y)):
@@ -109,9 +109,9 @@ def fit_epochs(problem, solver, max_iter):
 
 
 def first_to_reach(peer, settings, problem, accuracy, budget):
-    """Trial of the first of `settings` that reaches an accuracy.
+    """Return the trial of the first of `settings` that reaches an accuracy.
 
-    If none does within `budget` seconds, the most accurate trial.
+    If none does within `budget` seconds, return the most accurate trial.
     """
     trials = []
     for setting in settings:
@@ -124,9 +124,9 @@ def first_to_reach(peer, settings, problem, accuracy, budget):
 
 
 def to_accuracy(problem, name, size, accuracy=1e-6):
-    """Seconds (2, 2) of our fit and of a peer at the same accuracy.
+    """Return the seconds (2, 2) of our fit and of a peer at the same accuracy.
 
-    Also a note, and whether our fit reaches the accuracy.
+    Also return a note, and whether our fit reaches the accuracy.
     """
     settings = [each for each in PEERS[name].settings if each is None or each <= 1e-3]
     theirs = first_to_reach(PEERS[name], settings, problem, accuracy, size.budget)
@@ -189,9 +189,9 @@ def cholesky(size):
 
 
 def tuned(size):
-    """Our fit against SGDRegressor with a tuned learning rate, at the accuracy it reaches.
+    """Our fit against SGDRegressor with a tuned learning rate, at the accuracy of the latter.
 
-    The time of the tuning is not counted.
+    Tuning is not timed.
     """
     for condition in (1e1, 1e2):
         problem = conditioned(size.rows(100_000), 50, condition)
@@ -211,7 +211,7 @@ def tuned(size):
 
 
 def sparse(size):
-    """Sparse rows against sag, and what memory they take."""
+    """Sparse rows against sag, and the peak memory of the fit."""
     n, d = size.rows(100_000), 10_000 // min(size.shrink, 10)
     for problem in (sparse_rows(n, d), movielens(n)):
         yield faster_to_accuracy(problem, "Ridge, sag", 5, size.at_most(1))
@@ -228,7 +228,7 @@ def sparse(size):
 
 
 def wide(size):
-    """More sparse columns than rows, against sparse_cg."""
+    """Sparse rows with more columns than rows, against sparse_cg."""
     for base in (text(size.rows(10_000)), sparse_rows(size.rows(20_000), size.rows(46_000), 25)):
         for alpha, standardize in ((1e-1, True), (1e-3, True), (1e-4, False), (1e-5, False)):
             columns = "standardised" if standardize else "as they are"
@@ -249,7 +249,7 @@ def learn(model, chunks):
 def streaming(size):
     """Our partial_fit against that of `SGDRegressor`.
 
-    From the first row on, and after many rows.
+    It is timed from the first row on, and after many rows.
     """
     shapes = (2_000, 20, 1, 1.5), (50_000, 100, 1_000, 1), (10_000, 2_000, 1_000, 3)
     for n, d, rows, at_most in shapes:
@@ -328,9 +328,9 @@ def memory(size):
 
 
 def growth(size):
-    """How the time grows with n and d, and the epochs with n and the condition number.
+    """Growth of the time with n and d, and of the epochs with n and the condition number.
 
-    The time is that of 10 epochs; the epochs are those to tol.
+    The time is measured over 10 epochs, and epochs are counted until `tol` is reached.
     """
     ns, ds = [size.rows(n) for n in (25_000, 50_000, 100_000, 200_000)], [25, 50, 100, 200]
     yield power_law("n", ns, [conditioned(n, 50) for n in ns], size)
@@ -345,7 +345,7 @@ def growth(size):
 
 
 def power_law(letter, values, problems, size):
-    """Row for the power of n or d that the time grows with."""
+    """Row for the exponent with which the time grows in n or d."""
     seconds = interleaved(
         [partial(fit_epochs, each, "svrg", 10) for each in problems], size.repeats
     )[0]
@@ -361,7 +361,7 @@ def power_law(letter, values, problems, size):
 
 
 def flat(name, values, problems):
-    """Row for the epochs that the defaults take."""
+    """Row for the epochs that default parameters take."""
     models = [
         MiniBatchRidgeSGD(solver="svrg", alpha=each.alpha, random_state=0) for each in problems
     ]

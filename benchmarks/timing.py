@@ -1,4 +1,4 @@
-"""Timing side by side: the things compared take turns, so that a busy machine slows them alike."""
+"""Timing side by side: calls take turns, so that a busy machine slows all of them alike."""
 
 import time
 import warnings
@@ -13,7 +13,7 @@ clock = "wall"
 def now():
     """Seconds on the clock in use.
 
-    That of the processor is for busy machines, and for one thread.
+    Processor time is for busy machines and single-threaded calls.
     """
     return CLOCKS[clock]()
 
@@ -25,9 +25,9 @@ def use(name):
 
 
 def timed(run):
-    """What a call returns, and the seconds it took.
+    """The result of a call, and its seconds.
 
-    Warnings are ignored: a fit that is cut short gives some.
+    Warnings are ignored, because fits with few epochs give some.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -39,13 +39,13 @@ def timed(run):
 def rounds(runs, repeats, warm_up=True):
     """Seconds (repeats, len(runs)) of calls that take turns.
 
-    A first round is not counted.
+    With `warm_up`, a first round is not counted.
     """
     return np.array([[timed(run)[1] for run in runs] for _ in range(repeats + warm_up)][-repeats:])
 
 
 def median_and_least(seconds):
-    """(2, k) of (repeats, k)."""
+    """Median and least seconds (2, k) of (repeats, k)."""
     return np.array([np.median(seconds, axis=0), np.min(seconds, axis=0)])
 
 
@@ -57,10 +57,10 @@ def interleaved(runs, repeats, warm_up=True):
 def epoch_seconds(fits, few, many, repeats, beside=()):
     """Median seconds (1, k) of one epoch of each `fit(max_iter)`, then of each call of `beside`.
 
-    (fit of `many` epochs - fit of `few`) / (many - few), of the same round: what a fit does once,
-    such as checking and standardising, cancels. The least of them would be where the fit of `few`
-    was disturbed. Before the two, a fit of `few` is not counted: after other work a fit may have to
-    wait for memory that the system has given away, and only the first of the two would.
+    An epoch is (fit of `many` epochs - fit of `few`) / (many - few) in the same round, so that the
+    work done once in a fit, such as checking and standardising, cancels. The minimum would prefer
+    rounds in which the fit of `few` was disturbed. A fit of `few` before the two is not counted:
+    the first fit after other work may have to wait for memory that the system has reclaimed.
     """
     runs = [partial(fit, k) for fit in fits for k in (few, few, many)]
     seconds = rounds([*runs, *beside], repeats)
@@ -70,10 +70,10 @@ def epoch_seconds(fits, few, many, repeats, beside=()):
 
 
 def duration(seconds):
-    """Seconds in words."""
+    """Seconds or milliseconds as text."""
     return f"{plain(seconds, 3)} s" if abs(seconds) >= 1 else f"{plain(seconds * 1000, 3)} ms"
 
 
 def plain(number, digits):
-    """A number to so many digits, or in whole numbers if that is more: 260, not 2.6e+02."""
+    """A number with `digits` significant digits, but at least all of its integer part."""
     return f"{number:.{digits}g}" if abs(number) < 10 ** (digits - 1) else f"{number:,.0f}"

@@ -1,4 +1,4 @@
-"""Seconds of some calls of whichever sklearn_minibatch is on the path, as JSON: name -> seconds.
+"""Print the seconds of some calls of the sklearn_minibatch on the path, as JSON.
 
 `python -m benchmarks compare REV` runs this file for two commits in turn.
 """
@@ -27,7 +27,7 @@ def rows(n: int, d: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sparse_rows(n: int, d: int, entries: int) -> tuple[Any, np.ndarray]:
-    """CSR rows with so many entries each."""
+    """CSR rows with `entries` entries each."""
     rng = np.random.default_rng(0)
     columns = rng.integers(d, size=n * entries)
     starts = np.arange(0, n * entries + 1, entries)
@@ -50,7 +50,7 @@ def stream(X: np.ndarray, y: np.ndarray, size: int, **params: Any) -> None:
 
 
 def workloads() -> dict[str, Callable[[], Any]]:
-    """What is timed."""
+    """The calls to be timed."""
 
     def fit(X: Any, y: Any = None, **params: Any) -> Callable[[], Any]:
         return partial(MiniBatchRidgeSGD(random_state=0, **params).fit, X, y)
@@ -79,7 +79,7 @@ def workloads() -> dict[str, Callable[[], Any]]:
 
 
 def seconds(call: Callable[[], Any]) -> float:
-    """The median seconds of some calls, after one that is not counted."""
+    """The median seconds of some calls, after a warm-up."""
     found = []
     for _ in range(REPEATS + 1):
         start = time.perf_counter()

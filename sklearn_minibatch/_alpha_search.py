@@ -1,4 +1,4 @@
-"""Alpha chosen by the errors of folds, and the closed form of all samples that it gives."""
+"""The choice of alpha by cross-validation, and the closed form of all samples with it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -41,7 +41,7 @@ UNCERTAIN = (
 
 
 class Search(NamedTuple):
-    """What is minimised, and how its alpha is chosen: parameters, under the same names."""
+    """The parameters of the estimator that define the objective and the choice of alpha."""
 
     alphas: Any
     penalty_factor: np.ndarray | None  # (d,)
@@ -58,7 +58,7 @@ class Search(NamedTuple):
 
 @dataclass(frozen=True)
 class CVState(FittedState):
-    """A model with its alpha, and the moments of the folds that it was chosen by."""
+    """A model with the chosen alpha, and the moments of the folds."""
 
     answer: Answer
     moments: SecondMoments
@@ -68,7 +68,7 @@ class CVState(FittedState):
     mse: np.ndarray  # (n_alphas, n_folds, t)
     best_score: np.ndarray  # (t,) or (1,)
     cells: tuple[SecondMoments, ...]  # empty after folds that `partial_fit` cannot add to
-    n_dealt: int  # samples, of which some may count no more
+    n_dealt: int  # samples assigned to folds, whose weight may have decayed
     seed: int | None
     n_passes: int | None
 
@@ -79,7 +79,7 @@ class CVState(FittedState):
 
     @cached_property
     def uncertainty(self) -> Uncertainty:
-        """How sure the parameters are."""
+        """The covariance of the parameters."""
         penalty = penalty_of(self.alpha, self.settings.penalty_factor)
         return uncertainty_of(self.moments, self.settings, penalty, self.answer.predicting[0])
 
@@ -99,7 +99,7 @@ class CVState(FittedState):
 
 
 class Errors(NamedTuple):
-    """Mean squared errors on the samples held out."""
+    """Mean squared errors on the held-out samples."""
 
     mse: np.ndarray  # (n_alphas, n_folds, t), NaN for folds without an error
     uncertain: np.ndarray  # (n_alphas, n_folds), a mask of those that rounding may have changed
@@ -155,7 +155,7 @@ def penalties_of(alphas: Iterable[float], search: Search) -> list[Penalty] | Non
 
 
 def errors_of(data: FoldData, alphas: np.ndarray, search: Search, path: Spectrum | None) -> Errors:
-    """Return the errors of all folds, or of the one that stands for "loo" and "gcv".
+    """Return the errors of all folds, or of a single one for "loo" and "gcv".
 
     `path` is the decomposition of all samples, if it is known.
     """
@@ -171,9 +171,9 @@ def errors_of(data: FoldData, alphas: np.ndarray, search: Search, path: Spectrum
 
 
 def errors_of_fold(fold: Fold, alphas: np.ndarray, search: Search) -> Errors:
-    """Return the errors of one fold, without its axis.
+    """Return the errors of one fold, without the fold axis.
 
-    They are NaN if one of its sets is empty, or has no R^2 to choose by.
+    They are NaN if one of its sets is empty, or, for R^2, if fewer than 2 samples are held out.
     """
     training, held_out = fold
     least = 2 if search.scoring == "r2" else 1
@@ -194,7 +194,7 @@ def scores_of(errors: Errors, search: Search) -> np.ndarray:
     mse, variances = errors.mse[:, used], errors.variances[used]
     scores = -mse
     if search.scoring == "r2":
-        # As scikit-learn's r2_score has it for a target that is constant.
+        # As r2_score of scikit-learn: R^2 of a constant target is 1 for exact predictions, else 0.
         constant = np.where(mse > 0, 0.0, 1.0)
         varies = variances > 0
         scores = np.where(varies, 1 - mse / np.where(varies, variances, 1.0), constant)
@@ -204,9 +204,9 @@ def scores_of(errors: Errors, search: Search) -> np.ndarray:
 def best_alphas(
     scores: np.ndarray, alphas: np.ndarray, search: Search
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose the alpha of each column of the scores (n_alphas, n_folds, m).
+    """Return the alpha and its mean score for each column of the scores (n_alphas, n_folds, m).
 
-    The mean scores come second. Without folds the largest alpha is taken.
+    Without folds the largest alpha is taken, and the mean scores are NaN.
     """
     n_folds = scores.shape[1]
     if n_folds == 0:
@@ -234,7 +234,7 @@ def closed_forms(
     alphas = np.broadcast_to(alpha, total.y.mean.shape)
     if path is not None and alphas.min() > EPS:
         beta, rounding = closed_form_in(path, alphas)
-        # Far less than `TOL`: the rows have more digits than their products.
+        # The limit is strict because the rows, used below, have more digits than their products.
         if rounding <= TOL / 1000:
             parameters = to_original(beta, np.zeros(len(alphas)), scaling)
             return Answer(parameters, parameters, True)

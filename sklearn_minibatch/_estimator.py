@@ -63,7 +63,7 @@ from ._statistics.second_moments import ColumnMoments, merge
 
 
 def unless_as_they_are(method: Method) -> Method:
-    """`partial_fit`, which adds samples that need no conversion in a fraction of the time."""
+    """Make `partial_fit` add samples that need no conversion by a faster path."""
 
     @wraps(method)
     def partial_fit(
@@ -91,65 +91,65 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     Parameters
     ----------
     alpha : float or array-like of shape (n_targets,), default=1e-4
-        Strength of the penalty on the standardised coefficients, as in
-        :class:`~sklearn.linear_model.SGDRegressor`, for all targets or for each.
-        :class:`~sklearn.linear_model.Ridge` calls ``alpha * W`` alpha.
+        Strength of the penalty on the standardised coefficients, for all targets or for each, as in
+        :class:`~sklearn.linear_model.SGDRegressor`. The equivalent alpha of
+        :class:`~sklearn.linear_model.Ridge` is ``alpha * W``.
     penalty_factor : array-like of shape (n_features,), dict or None, default=None
         Factors by which `alpha` is multiplied for each feature. A dict maps feature names to
-        factors; other features have 1. 0 means no penalty, and infinity leaves the feature out.
+        factors; other features have 1. 0 means no penalty, and infinity excludes the feature.
     positive : bool or array-like of shape (n_features,), default=False
         Whether coefficients must not be negative: all, or those in a mask. The intercept is free.
         For "cholesky" and "qr", and for up to 3,000 features.
     solver : {"auto", "cholesky", "qr", "svrg", "sgd"}, default="auto"
-        "cholesky" solves the normal equations, from products that it gathers in one read: of the
-        features, or of the samples if these are in memory and fewer. "qr" solves from a triangular
-        factor of the samples, also in one read: it takes several times as long, and keeps all
-        digits where features are nearly collinear. "svrg" takes preconditioned, variance-reduced
+        "cholesky" solves the normal equations from the Gram matrix of the features, computed in one
+        read, or of the samples if these are in memory and fewer. "qr" solves from a triangular
+        factor of the samples, also in one read: it takes several times as long, but has twice the
+        digits if features are nearly collinear. "svrg" takes preconditioned, variance-reduced
         mini-batch steps, combines them by conjugate gradients, and converges to the closed form.
         "sgd" is the textbook algorithm, for comparison and teaching. "auto" takes "cholesky" for up
         to 3,000 features, or samples if these are in memory and fewer, and "svrg" for more; also
         "svrg" if `batch_size`, `lr`, `preconditioner` or `early_stopping` is set, or for sparse
-        samples in memory with so few entries that passes cost less than products (and then
-        "cholesky" as soon as "svrg" turns out to take longer).
+        samples in memory with so few entries that passes cost less than the Gram matrix (with a
+        switch to "cholesky" if "svrg" turns out to take longer).
     batch_size : int or "auto", default="auto"
         For "svrg" and "sgd": samples per mini-batch. Values above n_samples use all samples. "sgd"
         divides the sum over a last, smaller mini-batch by `batch_size` too. "auto" is 32 for "sgd"
-        and in `partial_fit`; in `fit` by "svrg" it is 2048, or ``2 * n_features`` if that is more,
-        or all samples where these make fewer than 8 mini-batches, come in chunks, or are sparse and
-        wide.
+        and in `partial_fit`; in `fit` by "svrg" it is the larger of 2048 and ``2 * n_features``, or
+        all samples if there would be fewer than 8 mini-batches, or if the samples come in chunks or
+        are sparse and wide.
     lr : float or "auto", default="auto"
         For "svrg" and "sgd": the learning rate. "auto" takes 1 / (largest curvature of a
-        mini-batch) for "svrg", and the largest rate that is known to be stable for "sgd"; in
-        `partial_fit` it falls like 1/t for "svrg", and is found for each chunk for "sgd". In `fit`
-        it is reduced automatically if it is too large; full-batch steps of "svrg" ignore it.
+        mini-batch) for "svrg", and the largest rate known to be stable for "sgd"; in `partial_fit`
+        it decreases like 1/t for "svrg", and is computed for each chunk for "sgd". In `fit` it is
+        reduced automatically if it is too large; full-batch steps of "svrg" ignore it.
     lr_schedule : {"constant", "inverse_time", "compound"}, default="constant"
-        For "sgd". In epoch e = 1, 2, ...: the rate is `lr`; ``lr / (1 + lr_decay * e)``; or is
-        divided by ``1 + lr_decay * e`` again before every mini-batch. A call of `partial_fit` is an
-        epoch.
+        For "sgd": the rate in epoch e = 1, 2, ... is `lr` ("constant"), ``lr / (1 + lr_decay * e)``
+        ("inverse_time"), or is divided by ``1 + lr_decay * e`` again before every mini-batch
+        ("compound"). A call of `partial_fit` is an epoch.
     lr_decay : float, default=0.0
-        For "sgd", in the last two schedules.
+        For "sgd" with the schedules "inverse_time" and "compound".
     preconditioner : int, "auto" or None, default="auto"
         For "svrg" in `fit`. An int is the rank of a randomised Nystrom approximation of the
-        Hessian. "auto" takes, for up to 3,000 features, the Hessian (of samples in chunks) or that
-        of random sums of the samples; rank 100 for more features; and the diagonal for sparse
-        samples with so many features that a (d, d) matrix costs more than it saves. None takes
-        plain gradients.
+        Hessian. "auto" takes, for up to 3,000 features, the Hessian of all samples (in chunks) or
+        of a sketch, random sums of the samples (in memory); rank 100 for more features; and the
+        diagonal for sparse samples with so many features that a (d, d) matrix costs more than it
+        saves. None uses plain gradients.
     average : bool or "auto", default="auto"
         For "sgd". True predicts with a running average of the iterates, in which step t has a
-        weight proportional to t, False with the last iterate. "auto" does so too if `lr` or a
-        schedule is set. Otherwise steps start from the prediction of the mean, and the model
-        predicts with the average, the last iterate or the mean, whichever has the lowest F for the
-        target (`partial_fit`: with the average).
+        weight proportional to t, False with the last iterate. "auto" takes the last iterate if `lr`
+        or a schedule is set. Otherwise steps start from the prediction of the mean, and the model
+        predicts each target with the average, the last iterate or the mean, whichever has the
+        lowest F (in `partial_fit`, with the average).
     max_iter : int, default=1000
-        Largest number of epochs in `fit`. "cholesky" and "qr" take one; "cholesky" takes more where
-        rounding errors require a refinement.
+        Largest number of epochs in `fit`. "cholesky" and "qr" take one; "cholesky" takes more if
+        rounding errors require refinement.
     tol : float or None, default=1e-6
         Largest root mean square distance of the predictions from those of the closed form, in
         standard deviations of y. "svrg" stops when a bound on this distance is at most `tol`.
-        "cholesky" refines its solution where rounding errors may have cost more than ``tol / 10``.
-        "sgd" stops when F has not fallen by more than this fraction, nor by more than a thousandth
-        of its noise, for `n_iter_no_change` epochs; that does not bound the distance. None runs
-        `max_iter` epochs of "svrg" and "sgd", and one of the others.
+        "cholesky" refines its solution if rounding errors may have cost more than ``tol / 10``.
+        "sgd" stops after `n_iter_no_change` successive epochs in which F fell by at most this
+        fraction, or by at most a thousandth of its noise; that does not bound the distance. None
+        runs `max_iter` epochs of "svrg" and "sgd", and one of the others.
     fit_intercept : bool, default=True
         Whether to fit an intercept, which is never penalised. If not, features are scaled but not
         centred.
@@ -158,33 +158,33 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         original coefficients.
     shuffle : bool, default=True
         For "svrg" and "sgd": whether to shuffle the samples once, and in every epoch the
-        mini-batches ("svrg") or the samples ("sgd"; from 8,000 samples on in groups of 8 where the
-        batch size allows).
+        mini-batches ("svrg") or the samples ("sgd"; above 8,000 samples in groups of 8 if the batch
+        size allows it).
     half_life : float or None, default=None
         Number of samples after which a sample counts half: its weight is multiplied by
-        ``2 ** (-age / half_life)``, where its age is the number of samples of positive weight after
-        it. For `fit`, chunks and `partial_fit`, however the samples are cut; not for "sgd", streams
-        without second moments, and Dask collections.
+        ``2 ** (-age / half_life)``, where its age is the number of later samples of positive
+        weight, however these are cut into chunks. Not available for "sgd", in `partial_fit` without
+        second moments, and for Dask collections.
     early_stopping : bool, default=False
         Whether `fit` holds samples out, scores them (R^2) after every epoch, and returns the best
         epoch. For samples in memory.
     validation_fraction : float, default=0.1
-        Fraction of the samples to hold out. The choice depends on their values, rounded to seven
-        digits, so equal samples are held out together.
+        Fraction of the distinct samples to hold out. They are chosen by their values, rounded to
+        seven digits, so that equal samples are held out together.
     n_iter_no_change : int, default=5
-        Epochs without a gain of more than `tol` after which early stopping, and "sgd", stop.
+        Early stopping and "sgd" stop after this many epochs without a gain of more than `tol`.
     warm_start : bool, default=False
-        Whether `fit` starts from the coefficients of the last one. For a closed form it makes a
-        difference only if the minimiser is not unique.
+        Whether `fit` starts from the coefficients of the previous call. This changes a closed form
+        only if the minimiser is not unique.
     random_state : int, RandomState instance or None, default=None
-        For shuffling, preconditioners, learning rates and the samples held out. "cholesky" and "qr"
-        use it only for the last.
+        For shuffling, preconditioners, learning rates and the choice of held-out samples.
+        "cholesky" and "qr" use it only for held-out samples.
     verbose : int, default=0
         1 prints a line per epoch: epoch, loss, distance to the closed form, seconds.
     n_jobs : int or None, default=None
         Threads that share blocks of dense samples in memory, in `fit` and for large chunks in
-        `partial_fit`. None takes as many as BLAS would, and one inside a worker of joblib; -1 takes
-        all cores. It does not change the result.
+        `partial_fit`. None takes as many as BLAS would, or one inside a joblib worker; -1 takes all
+        cores. The result does not depend on it.
 
     Attributes
     ----------
@@ -202,20 +202,20 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         The solver that was used.
     converged_ : bool
         Whether the model met the stopping rule of its solver, see `tol`. If True, a bound proves
-        that the predictions are within `tol` of those of the closed form, or that rounding errors
-        of at most 1e-6 hide the rest. For "sgd", F has only stopped falling, at no more than the F
-        of predicting the mean. False with ``tol=None``, after steps of `partial_fit`, and if early
-        stopping has returned an earlier epoch than the last.
+        that the predictions are within `tol` of those of the closed form, or within 1e-6 if
+        rounding errors hide smaller distances. For "sgd", True means only that F has stopped
+        falling and does not exceed the F of predicting the mean. False with ``tol=None``, after
+        steps of `partial_fit`, and if early stopping returned an earlier epoch than the last.
     loss_history_ : ndarray of shape (n_epochs,)
         F after each epoch of the last `fit`, summed over the targets; empty after `partial_fit`
         alone.
     distance_history_ : ndarray of shape (n_epochs,)
-        The distance that `tol` is compared with, after each epoch of the last `fit`: a bound, or a
-        cautious estimate if there is none. Empty for "sgd".
+        The distance that is compared with `tol`, after each epoch of the last `fit`: a bound, or a
+        conservative estimate if there is no bound. Empty for "sgd".
     n_iter_ : int
-        Epochs of the last `fit`, and calls of `partial_fit` since.
+        Epochs of the last `fit`, plus later calls of `partial_fit`.
     t_ : int
-        Steps taken: mini-batches, or one for each closed form and each refinement.
+        Number of steps: one for each mini-batch, closed form or refinement.
     lr_ : float
         The learning rate used, after any automatic reduction; 1.0 for a closed form.
     batch_size_ : int
@@ -223,17 +223,17 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     n_passes_ : int
         Passes of the last `fit` over chunks, if the samples came in chunks.
     validation_scores_ : list of float
-        R^2 on the samples held out after each epoch, with early stopping.
+        R^2 on the held-out samples after each epoch, with early stopping.
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where X has string names.
+        Names of the features, if X has string names.
 
     See Also
     --------
     MiniBatchRidgeSGDCV : The same regression, with alpha chosen by cross-validation.
-    sklearn.linear_model.Ridge : The closed form, without a scaler, of samples in memory.
-    sklearn.linear_model.SGDRegressor : Steps of single samples, several losses.
+    sklearn.linear_model.Ridge : The closed form without a scaler, for samples in memory.
+    sklearn.linear_model.SGDRegressor : Steps on single samples, with several losses.
 
     Notes
     -----
@@ -244,17 +244,17 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     solution in the units of the penalty is returned (the limit alpha -> 0), or with `warm_start`
     the solution nearest to the start.
 
-    A feature that varies by less than 1e-154, so that its variance underflows, is treated as
-    constant, with a warning. Features with a root mean square beyond 1e151, and targets with such a
-    standard deviation, raise an error that names them.
+    A feature whose standard deviation is below 1e-154, so that its variance underflows, is treated
+    as constant, with a warning. Features with a root mean square above 1e151, and targets with a
+    standard deviation above 1e151, raise an error that names them.
 
     Second moments are the weighted means of [x, y] and their centred products, merged by the
     formulas of Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance": they
-    lose no digits where features lie far from 0 or where chunks drift, in any order of merging.
+    lose no digits if features lie far from 0 or chunks drift, whatever the order of merging.
     Rounding errors of these products cost the predictions at most about eps (1 + ||D beta||) /
     sqrt(l) standard deviations of y, where D scales the features to unit length and l is the least
     eigenvalue of the Hessian of the scaled features. If that exceeds ``tol / 10``, `fit` by
-    "cholesky" refines the solution by gradients of the samples, which have twice the digits.
+    "cholesky" refines the solution with gradients from the samples, which have twice the digits.
 
     The variance-reduced step is that of Johnson and Zhang (2013), "Accelerating stochastic gradient
     descent using predictive variance reduction"; the bound on the distance is that of Meurant and
@@ -274,7 +274,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     0.5177 by svrg
     """
 
-    # These are for callers in code, not for meta-estimators.
+    # `check_input` is an option for direct callers, not metadata to be routed.
     __metadata_request__partial_fit = {"check_input": UNUSED}
 
     _checked: list[Any] | None
@@ -371,14 +371,14 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
-            Samples. CSR matrices of float64, and arrays of float32 and float64, are used without a
+            Samples. CSR matrices of float64, and arrays of float32 and float64, are used without
             conversion. With scikit-learn's array API dispatch, so are PyTorch tensors and other
-            arrays; `coef_`, `intercept_` and the histories are then on the same device. A
+            arrays; `coef_`, `intercept_` and the histories are then on their device. A
             `numpy.memmap` that takes more than half of the memory is read in chunks. Dask arrays
             and dataframes, together with `y`, stay on their workers. With `y` left out, a
-            :class:`ChunkSource`, or another object that can be iterated again and again over chunks
-            ``(X, y)`` or ``(X, y, sample_weight)``; a change of its samples between two passes is
-            refused.
+            :class:`ChunkSource`, or another object that can be iterated repeatedly over chunks
+            ``(X, y)`` or ``(X, y, sample_weight)``; samples that change between two passes raise an
+            error.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -392,13 +392,13 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         Raises
         ------
         ValueError
-            If X, y or the weights are not as above; the estimator is then as it was.
+            If X, y or the weights are not as above; the estimator is then unchanged.
         TypeError
-            If chunks are no tables; the estimator is then as it was.
+            If a chunk is not a table; the estimator is then unchanged.
         KeyboardInterrupt
             If interrupted. The estimator then holds the last complete epoch, with `converged_`
             False. It can predict, and continue by `partial_fit`, or by `fit` with
-            ``warm_start=True``. Before the end of the first epoch it is as it was.
+            ``warm_start=True``. If no epoch was complete, the estimator is unchanged.
         """
         task = Task(self, "fit", self.max_iter, X, y, sample_weight)
         # Silence floating-point warnings; results are checked for finiteness.
@@ -436,7 +436,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         return self
 
     def _settings(self) -> Settings:
-        """Return the parameters for the solvers, once the columns are known."""
+        """Return the parameters for the solvers; the features must be known."""
         values = {name: getattr(self, name) for name in Settings.__dataclass_fields__}
         values["alpha"] = np.array(self.alpha, dtype=float) if np.ndim(self.alpha) else self.alpha
         values["penalty_factor"] = factors_of_features(self, self.penalty_factor)
@@ -478,7 +478,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         )
 
     def _publish_epoch(self, monitor: Monitor) -> bool:
-        """Publish the last complete epoch, which at the end of a fit is its result.
+        """Publish the last complete epoch as the result of the fit.
 
         Return False if no epoch is complete.
         """
@@ -500,19 +500,20 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     ) -> Self:
         """Fit to the mean and the covariance of samples.
 
-        The closed form depends on nothing else, and a database can compute them. The model is that
-        of `fit` on the samples, and can continue by `partial_fit` and `merge`. The coefficients are
+        The closed form depends only on these, and a database can compute them. The model is that of
+        `fit` on the samples, and can continue by `partial_fit` and `merge`. The coefficients are
         computed when first read.
 
         Parameters
         ----------
         n_samples : int
-            Number of samples, or the sum of their weights if these count repetitions.
+            Number of samples, or the sum of their weights if weights count repetitions.
         mean : array-like of shape (n_features + n_targets,)
             Means of the columns of [X, y], the targets last.
         covariance : array-like of shape (n_features + n_targets, n_features + n_targets)
             Population covariances of these columns: divided by n, not by n - 1, as by `covar_pop`
-            in SQL and by ``ddof=0`` in NumPy and pandas. All are of the same samples.
+            in SQL and by ``ddof=0`` in NumPy and pandas. All entries must be computed from the same
+            samples.
         n_targets : int, default=1
             Number of targets. 1 is a target of shape (n_samples,).
         feature_names : sequence of str, default=None
@@ -529,7 +530,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         ValueError
             If no samples have these moments (`covariance` is not symmetric or not positive
             semi-definite beyond rounding), or a parameter needs samples, as the solvers "qr",
-            "svrg" and "sgd" do; the estimator is then as it was.
+            "svrg" and "sgd" do; the estimator is then unchanged.
 
         Examples
         --------
@@ -575,20 +576,20 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     ) -> Self:
         """Learn from a chunk of samples, which may then be deleted.
 
-        For up to 3,000 features, and by "cholesky" and "qr" for any number, the model is that of
-        `fit` on all samples so far, up to rounding errors, however they were cut into chunks. It
-        keeps their second moments or their triangular factor, and computes the coefficients when
-        they are first read. Up to 255 of the last samples are kept as copies until they are merged;
-        a pickle holds none.
+        For up to 3,000 features (except by "sgd"), and by "cholesky" and "qr" for any number, the
+        model equals that of `fit` on all samples so far, up to rounding errors, however they were
+        cut into chunks. It keeps their second moments or their triangular factor, and computes the
+        coefficients when they are first read. Copies of up to 255 recent samples are kept until
+        they are merged; a pickle holds none.
 
         With more features, "auto" and "svrg" take one pass of averaged mini-batch steps over the
         chunk, which needs memory for a few vectors and approximates the closed form. "sgd" takes an
         epoch of textbook steps over the chunk, and updates the scaler.
 
-        May be the first call, follow others, or follow `fit`. If parameters have changed in
+        May be the first call, or follow other calls or `fit`. If parameters have changed in
         between, the new ones apply to all samples so far, and steps continue from the current
-        coefficients. "auto" also takes such steps if earlier samples were learnt without second
-        moments: by steps, or in a `fit` by "svrg" in memory.
+        coefficients. "auto" and "svrg" also take mini-batch steps if no second moments of earlier
+        samples were kept: after such steps, or after a `fit` by "svrg" in memory.
 
         Parameters
         ----------
@@ -599,9 +600,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         sample_weight : array-like of shape (n_samples,), default=None
             Weights, at least 0 and not all 0.
         check_input : bool, default=True
-            If False, and it is not the first call, X, y and the weights are not checked. They must
-            be C-ordered float64 arrays with the right shapes, without NaN and infinity, and weights
-            above 0.
+            If False, X, y and the weights are not checked after the first call. They must be
+            C-ordered float64 arrays with the right shapes, without NaN or infinity, and with
+            weights above 0.
 
         Returns
         -------
@@ -613,9 +614,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         ValueError
             If X, y or the weights do not fit what came before, the steps of solver "sgd" diverge,
             or `solver` needs statistics of earlier samples that were not kept; the estimator is
-            then as it was.
+            then unchanged.
         KeyboardInterrupt
-            If interrupted. The estimator is then as it was, and can learn the chunk again. Compare
+            If interrupted. The estimator is then unchanged, and can learn the chunk again. Compare
             `n_iter_` to see whether the chunk was already learned.
         """
         task = Task(self, "partial_fit", 0, X, y, sample_weight)
@@ -669,7 +670,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         return True
 
     def _need_no_conversion(self, state: ModelState, X: Any, y: Any, sample_weight: Any) -> bool:
-        """Whether samples are arrays like those before, and nobody is told of the call."""
+        """Whether samples are plain arrays like earlier ones, without weights or callbacks."""
         return (
             sample_weight is None
             and are_plain(self, X, y)
@@ -680,20 +681,20 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         )
 
     def _checked_now(self, chunk: Chunk, state: ModelState, X: Any, y: Any) -> ModelState:
-        """Return the state; raise ValueError now for what would go wrong when it is solved."""
+        """Return the state; raise now any ValueError that solving it later would raise."""
         if state.waiting and are_moderate(chunk) and not may_overflow(state.moments):
             return state
         look_if_not_finite(self, state.statistics, X, y)
         check_moments(state.statistics)
         if may_overflow(state.statistics):
             check_parameters(state.predicting)
-        # Rows that are not moderate do not wait: the next call looks at the moments only.
+        # Merge rows with extreme numbers now: the next call checks only the merged moments.
         return state.changed(moments=state.statistics, waiting=(), n_waiting=0)
 
     def _steps(
         self, chunk: Chunk, before: ModelState, solver: str, settings: Settings, X: Any, y: Any
     ) -> ModelState:
-        """Return the state after steps of mini-batches over a chunk."""
+        """Return the state after mini-batch steps over a chunk."""
         learn = SOLVERS[solver].learn
         assert learn is not None
         columns = [column_moments(each, chunk.w) for each in (chunk.X, chunk.y)]
@@ -712,16 +713,16 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     def merge(self, other: Self) -> Self:
         """Learn the samples that another model has learnt, from its statistics.
 
-        The model is then that of `fit` on the samples of both, in any order of merging. So other
-        processes or machines can fit shards, which `functools.reduce` merges. `other` does not
-        change. With `half_life`, the samples of both keep the weights that they have.
+        The model is then that of `fit` on the samples of both, whatever the order of merging. So
+        other processes or machines can fit shards, which `functools.reduce` merges. `other` does
+        not change. With `half_life`, all samples keep their current weights.
 
         Parameters
         ----------
         other : MiniBatchRidgeSGD
             A model that keeps second moments or a triangular factor, as after `fit` by "cholesky"
-            and "qr" and after `partial_fit` with up to 3,000 features. It has the same features,
-            targets and parameters; `random_state`, `verbose` and `n_jobs` may differ.
+            or "qr" and after `partial_fit` with up to 3,000 features. It must have the same
+            features, targets and parameters; `random_state`, `verbose` and `n_jobs` may differ.
 
         Returns
         -------
@@ -731,7 +732,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         Raises
         ------
         ValueError
-            If the models cannot be merged; neither of them is then changed.
+            If the models cannot be merged; both are then unchanged.
         NotFittedError
             If one of them is not fitted.
 
@@ -770,9 +771,9 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         return self
 
     def _check_parameters(self) -> bool:
-        """Check the parameters, if any is new since the last call, and return whether one is.
+        """Check the parameters if one has changed since the last call, and return whether it has.
 
-        Scikit-learn does not check those of a fitted estimator.
+        Scikit-learn skips this check for a fitted estimator.
         """
         if not self._parameters_are_new():
             return False
@@ -783,15 +784,15 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         return True
 
     def _parameters_are_new(self) -> bool:
-        """Return whether a parameter has not been checked, or has another value since."""
+        """Return whether a parameter is unchecked, or has changed since it was checked."""
         parameters = attrgetter(*self._parameter_constraints)(self)
         checked = vars(self).get("_checked") or [None] * len(parameters)
-        # Most are the same objects, which is seen at once.
+        # Most are the same objects, and comparing identities is fast.
         is_known = all(map(is_, parameters, checked)) or all(map(is_same, parameters, checked))
         return not is_known
 
     def _nothing_learnt(self, d: int, t: int, example: Any, kind: str) -> ModelState:
-        """The state before any row."""
+        """Return the state before any sample."""
         moments: Any = NOTHING[kind](d, t)
         zero = (np.zeros((d, t)), np.zeros(t))
         given = Answer(zero, zero, False)
@@ -799,7 +800,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         return ModelState(single, example, moments, kind, self.solver, self._settings(), given)
 
     def _start(self, scaling: Scaling) -> Parameters:
-        """Coefficients (d, t) and intercept (t,) to start from, in scaled units."""
+        """Return coefficients (d, t) and intercept (t,) to start from, in scaled units."""
         shape = len(scaling.x_mean), len(scaling.y_mean)
         if not (self.warm_start and hasattr(self, "_state")):
             return np.zeros(shape), -scaling.y_mean / scaling.y_scale
@@ -831,12 +832,12 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
 
     @property
     def n_iter_(self) -> int:
-        """Epochs and calls of `partial_fit`."""
+        """Number of epochs and of calls of `partial_fit`."""
         return self._known("n_iter_").n_chunks
 
     @property
     def t_(self) -> int:
-        """Steps taken."""
+        """Number of steps."""
         return self._known("t_").n_steps
 
     @property

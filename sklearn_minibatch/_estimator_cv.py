@@ -40,34 +40,34 @@ SCORINGS = ("neg_mean_squared_error", "r2")
 class MiniBatchRidgeSGDCV(ScaledLinearModel):
     """Ridge regression with alpha chosen by cross-validation, in one read of the samples.
 
-    The second moments of each fold are computed in one read. Those of its training samples are
-    merged from the other folds, and give the coefficients for all alphas; those of its held-out
-    samples give the mean squared errors. Each fold is scaled by its own training samples. Scores
-    are those of ``GridSearchCV(MiniBatchRidgeSGD(), {"alpha": alphas})``, which fits once for each
-    alpha and fold.
+    The second moments of each fold are computed in one read. Merged over the training folds, they
+    give the coefficients for all alphas; those of the held-out fold then give the mean squared
+    errors. Features are scaled by the training samples of each split. Scores are those of
+    ``GridSearchCV(MiniBatchRidgeSGD(), {"alpha": alphas})``, which fits once for each alpha and
+    fold.
 
     Parameters
     ----------
     alphas : array-like of shape (n_alphas,) or int, default=None
         Strengths of the penalty to choose from, each as `alpha` of :class:`MiniBatchRidgeSGD`. An
-        int is the number of alphas to derive from the data, log-spaced from about 99 % shrinkage to
-        at most 1 %. None means 50.
+        int is the number of alphas, derived from the data and log-spaced from about 99 % shrinkage
+        to at most 1 %. None means 50.
     penalty_factor : array-like of shape (n_features,), dict or None, default=None
         Factors by which alpha is multiplied, as in :class:`MiniBatchRidgeSGD`.
     positive : bool or array-like of shape (n_features,), default=False
         Whether coefficients must not be negative: all, or those in a mask.
     cv : int, "loo", "gcv", cross-validation generator or iterable, default=None
         Folds. "loo" leaves out each sample in turn and needs all samples in memory; "gcv",
-        generalised cross-validation, approximates it from the moments alone. Both need one fit, and
-        scale by all samples. None means 5. A number K means, for samples in memory,
-        :class:`~sklearn.model_selection.KFold` without shuffling. If samples come in chunks, each K
-        consecutive samples are assigned to the K folds in random order, independently of the sizes
-        of the chunks. A splitter, or an iterable of (training samples, test samples), needs all
-        samples in memory, and test sets that are disjoint, or few.
+        generalised cross-validation, approximates it from the moments alone. Both need a single
+        fit, and scale features by all samples. None means 5. A number K means, for samples in
+        memory, :class:`~sklearn.model_selection.KFold` without shuffling. If samples come in
+        chunks, each K consecutive samples are assigned to the K folds in random order,
+        independently of the sizes of the chunks. A splitter, or an iterable of (training samples,
+        test samples), needs all samples in memory, and disjoint or few test sets.
     scoring : {"neg_mean_squared_error", "r2"}, default=None
         The score whose mean over the folds is maximised. None means "neg_mean_squared_error".
     alpha_per_target : bool, default=False
-        Whether each target has an alpha of its own. If not, scores are averaged over the targets.
+        Whether to choose an alpha for each target. If not, scores are averaged over the targets.
     one_standard_error : bool, default=False
         Whether to take the largest alpha whose score is within one standard error, over the folds,
         of the best.
@@ -82,8 +82,8 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
     random_state : int, RandomState instance or None, default=None
         For assigning samples to folds if they come in chunks.
     n_jobs : int or None, default=None
-        Threads that share the folds of samples in memory. None takes as many as BLAS would, and one
-        inside a worker of joblib; -1 takes all cores. It does not change the result.
+        Threads that share the folds of samples in memory. None takes as many as BLAS would, or one
+        inside a joblib worker; -1 takes all cores. The result does not depend on it.
     verbose : int, default=0
         1 prints a line for each alpha: alpha, mean score, standard error over the folds.
 
@@ -94,8 +94,8 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
     alphas_ : ndarray of shape (n_alphas,)
         The alphas to choose from.
     mse_path_ : ndarray of shape (n_alphas, n_folds) or (n_alphas, n_folds, n_targets)
-        Mean squared error on the samples held out. NaN for a fold in which no sample has weight,
-        which is then ignored, as by ``np.nanmean(mse_path_, axis=1)``.
+        Mean squared error on the held-out samples. A fold without samples of positive weight has
+        NaN and is ignored, as by ``np.nanmean(mse_path_, axis=1)``.
     best_score_ : float or ndarray of shape (n_targets,)
         Mean score of `alpha_` over the folds; one for each target with `alpha_per_target`.
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
@@ -118,7 +118,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where X has string names.
+        Names of the features, if X has string names.
 
     See Also
     --------
@@ -129,7 +129,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
     -----
     Weights apply to the fit and the scores. A weight of 2 acts as two copies of the sample in the
     same fold, whereas two copies in chunks may fall into different folds. A sample of weight 0 is
-    left out, and not assigned to a fold.
+    left out; in chunks, it does not count in the assignment to folds.
 
     All folds have equal weight in the means, as in :class:`~sklearn.model_selection.GridSearchCV`.
     If several alphas have equal scores, the largest is taken.
@@ -137,7 +137,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
     If the mean squared error is a small part of the variance of y, or features are nearly
     collinear, products may leave fewer than 8 digits of the error. `fit` then reads the samples
     once more for triangular factors, which have twice the digits. This is not possible in
-    `partial_fit`, or for an iterator that can be read only once; a warning says so.
+    `partial_fit`, or for an iterator that can be read only once; a warning is then given.
 
     References
     ----------
@@ -161,7 +161,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         "positive": MiniBatchRidgeSGD._parameter_constraints["positive"],
         "penalty_factor": MiniBatchRidgeSGD._parameter_constraints["penalty_factor"],
         "cv": ["cv_object", StrOptions({LOO, GCV})],
-        # Others are refused with the reason.
+        # Other types pass here, so that `_check_choices` can refuse them with a reason.
         "scoring": [str, callable, list, tuple, dict, set, None],
         "alpha_per_target": ["boolean"],
         "one_standard_error": ["boolean"],
@@ -219,10 +219,10 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
             Samples with up to 3,000 features, or with more if there are fewer samples in memory. A
             `numpy.memmap` that takes more than half of the memory is read in chunks. Dask arrays
             and dataframes, together with `y`, stay on their workers and take one round; their
-            samples are assigned to folds by the number of their partition and by their number in
-            it. With `y` left out, a :class:`ChunkSource`, or another object that can be iterated
-            over chunks ``(X, y)`` or ``(X, y, sample_weight)``; a single iteration is enough unless
-            products have too few digits.
+            samples are assigned to folds by the number of the partition and their position in it.
+            With `y` left out, a :class:`ChunkSource`, or another object that can be iterated over
+            chunks ``(X, y)`` or ``(X, y, sample_weight)``; one iteration is enough unless second
+            moments have too few digits.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -236,10 +236,10 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         Raises
         ------
         ValueError
-            If X, y, the weights or the parameters are not as above; the estimator is then as it
-            was.
+            If X, y, the weights or the parameters are not as above; the estimator is then
+            unchanged.
         TypeError
-            If chunks are no tables; the estimator is then as it was.
+            If a chunk is not a table; the estimator is then unchanged.
         """
         # Silence floating-point warnings; results are checked for finiteness.
         with np.errstate(all="ignore"), AllOrNothing(self):
@@ -262,7 +262,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         Parameters
         ----------
         folds : iterable of tuple (n_samples, mean, covariance)
-            For each fold, the arguments of :meth:`MiniBatchRidgeSGD.fit_moments`.
+            For each fold, the first three arguments of :meth:`MiniBatchRidgeSGD.fit_moments`.
         n_targets : int, default=1
             Number of targets, which are the last columns. 1 is a target of shape (n_samples,).
         feature_names : sequence of str, default=None
@@ -271,13 +271,13 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         Returns
         -------
         self : MiniBatchRidgeSGDCV
-            Fitted. It can continue by `partial_fit` if `cv` is the number of folds.
+            Fitted. `partial_fit` can follow if `cv` is the number of folds.
 
         Raises
         ------
         ValueError
             If no samples have these moments, or `half_life` or ``cv="loo"`` is set, which need
-            samples; the estimator is then as it was.
+            samples; the estimator is then unchanged.
 
         Examples
         --------
@@ -305,9 +305,9 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         """Learn from a chunk of samples, which may then be deleted, and choose alpha anew.
 
         Samples are assigned to folds by their running number over all calls, as `fit` does with
-        chunks. The model is that of `fit` on all samples so far, whatever the chunks. As long as no
-        fold has both training and held-out samples, the largest alpha is taken. May be the first
-        call, follow others, or follow `fit` with a number of folds.
+        chunks. The model equals that of `fit` on all samples so far, however they were cut into
+        chunks. As long as no fold has both training and held-out samples, the largest alpha is
+        taken. May be the first call, or follow other calls or `fit` with a number of folds.
 
         Parameters
         ----------
@@ -327,7 +327,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         ------
         ValueError
             If X, y, the weights or the parameters do not fit what came before; the estimator is
-            then as it was.
+            then unchanged.
         """
         with np.errstate(all="ignore"), AllOrNothing(self):
             self._validate_params()
@@ -361,7 +361,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         """Learn the samples that another model has learnt, and choose alpha anew.
 
         Each fold gets the samples of the same fold of `other`, which does not change. So other
-        processes or machines can fit shards, and alpha is chosen from all of them.
+        processes or machines can fit shards, and alpha is chosen from all samples.
 
         Parameters
         ----------
@@ -377,7 +377,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         Raises
         ------
         ValueError
-            If the models cannot be merged; neither of them is then changed.
+            If the models cannot be merged; both are then unchanged.
         NotFittedError
             If one of them is not fitted.
         """
@@ -415,7 +415,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
 
     @property
     def mse_path_(self) -> Floats:
-        """Mean squared error on the samples held out."""
+        """Mean squared error on the held-out samples."""
         state = self._known("mse_path_")
         return state.placed(state.mse[:, :, 0] if state.single_target else state.mse)
 
@@ -434,7 +434,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
 
     @property
     def coef_path_(self) -> Floats:
-        """Coefficients of all rows for each of `alphas_`."""
+        """Coefficients fitted to all samples with each of `alphas_`."""
         if "_is_displayed" in vars(self):
             raise AttributeError("coef_path_ takes as long as a fit.")
         state = self._known("coef_path_")
@@ -442,7 +442,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         return state.placed(path[:, :, 0].T if state.single_target else path.transpose(1, 2, 0))
 
     def _get_fitted_attr_html(self, doc_link: str = "") -> Any:
-        """Return what scikit-learn displays, which reads all attributes: but for the path."""
+        """Return the attributes that scikit-learn displays, without the costly `coef_path_`."""
         displayed = copy(self)
         displayed._is_displayed = True
         return super(MiniBatchRidgeSGDCV, displayed)._get_fitted_attr_html(doc_link)
@@ -457,7 +457,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
         return check_random_state(self.random_state).randint(2**31)
 
     def _check_choices(self) -> None:
-        """Raise ValueError for parameters that scikit-learn's checks do not know."""
+        """Raise ValueError for values that scikit-learn's constraints cannot express."""
         if self.scoring is not None and self.scoring not in SCORINGS:
             raise ValueError(
                 f"scoring={self.scoring!r} cannot be computed from second moments, which is all "
@@ -476,9 +476,9 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
                 )
 
     def _choose(self, data: FoldData, needs_folds: bool = False) -> None:
-        """Publish the model of the samples in these folds.
+        """Choose alpha, and publish the model of the samples in all folds.
 
-        Raise ValueError if alpha cannot be chosen, or, with `needs_folds`, not by an error.
+        With `needs_folds`, raise ValueError if no fold has an error to choose alpha by.
         """
         check_moments(data.total)
         with blas_threads_to_solve(self.n_features_in_, len(data.total.y.mean)):
@@ -495,7 +495,7 @@ class MiniBatchRidgeSGDCV(ScaledLinearModel):
             warnings.warn(state.answer.warning, ConvergenceWarning, stacklevel=3)
 
     def _search(self) -> Search:
-        """Return the parameters of the search, once the columns are known."""
+        """Return the parameters of the search; the features must be known."""
         values = {name: getattr(self, name) for name in Search._fields}
         values["penalty_factor"] = factors_of_features(self, self.penalty_factor)
         values["positive"] = mask_of_features(self, self.positive)

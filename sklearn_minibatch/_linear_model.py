@@ -1,4 +1,4 @@
-"""What the estimators share: a linear model with its scaler inside, which predicts and is saved."""
+"""Base class of the estimators: prediction, scores, standard errors and pickling."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -45,12 +45,12 @@ STRIPPED = "by without_statistics(); use the model that it was called on, or fit
 
 
 def checking_parameters(method: Method) -> Method:
-    """`method` in scikit-learn's context of a fit, which is untyped; with the type it had."""
+    """Wrap `method` in scikit-learn's untyped `_fit_context`, keeping its type."""
     return _fit_context(prefer_skip_nested_validation=True)(method)
 
 
 class ScaledLinearModel(RegressorMixin, BaseEstimator):
-    """A fitted linear model in original units, and the moments of the columns it was fitted to."""
+    """A fitted linear model in original units, and the moments of its columns."""
 
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
@@ -121,9 +121,9 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
-            Samples, in the library and on the device of those of `fit`. A source, as in `fit`, may
-            also be an iterator that is read once; its chunks are tuples that begin with X, or are X
-            alone.
+            Samples, in the library and on the device of the samples of `fit`. A source, as in
+            `fit`, may also be an iterator that is read once; its chunks are X, or tuples that begin
+            with X.
         return_std : bool, default=False
             Whether to also return the standard deviations of the targets about the predictions, for
             samples in memory. They include the noise of a sample of mean weight and the uncertainty
@@ -136,19 +136,18 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets), or iterator over such arrays
             ``X @ coef_.T + intercept_``, lazy if X is a Dask collection. For a source, an iterator
-            over the predictions of its chunks, which reads each chunk when it is reached. A warning
-            says so if some predictions are not finite.
+            that reads and predicts one chunk at a time. Warns if some predictions are not finite.
         y_std : ndarray of the shape of y
             The standard deviations, if `return_std` is True.
 
         Raises
         ------
         NotFittedError
-            If there was no `fit` or `partial_fit`.
+            If the model is not fitted.
         ValueError
-            If X has other features, NaN or infinity, or is on another device than the samples of
-            `fit`; for a source, when the chunk is reached. With `return_std`, also if X is a source
-            or a Dask collection, and as in :meth:`coef_table`.
+            If X has other features than in `fit`, NaN or infinity, or is on another device; for a
+            source, when the chunk is reached. With `return_std`, also if X is a source or a Dask
+            collection, and for the reasons given in :meth:`coef_table`.
         """
         if not check_input:
             predictions = X @ self.coef_.T + self.intercept_
@@ -201,7 +200,7 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         return predicted_chunks(worker_copy(self).predict, X, n_targets)
 
     def _deviations(self, X: Any) -> Any:
-        """Return the standard deviations of targets of checked rows."""
+        """Return the standard deviations of the targets of checked samples."""
         state = self._state
         with np.errstate(all="ignore"):
             uncertainty = self._uncertainty("predict(return_std=True)")
@@ -243,12 +242,12 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         Raises
         ------
         NotFittedError
-            If there was no `fit` or `partial_fit`.
+            If the model is not fitted.
         ValueError
             If the coefficients are not the closed form, or no second moments were kept; with
             `half_life` or `positive`; with ``alpha=0`` if features are collinear or constant; if
-            less than one degree of freedom is left; or if rounding errors hide the standard errors.
-            The message says what to do.
+            the residuals have less than one degree of freedom; or if rounding errors hide the
+            standard errors. The message names a remedy.
 
         Examples
         --------
@@ -291,7 +290,7 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         return tables[0] if state.single_target else tables
 
     def _uncertainty(self, method: str) -> Uncertainty:
-        """Return how sure the parameters are; ValueError if that is not known."""
+        """Return the covariance of the parameters; raise ValueError if it is not known."""
         state: Any = self._solved("coef_")
         if isinstance(state, PredictingState):
             raise ValueError(f"{method} needs statistics that were removed {STRIPPED}")
@@ -303,27 +302,27 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> float:
-        """R^2 of the predictions: 1 for perfect ones, 0 for those of the mean of y.
+        """R^2 of the predictions: 1 if they are perfect, 0 for predicting the mean of y.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or source of chunks
             Samples, as in `fit`. A source is read once, and may be an iterator.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Targets. Leave them out for a source, whose chunks contain them.
+            Targets. Omit them for a source, whose chunks contain them.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights. Leave them out for a source, whose chunks may contain them.
+            Weights. Omit them for a source, whose chunks may contain them.
 
         Returns
         -------
         score : float
-            As by `sklearn.metrics.r2_score`, averaged over the targets. Computed immediately, also
-            for Dask collections.
+            R^2 as by `sklearn.metrics.r2_score`, averaged over the targets. Dask collections are
+            computed immediately.
 
         Raises
         ------
         NotFittedError
-            If there was no `fit` or `partial_fit`.
+            If the model is not fitted.
         ValueError
             If X, y or the weights are not as above.
         """
@@ -371,7 +370,7 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         return scaler
 
     def without_statistics(self) -> Self:
-        """Return a copy that can predict and holds nothing else.
+        """Return a copy that can only predict.
 
         It has the coefficients but no statistics or samples, for ensembles and for models that are
         stored or served. It cannot continue by `partial_fit` or be merged.
@@ -384,7 +383,7 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         Raises
         ------
         NotFittedError
-            If there was no `fit` or `partial_fit`.
+            If the model is not fitted.
 
         Examples
         --------
@@ -408,7 +407,7 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         return small
 
     def _known(self, attribute: str) -> Any:
-        """Return the state that an attribute is part of; raise NotFittedError if there is none."""
+        """Return the state that holds an attribute; raise NotFittedError if there is none."""
         if "_state" not in vars(self):
             raise NotFittedError(
                 f"{type(self).__name__} has no attribute {attribute!r} before fit or partial_fit."
@@ -418,7 +417,7 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         return self._state
 
     def _solved(self, attribute: str) -> Any:
-        """Return the state with its parameters; warn of them when they are solved first."""
+        """Return the state with solved parameters; show their warning, if any, the first time."""
         state = vars(self).get("_state") or self._known(attribute)
         if not state.is_solved:
             with np.errstate(all="ignore"):
@@ -430,7 +429,7 @@ class ScaledLinearModel(RegressorMixin, BaseEstimator):
         return state
 
     def _get_fitted_attr_html(self, doc_link: str = "") -> Any:
-        """Return what scikit-learn displays; nothing, if it would first have to be solved."""
+        """Return the attributes that scikit-learn displays; none if the state is not solved yet."""
         if self.__sklearn_is_fitted__() and not self._state.is_solved:
             return {}
         return super()._get_fitted_attr_html(doc_link)

@@ -26,17 +26,17 @@ def register_onnx_converter() -> None:
 
     Notes
     -----
-    The graph computes in double precision, whatever the type of its input, and subtracts the means
-    of the columns first. It takes float32, float64, booleans, int64, int32, int8 and uint8. Its one
+    The graph computes in double precision, whatever the type of its input, and first subtracts the
+    means of the features. It takes float32, float64, booleans, int64, int32, int8 and uint8. Its
     output of shape (n_samples, n_targets) is float64 for float64 input and float32 for all others,
-    which is the rule of skl2onnx. So the following digits are lost, compared with ``predict``:
+    as skl2onnx requires. So the following digits are lost, compared with ``predict``:
 
     - of predictions with more than 7 digits, those beyond the seventh, unless the input is float64;
     - of integers beyond 2**53, those that ``predict`` loses as well;
     - in a pipeline, those that earlier steps lose: skl2onnx has scalers and transformers compute
       with integers in float32.
 
-    Declare the input as ``DoubleTensorType`` where these digits matter.
+    Declare the input as ``DoubleTensorType`` if these digits matter.
 
     Examples
     --------
@@ -88,5 +88,5 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
 
 
 def coefficients(model: Any) -> Floats:
-    """Return the coefficients (n_features, n_targets) as an array of NumPy."""
+    """Return the coefficients (n_features, n_targets) as a NumPy array."""
     return np.atleast_2d(to_numpy(model.coef_)).T.astype(float)

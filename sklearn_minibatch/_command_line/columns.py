@@ -1,4 +1,4 @@
-"""What is in the columns of a table, and how each is used."""
+"""The content of the columns of a table, and how each is used."""
 
 import re
 from typing import NamedTuple
@@ -20,7 +20,7 @@ LONGEST = 200  # characters of a number
 LONGEST_DATE = 50  # characters; looking for dates in cells of megabytes takes minutes
 IDENTIFIER = r"(.*[_. -])?(?i:id|pid|uuid|guid)|(?i:index|rownames?)|.*[a-z]I[dD]|Unnamed: .*"
 
-# Cells without a value in a column of numbers, beside those that pandas reads as empty.
+# Cells without a value in a column of numbers, besides those that pandas reads as empty.
 NO_NUMBER = r"(?i)^\s*(n/?a|nan|null|none|#null!|#n/a|\\n|-+|\?+|\.+|:)?\s*$"
 SIGN = r"[-+\u2212]?\s*"
 BEFORE = r"(?:[^\d\s.,()+\u2212-]*[^\w\s.,()+\u2212-]+\s*|[A-Z]{3}\s+|(?:kr|Rs|Fr)\.?\s*)?"
@@ -34,7 +34,7 @@ WRITTEN = {
     mark: rf"\s*\(?{SIGN}{BEFORE}{SIGN}({digits}){EXPONENT}{AFTER}\)?\s*"
     for mark, digits in DIGITS.items()
 }
-# All but letters and signs of a currency or a unit, of which a column may have one.
+# Everything but the letters or signs of a currency or a unit; a column may have one of these.
 NO_WORD = r"[\d\s.,'\u2019()+\u2212-]|(?<=\d)[eE](?=[-+\d])"
 # Regular expressions and replacements, by the decimal mark, after which `float` reads the cells.
 REPLACE = {
@@ -68,9 +68,9 @@ class Column(NamedTuple):
 
 
 class Written:
-    """Which of some cells are written as numbers, by the decimal mark.
+    """Cells that are written as numbers, for each decimal mark.
 
-    `mark` is that of more cells, or None if they do not show it.
+    `mark` is the one that fits more cells, or None if both fit equally many.
 
     Examples
     --------
@@ -96,9 +96,9 @@ class Written:
 
 
 def date_format(cells: pd.Series, day_first: bool) -> str | None:
-    """Return the format of dates, or None if some cells are none.
+    """Return the format of dates, or None if some cells are not dates.
 
-    In a column of the first days of months, 01/02/2024 has the day first too.
+    If the first number of all cells is 1, they are first days of months: the day comes first.
 
     Examples
     --------
@@ -123,7 +123,7 @@ def is_text(column: pd.Series) -> bool:
 
 
 class Planner:
-    """Decides how the columns of a table are used, by the rows of a frame and what they show.
+    """Decides from the rows of a frame how the columns of a table are used.
 
     `decimal` is the decimal mark of cells that do not show it, or None.
     """
@@ -200,7 +200,7 @@ class Planner:
             return Column(name, LEFT_OUT, "empty")
         numbers = found.cells[found.fits["."] | found.fits[","]]
         share = column.isin(numbers).sum() / column.isin(found.cells).sum()
-        # "1 Story" is no number beside "Duplex".
+        # With letters, as in "1 Story", all cells must be numbers: "Duplex" makes the column text.
         if wish or share >= (1 if re.search(r"[^\W\d]", found.word) else 0.5):
             mark = found.mark or self.decimal or "."
             faulty = column.isin(found.cells[~found.fits[mark]])

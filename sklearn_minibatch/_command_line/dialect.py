@@ -22,12 +22,12 @@ class BadInput(Exception):
 class Dialect(NamedTuple):
     """How a file is written."""
 
-    options: dict[str, Any]  # of `pandas.read_csv`, beside `cells`
-    cells: dict[str, Any]  # those that `csv.reader` has too
+    options: dict[str, Any]  # of `pandas.read_csv`, besides `cells`
+    cells: dict[str, Any]  # options that `csv.reader` shares
     names: list[str]  # as in the header
     first_line: int  # the line before the first row
     width: int  # cells in a row
-    has_row_names: bool  # R's, for which the header has no name
+    has_row_names: bool  # as R writes them, without a name in the header
 
 
 def parsed(
@@ -68,7 +68,7 @@ def find_dialect(sample: str, separator: str | None, has_header: bool) -> Dialec
     has_row_names = False
     numbers = [re.fullmatch(NUMBER, cell) for cell in rows[k][1]]
     if k > above and len(rows[k - 1][1]) == width - 1 > 1 and any(numbers):
-        # The header has no name for row names, or rows end with a separator.
+        # Either row names have no name in the header, or rows end with a separator.
         has_row_names = any(rows[j][1][-1] for j in whole)
         options |= {} if has_row_names else {"index_col": False}
         k -= 1

@@ -1,4 +1,4 @@
-"""A table, what is decided about its columns, and the pipeline that is fitted to it."""
+"""A table, the use of its columns, and the pipeline that is fitted to it."""
 
 import argparse
 import os
@@ -24,7 +24,7 @@ MOST_BYTES = 2**30  # of a table that is read as a whole; the fits need several 
 
 
 class Job:
-    """The encoded rows, which are X (n, d) and y (n,), or a source of chunks and None.
+    """A table and its encoded rows: X (n, d) and y (n,), or a source of chunks and None.
 
     `frame` has the rows with a target, or a sample of them.
     """
@@ -39,7 +39,7 @@ class Job:
         self.wishes = {self._known(name): use for names, use in options for name in names}
         if target in self.wishes:
             raise BadInput(f"{shown(target)} is the target; --drop, --text and --numbers are not")
-        self.share = 1.0  # of the rows that are in the sample
+        self.share = 1.0  # the fraction of the rows that are sampled
         frame = self._sample() if self.in_chunks else self.table.read()
         self.planner = Planner(self.table, frame, args.decimal)
         self.target, self.columns = self.planner.plan(frame, target, self.wishes)
@@ -59,7 +59,7 @@ class Job:
             self.X, self.y = ChunkSource(self._encoded), None
 
     def _known(self, name: str | None) -> str:
-        """Return the column with this name, but for blanks around it."""
+        """Return the column with this name, ignoring blanks around it."""
         path, names = self.table.path, self.names
         if not names:
             raise BadInput(f"{path} is empty")
@@ -76,7 +76,7 @@ class Job:
         return found[0]
 
     def _sample(self) -> pd.DataFrame:
-        """Return about as many rows as are in a part, drawn at random."""
+        """Return a random sample of about as many rows as a part has."""
         n_rows = sum(map(len, self.table.parts(self.part_rows)))
         self.share = max(min(1.0, self.part_rows / max(n_rows, 1)), 1 / self.part_rows)
         return pd.concat(
@@ -90,7 +90,7 @@ class Job:
                 y = self.target.numbers(part[self.target.name])
                 yield self.encoder.transform(part[y.notna()]), y[y.notna()]
             except ValueError as error:
-                self.planner.plan(part, self.target.name, self.wishes)  # Names the cell.
+                self.planner.plan(part, self.target.name, self.wishes)  # Its error names the cell.
                 where = self.table.where(part.index[0])
                 raise BadInput(f"{where} and after: {error}") from error
 

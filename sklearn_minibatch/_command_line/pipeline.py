@@ -18,8 +18,8 @@ from .. import ChunkSource, MiniBatchRidgeSGD
 from .columns import DATE, NUMBERS, REPLACE, TEXT, Column
 from .reading import Table
 
-MOST_LEVELS = 200  # of text that is one-hot encoded; with more, its character n-grams are
-# Brings levels that pandas may read as numbers or truth values to the form that they then have.
+MOST_LEVELS = 200  # of one-hot encoded text; text with more is encoded by character n-grams
+# Rewrites levels that pandas may read as numbers or booleans to the form that they then have.
 CANONICAL = {
     r"^0+(?=\d)": "",
     r"\.0*$": "",
@@ -62,8 +62,8 @@ print(f"R2 {{model[-1].score(ChunkSource(encoded)):.6f}}")
 def pipeline_for(columns: list[Column], n_rows: int, model: BaseEstimator) -> Pipeline:
     """Return the unfitted pipeline of an encoder and the model, which takes data frames.
 
-    A frame may have more columns, and other types than that of the fit: pandas reads numbers as
-    text if one is "-", and text as numbers if all is digits.
+    A frame may have more columns and other types than in the fit: pandas reads numbers as text if
+    one is "-", and text as numbers if all of it is digits.
     """
     to_float = _on_frames(pd.DataFrame.astype, dtype="float64")
     numbers = [column for column in columns if column.use == NUMBERS]
@@ -76,7 +76,7 @@ def pipeline_for(columns: list[Column], n_rows: int, model: BaseEstimator) -> Pi
     for form in sorted({column.format for column in dates}, key=str):
         names = [column.name for column in dates if column.format == form]
         encoders.append((TableVectorizer(datetime_format=form), names))
-    # In categories the encoder does not look for numbers and dates.
+    # The encoder does not search categories for numbers and dates.
     text = make_pipeline(
         _on_frames(pd.DataFrame.astype, dtype="string"),
         _on_frames(pd.DataFrame.replace, to_replace=CANONICAL, regex=True),
@@ -96,7 +96,7 @@ def _on_frames(method: Any, **arguments: Any) -> FunctionTransformer:
 
 
 def encoded_names(pipeline: Pipeline) -> list[str]:
-    """Return the names of the columns that the model of a fitted pipeline is given."""
+    """Return the names of the columns that the model of a fitted pipeline receives."""
     encoder, imputer = pipeline[-3], pipeline[-2]
     names = [name.split("__", 1)[1] for name in encoder.get_feature_names_out()]
     return list(imputer.get_feature_names_out(names))
@@ -105,7 +105,7 @@ def encoded_names(pipeline: Pipeline) -> list[str]:
 def code_for(table: Table, target: Column, pipeline: Pipeline, rows: int, share: float) -> str:
     """Return a script that fits the pipeline to the table, in chunks of `rows` unless that is 0.
 
-    Names and cells of the table are in it as string literals, so that they cannot be executed.
+    It contains names and cells of the table as string literals, so that they cannot be executed.
     """
     replaced = f".replace({target.replace!r}, regex=True)" if target.replace else ""
     script = (IN_CHUNKS if rows else IN_MEMORY).format(

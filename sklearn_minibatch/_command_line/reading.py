@@ -1,4 +1,4 @@
-"""Tables that pandas reads: CSV files, Parquet files and folders, tables of databases."""
+"""Tables that pandas reads: CSV files, Parquet files and folders, database tables."""
 
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
@@ -19,9 +19,9 @@ PARQUET = (
     "(batch.to_pandas() for batch in pyarrow.dataset.dataset({!r}, partitioning='hive')"
     ".to_batches(batch_size={chunksize}))"
 )
-# The second is what is left of a MemoryError of a codec, which has no text that pandas could show.
+# The second is the message of pandas for a MemoryError of a codec.
 PANDAS_WITHOUT_MEMORY = ("out of memory", "Calling read(nbytes) on source failed")
-NO_TEXT = "[\0\udc80-\udcff]"  # the latter stand for bytes that cannot be decoded
+NO_TEXT = "[\0\udc80-\udcff]"  # the range stands for bytes that cannot be decoded
 CTRL_Z = "\x1a"  # the end of a text file under DOS
 
 
@@ -70,7 +70,7 @@ class Table:
             return self._read().reset_index(drop=True)
 
     def parts(self, rows: int) -> Iterator[pd.DataFrame]:
-        """Yield frames of at most so many rows, which are numbered through."""
+        """Yield frames of at most `rows` rows, numbered consecutively."""
         start = 0
         with refusing(self.path):
             for frame in self._read(chunksize=rows):
@@ -113,9 +113,9 @@ class ParquetTable(Table):
 
 
 class CsvFile(Table):
-    """A file of separated values, of which all cells are read as text.
+    """A file of separated values; all cells are read as text.
 
-    Separator and encoding are found if they are None.
+    A separator or encoding of None is detected.
     """
 
     def __init__(

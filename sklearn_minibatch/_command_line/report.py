@@ -50,7 +50,7 @@ class Fit(NamedTuple):
 
 
 def description(job: Job) -> Iterator[str]:
-    """Yield lines that say what was decided about each column."""
+    """Yield lines that say how each column is used."""
     n_used = sum(column.use != LEFT_OUT for column in job.columns)
     rows = f"{'a sample of ' * job.in_chunks}{len(job.frame):,} rows"
     rows += f" ({job.n_without_target:,} more without target)" * (job.n_without_target > 0)
@@ -71,7 +71,7 @@ def description(job: Job) -> Iterator[str]:
 
 
 def in_words(job: Job, column: Column, kind: str) -> str:
-    """Return how a column is used, for which the encoder has a kind."""
+    """Return how a column is used; `kind` is the encoder's kind of this column."""
     if column.use == LEFT_OUT:
         return f"left out: {column.note}"
     cells = job.frame[column.name]
@@ -117,7 +117,7 @@ def comparison(job: Job) -> list[str]:
 
 
 def estimators(model: Any, n_rows: int) -> list[Any]:
-    """Return the model and two estimators with the same objective on so many rows."""
+    """Return the model and two estimators with the same objective on `n_rows` rows."""
     ridge = make_pipeline(StandardScaler(), Ridge(alpha=model.alpha * n_rows))
     sgd = make_pipeline(StandardScaler(), SGDRegressor(alpha=model.alpha, random_state=0))
     return [model, ridge, sgd]
@@ -143,7 +143,7 @@ def fitted(estimator: Any, X: Any, y: Any) -> Fit:
 
 
 def cross_validated(job: Job) -> list[float]:
-    """Return the mean R2 of the three on rows held out, which the encoder does not see either."""
+    """Return the mean R2 of the three on held-out rows, on which the encoder is not fitted."""
     if len(job.y) < FEWEST_ROWS:
         return [np.nan] * 3
     chosen = drawn(len(job.y), MOST_CV_ROWS)
@@ -165,17 +165,17 @@ def drawn(n_rows: int, most: int) -> NDArray[np.int64]:
 def largest(model: MiniBatchRidgeSGD, most: int) -> NDArray[np.int64]:
     """Return the indices of the largest coefficients times the standard deviation of the column.
 
-    They are in descending order, or in that of the columns if all are shown.
+    They are in descending order, or in the order of the columns if all are shown.
     """
     order = np.argsort(-np.abs(model.coef_ * model.scaler_.scale_), kind="stable")
     return order[:most] if len(order) > most else np.arange(len(order))
 
 
 def intervals(model: MiniBatchRidgeSGD) -> tuple[Floats, list[str]]:
-    """Return the ends of the 95 % intervals, (2, n_features + 1), and why they are not known.
+    """Return the ends of the 95 % intervals, (2, n_features + 1), and why they are unknown.
 
-    The intercept is the last; ends that are not known are NaN. Those of kind "bayesian" would say
-    that the coefficients of all levels of a text may be moved together.
+    The intercept is the last; unknown ends are NaN. Intervals of kind "bayesian" would include that
+    the coefficients of all levels of a text can shift together.
     """
     try:
         found: Any = model.coef_table(kind="sampling")

@@ -1,6 +1,6 @@
-"""scikit-learn's array API dispatch: everything follows X.
+"""scikit-learn's array API dispatch: all arrays move to the library and device of X.
 
-The functions of scikit-learn that this takes are not public, and need version 1.9.
+It uses private functions of scikit-learn, from version 1.9 on.
 """
 
 from typing import Any
@@ -25,14 +25,15 @@ def is_dispatched() -> bool:
 
 
 def is_elsewhere(values: Any) -> bool:
-    """Return whether this is an array of another library than NumPy, and used as one."""
+    """Return whether this is an array of another library than NumPy, and dispatch is on."""
     return is_dispatched() and hasattr(values, "__dlpack__") and not is_numpy(values)
 
 
 def follow(X: Any, *others: Any) -> tuple[Any, ...]:
     """Return the other arrays in the library and on the device of X.
 
-    What is no array, such as a list, is moved only if X is elsewhere. Without dispatch nothing is.
+    Lists and other sequences are converted only if X is not in NumPy. Without dispatch nothing is
+    moved.
     """
     if not is_dispatched():
         return others
@@ -70,7 +71,7 @@ def check_supported(*arrays: Any) -> None:
 
 
 def check_place(estimator: Any, X: Any, method: str) -> None:
-    """Raise ValueError unless X is where the fitted arrays of the estimator are."""
+    """Raise ValueError unless X is on the device and in the library of the fitted arrays."""
     check_supported(X)
     if is_dispatched() and SUPPORTED:
         check_same_namespace(X, estimator, attribute="coef_", method=method)
@@ -83,5 +84,5 @@ def check_place(estimator: Any, X: Any, method: str) -> None:
 
 
 def on_host(values: Any) -> Any:
-    """Return an array of another library as one of NumPy, and anything else as it is."""
+    """Return an array of another library as a NumPy array, and anything else unchanged."""
     return to_numpy(values) if is_elsewhere(values) else values

@@ -1,4 +1,4 @@
-"""What to do about samples that scikit-learn refuses: one sentence in place of its messages."""
+"""Errors of scikit-learn's checks, replaced by a sentence that names the column and the cure."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ remainder="passthrough")
 
 (from sklearn.compose, sklearn.preprocessing and sklearn.pipeline), or drop the column."""
 
-# What to do about an error of scikit-learn that begins like this.
+# The beginning of an error of scikit-learn, and its cure.
 CURES = {
     "Expected 2D array": (
         "Reshape your data: X.reshape(-1, 1) is one feature, X.reshape(1, -1) is one sample."
@@ -46,7 +46,7 @@ def naming_cures(X: Any, y: Any = None) -> Iterator[None]:
 
 
 def cured(message: str, X: Any) -> str | None:
-    """Return a message of scikit-learn in short, with what to do; None if that is not known."""
+    """Return a shortened message of scikit-learn with its cure; None if no cure is known."""
     start = next((start for start in CURES if message.startswith(start)), None)
     if start is None:
         return None
@@ -59,7 +59,7 @@ def cured(message: str, X: Any) -> str | None:
 
 
 def missing_columns(start: str, X: Any) -> list[Any]:
-    """Return the columns of X that the error which begins like this is about, if it is told."""
+    """Return the columns of X with NaN, if the error that begins with `start` is about NaN."""
     if start != "Input X contains NaN":
         return []
     if hasattr(X, "isna") and is_frame(X):
@@ -70,7 +70,7 @@ def missing_columns(start: str, X: Any) -> list[Any]:
 
 
 def about_text(X: Any, y: Any) -> str | None:
-    """Return what to do about text in X or y; None if there is none."""
+    """Return what to do about text in X or y; None without text."""
     if found := text_columns(X):
         names = list(found)
         return ENCODED.format(where=listed(names), value=found[names[0]], columns=names)

@@ -31,7 +31,7 @@ ONE_FRAME = (
 
 
 class Partitions:
-    """Counted and checked rounds over the partitions of X, y and perhaps w.
+    """Counted and checked rounds over the partitions of X, y and optional weights w.
 
     Parameters
     ----------
@@ -49,14 +49,14 @@ class Partitions:
         check_table(X)
         if y is None:
             raise ValueError("A Dask collection X needs y: fit(X, y), score(X, y).")
-        # Workers release persisted rows when no collection refers to them any more.
+        # Keeps references, because workers release persisted rows without any.
         self.collections = tuple(whole_rows(a) for a in (X, y, w))
         self.parts = matched_parts(*self.collections)
         self.check = check
         self.n_features: int = X.shape[1]
         self.n_passes = 0
         self.n_rows: int | None = None
-        # What later rounds are held against, where there are some.
+        # The sums of the first round, with which later rounds are compared.
         self.same_rows: SameRows | None = None
 
     def reduce(
@@ -71,7 +71,7 @@ class Partitions:
         try:
             n_rows, sums, value = self._combined(work, add)
         except SizesDiffer:
-            # Only the workers knew the sizes. Rows are matched by their order.
+            # Only the workers knew the sizes, so rows are now matched by their order.
             self.parts = parts_cut_like(*self.collections)
             n_rows, sums, value = self._combined(work, add)
         if n_rows == 0:
@@ -90,7 +90,7 @@ class Partitions:
         return value
 
     def _changed(self, found: str) -> ValueError:
-        """Return the error for a round that is not like the first."""
+        """Return the error for a round that differs from the first."""
         return ValueError(
             f"Round {self.n_passes} found {found}. "
             "The collection must give the same rows each time it is computed; "
@@ -100,7 +100,7 @@ class Partitions:
     def _combined(self, work: "Round", add: Callable[[Any, Any], Any]) -> "Result":
         """Return the result of all partitions."""
         shared = delayed(work, pure=False, traverse=False)
-        # Dask sends functions by name, but whole if a decorator has taken their name.
+        # Not decorated: Dask sends a function by name only if the name still refers to it.
         of_partition, total = delayed(on_partition, pure=False), delayed(combined, pure=False)
         results = [of_partition(shared, k, *part) for k, part in enumerate(self.parts, 1)]
         while len(results) > 1:
@@ -109,7 +109,7 @@ class Partitions:
 
 
 class Round(NamedTuple):
-    """What is done with each partition in a round: `function(chunk, *args)`, and checks."""
+    """The work on each partition in a round: checks, and `function(chunk, *args)`."""
 
     function: Callable[..., Any]
     check: Callable[..., Any]
@@ -121,7 +121,7 @@ class Round(NamedTuple):
 class Result(NamedTuple):
     """The number of rows of one or more partitions, the sums over them, and the value.
 
-    The sums are None in the first round, and the value if no row has positive weight.
+    The sums are None in the first round; the value is None if no row has positive weight.
     """
 
     n_rows: int
@@ -159,10 +159,10 @@ def computed(*tasks: Any) -> tuple[Any, ...]:
 
 
 def loaded(arrays: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the arrays, of which Dask collections are computed.
+    """Return the arrays; Dask collections are computed.
 
-    Frames are computed together, so that a file that they share is read once; and so are arrays.
-    Dask warns of both in one round.
+    Frames are computed together, so that a shared file is read once, and so are arrays; Dask warns
+    if frames and arrays share a round.
     """
     values = list(arrays)
     frames = [k for k, a in enumerate(arrays) if is_frame(a)]
@@ -244,7 +244,7 @@ def parts_cut_like(X: Any, y: Any, w: Any) -> list[tuple[Any, ...]]:
 
 
 def zipped_parts(X: Any, y: Any, w: Any) -> list[tuple[Any, ...]]:
-    """Return tuples of the partitions of X, y and w, which have equally many."""
+    """Return tuples of the partitions of X, y and w, whose numbers are equal."""
     columns = (row_parts(a) if np.ndim(a) else [a] * X.npartitions for a in (X, y, w))
     return list(zip(*columns, strict=True))
 

@@ -1,4 +1,4 @@
-"""Predictions and R^2 for rows that come in chunks, from a source or on a cluster."""
+"""Predictions and R^2 for rows in chunks, from a source or on a cluster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .validation import checked_chunk
 
 
 def chunks_to_score(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
-    """Return the chunks of rows that come in chunks, else None."""
+    """Return the chunks to score, or None if the rows are in memory."""
     check = partial(checked_like_model, worker_copy(estimator))
     return open_chunks(estimator, X, y, sample_weight, check, "score", read_again=False)
 

@@ -30,7 +30,7 @@ from .source import in_memory
 from .validation import as_floats, checked_weights, look_if_not_finite
 
 Gather: TypeAlias = Callable[[Any, Any, Any], Any]  # the statistics of X, y and weights
-Nothing: TypeAlias = Callable[[int, int], Any]  # those of no rows
+Nothing: TypeAlias = Callable[[int, int], Any]  # the statistics of no rows
 
 DEFAULT_FOLDS = 5
 # Values of `cv` that ask for errors from one fit of all samples.
@@ -52,12 +52,12 @@ class FoldData:
     n_dealt: int  # rows of positive weight
     training: np.ndarray | None = None  # (n_folds, n_cells)
     test: np.ndarray | None = None  # (n_folds, n_cells)
-    # The triangular factors of the cells, from one more read of the rows; None if they are gone.
+    # Reads the rows again for the triangular factors of the cells; None if this is impossible.
     read_factors: Callable[[], tuple[TriangularFactor, ...]] | None = None
     seed: int | None = None
     chunks: Any = None
     place: Place = np.asarray
-    rows: Chunk | None = None  # all samples, where errors ask for them
+    rows: Chunk | None = None  # all samples, if they are in memory
 
     @cached_property
     def total(self) -> Any:
@@ -89,7 +89,7 @@ def load_folds(
 
 
 def number_of_folds(cv: Any) -> int:
-    """Return the number of folds if `cv` is one; raise ValueError for a splitter."""
+    """Return the number of folds that `cv` stands for; raise ValueError for a splitter."""
     if cv is None:
         return DEFAULT_FOLDS
     if isinstance(cv, Integral):
@@ -151,18 +151,18 @@ def deal(
     gather: Gather = second_moments,
     nothing: Nothing = no_second_moments,
 ) -> FoldStatistics:
-    """Return the statistics of the folds of a chunk, with which `n_dealt` rows are dealt.
+    """Assign the rows of a chunk to folds, and return the statistics of each fold.
 
-    They are the last of these rows, of which those of weight 0 are not counted.
+    `n_dealt` is the number of rows of positive weight up to the end of the chunk.
     """
     folds = dealt(n_dealt - chunk.n_rows, chunk.n_rows, n_folds, seed, deck)
     return fold_statistics(gather, nothing, chunk[1:], folds, n_folds)
 
 
 def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
-    """Return the folds of arrays, as a splitter of scikit-learn makes them.
+    """Return the folds of arrays, split as by scikit-learn.
 
-    Rows of weight 0 are split as well.
+    Rows of weight 0 count in the split.
     """
     (sample_weight,) = in_memory(sample_weight)
     check_kinds(sample_weight=sample_weight)
@@ -206,7 +206,7 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
         return tuple(in_threads(of_cell, cells, n_jobs))
 
     read_factors = partial(gathered, triangular_factor, no_triangular_factor)
-    # Where rows are fewer than columns, they are their own triangular factor.
+    # Rows that are fewer than the columns are their own triangular factor.
     parts = read_factors() if is_wide else gathered(second_moments, no_second_moments)
     place = place_of(X_all)
     data = FoldData(parts, n_dealt, training, test, read_factors, place=place, rows=whole)
@@ -215,7 +215,7 @@ def from_memory(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FoldData:
 
 
 def aged_weights(y: Any, weights: np.ndarray | None, half_life: float) -> tuple[Any, np.ndarray]:
-    """Return the weights as they are at the last row, where y is and in NumPy."""
+    """Return the weights at the time of the last row, on the device of y and in NumPy."""
     weights = np.ones(y.shape[0]) if weights is None else weights
     counts = weights > 0
     age = np.cumsum(counts[::-1])[::-1] - 1
@@ -225,7 +225,7 @@ def aged_weights(y: Any, weights: np.ndarray | None, half_life: float) -> tuple[
 
 
 def in_turn(n_rows: int, n_folds: int) -> list[np.ndarray]:
-    """Return the rows of each fold, which are those of `KFold` without shuffling."""
+    """Return the rows of each fold of `KFold` without shuffling."""
     if n_rows < n_folds:
         raise ValueError(
             f"{n_folds} folds need as many rows, got n_samples={n_rows}. "

@@ -16,7 +16,7 @@ from .folds import GCV, LOO
 from .refusals import check_kinds, is_instance
 from .validation import Number, named, named_columns
 
-# Sums over many samples round covariances by less, relative to the standard deviations.
+# Rounding errors of covariances, relative to the standard deviations, are smaller than this.
 ROUNDING = 1e-8
 
 
@@ -25,7 +25,7 @@ def given_moments(
 ) -> SecondMoments:
     """Return the moments of n samples [x, y] from their mean (d + t,) and covariance.
 
-    The estimator gets the number and the names of the features.
+    Set the number and the names of the features on the estimator.
     """
     if not (Number(Real, 1, None, closed="left").is_satisfied_by(n_samples) and n_samples % 1 == 0):
         raise ValueError(f"n_samples must be a whole number from 1 on; got {n_samples!r}.")
@@ -53,7 +53,7 @@ def given_moments(
 
 
 def given_folds(estimator: Any, folds: Any, n_targets: Any, names: Any) -> tuple[Any, ...]:
-    """Return the moments of each fold from its (n, mean, covariance); of all, for cv="gcv"."""
+    """Return the moments of each fold, or of all folds together for cv="gcv"."""
     if estimator.half_life is not None:
         raise needs_samples("half_life", estimator.half_life, None)
     single = estimator.cv if isinstance(estimator.cv, str) else None
@@ -88,7 +88,7 @@ def as_triple(fold: Any) -> tuple[Any, Any, Any]:
 def as_moments(columns: Moments, covariance: np.ndarray, d: int) -> SecondMoments:
     """Return the moments of columns; the first d are features."""
     products = (covariance + covariance.T) / 2
-    # What rounding has left of constant columns would be taken for samples by alpha=0.
+    # With alpha=0, rounding errors of constant columns would be fitted as if they were variation.
     constant = columns.is_constant & ~columns.is_underflowed
     products[constant] = 0.0
     products[:, constant] = 0.0
@@ -101,9 +101,9 @@ def as_moments(columns: Moments, covariance: np.ndarray, d: int) -> SecondMoment
 
 
 def labels_of(mean: Any, covariance: Any) -> list[str]:
-    """Return the names of the columns of a mean and a covariance of pandas, or none.
+    """Return the names of the columns of a pandas mean and covariance, or an empty list.
 
-    Raise ValueError if they are not in one order.
+    Raise ValueError if their names or their order differ.
     """
     axes = []
     if is_instance(covariance, "pandas", "DataFrame"):
@@ -119,7 +119,7 @@ def labels_of(mean: Any, covariance: Any) -> list[str]:
 
 
 def as_numbers(name: str, values: Any) -> np.ndarray:
-    """Return a copy of the values as floats; None, the NULL of SQL, is NaN."""
+    """Return a copy of the values as floats; None, the NULL of SQL, becomes NaN."""
     try:
         if np.iscomplexobj(values):
             raise TypeError("complex")
@@ -178,5 +178,5 @@ def check_covariance(columns: Moments, covariance: np.ndarray, d: int) -> None:
 
 
 def of_x_or_y(mask: np.ndarray, d: int) -> str:
-    """Return a text that names columns of [X, y] in a mask: those of X, if there are any."""
+    """Return a text that names the columns of X in a mask of [X, y], or else those of y."""
     return named(mask[:d], "X") if mask[:d].any() else named(mask[d:], "y")

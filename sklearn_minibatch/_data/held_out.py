@@ -8,24 +8,24 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-# Numbers are rounded to the precision of float32, so that a copy of X in float32 has the same rows
-# held out.
+# Numbers are rounded to the precision of float32, so that the same rows are held out of a float32
+# copy of X.
 SIGNIFICANT_BITS = 24
-# A number is taken for 0 if its ratio to the largest number of its column is at most this.
+# A number counts as 0 if its ratio to the largest of its column is at most this.
 NEGLIGIBLE = 2.0**-44
 
 
 def held_out(X: Any, y: np.ndarray, fraction: float, rng: Any) -> np.ndarray:
     """Return the mask (n,) of the rows to hold out.
 
-    About `fraction` of the rows are held out, at least one and never all. Each row has a random key
-    that is a hash of its values, rounded to float32, and the rows with the smallest keys are held
-    out. Equal rows are held out together, so copies of training rows cannot improve the validation
-    score, and a row of weight 2 is equivalent to two rows.
+    About `fraction` of the distinct rows are held out, at least one and never all. Each row has a
+    random key that is a hash of its values, rounded to float32, and the rows with the smallest keys
+    are held out. Equal rows are held out together, so copies of training rows cannot improve the
+    validation score, and a row of weight 2 is equivalent to two rows.
 
-    The key depends on the row alone, except that negligible numbers are determined by the column.
-    A change of one row therefore affects this row and at most one other. A relative change of
-    1e-15, as by another BLAS, changes the key of one number in 10^8.
+    The key depends on the row alone, except that the column decides which numbers are negligible. A
+    change of one row therefore affects this row and at most one other. A relative change of 1e-15,
+    as by another BLAS, changes the key of one number in 10^8.
     """
     start, *multipliers = rng.randint(0, 2**64, size=1 + X.shape[1] + y.shape[1], dtype=np.uint64)
     multipliers = np.array(multipliers) | np.uint64(1)

@@ -1,7 +1,7 @@
 """Arrays that are mapped from a file.
 
-Those that fit in memory are used as the arrays that they are; `joblib` also maps what it passes to
-its workers. The others are read in chunks.
+Those that fit in memory are used like other arrays, because `joblib` also maps arrays that it
+passes to its workers. Larger ones are read in chunks.
 """
 
 import mmap
@@ -14,9 +14,9 @@ import numpy as np
 
 # A chunk has this many numbers, 16 megabytes in float64.
 CHUNK_ELEMENTS = 2**21
-# A larger part of the memory is not taken by rows. Solvers that copy them need as much once more.
+# Rows may take at most this part of the memory: solvers that copy them need twice as much.
 SHARE_OF_MEMORY = 0.5
-# Taken for the memory where the system does not tell it.
+# Assumed if the system does not report its memory.
 ASSUMED_MEMORY = 2**33
 
 
@@ -42,7 +42,7 @@ class MappedRows:
 
 
 def forget(array: np.ndarray | None) -> None:
-    """Release the memory of a mapped file, which the system could otherwise keep for long."""
+    """Release the memory of a mapped file, which the system could otherwise keep long."""
     base: Any = array
     while isinstance(base, np.ndarray):
         base = base.base
@@ -55,8 +55,8 @@ def forget(array: np.ndarray | None) -> None:
 def mapped(X: Any, y: Any, sample_weight: Any) -> MappedRows | None:
     """Return `MappedRows` if X is an array that is mapped from a file and too large to be loaded.
 
-    Whether it is depends on its size and on the memory there is, not on how much of that is free
-    just now: a fit in a worker process is the same as in the process that started it.
+    The limit depends on the total memory and not on the free memory, so that a fit in a worker
+    process is the same as in its parent.
     """
     if y is None or not isinstance(X, np.memmap) or X.ndim != 2 or fits_in_memory(X):
         return None
@@ -79,7 +79,7 @@ def fits_in_memory(X: np.ndarray) -> bool:
 
 
 def memory() -> int:
-    """Return the bytes of memory of this machine, or of this process if it may take less."""
+    """Return the bytes of memory of this machine, or the limit of this process if it is lower."""
     try:
         physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
@@ -101,7 +101,7 @@ def limits_of_groups(
             top, name = root / "memory", "memory.limit_in_bytes"
         else:
             continue
-        # A container may see its own group as the top one, by whatever path it is named.
+        # A container may see its own group at the top, whatever the path of the group.
         folder = top / group.lstrip("/")
         for file in (each / name for each in (folder, *folder.parents)):
             if file.exists() and (limit := file.read_text().strip()).isdigit():

@@ -1,4 +1,4 @@
-"""The one way in: opens the input of a method as samples that can be read again.
+"""Opens the input of a method as samples in memory or in chunks.
 
 The functions read the parameters of the estimator, and set the attributes that scikit-learn
 derives from the input: the number and the names of the columns.
@@ -48,7 +48,7 @@ GATHER = {**SOLVABLE, "columns": cross_moments}
 def open_rows(
     estimator: Any, X: Any, y: Any, sample_weight: Any, rng: Any
 ) -> "InMemory | InChunks":
-    """Return the samples of `fit`; `rng` shuffles them and holds some out."""
+    """Return the samples of `fit`; `rng` shuffles them and selects those held out."""
     chunks = open_chunks(estimator, X, y, sample_weight)
     if chunks is None:
         return InMemory(estimator, X, y, sample_weight, rng)
@@ -72,7 +72,7 @@ def open_chunks(
 ) -> Any:
     """Return the chunks of samples on a cluster, in a file or in a source; None if in memory.
 
-    `check` is as for `CheckedChunks`; without it the columns of the estimator are those of X.
+    `check` is as for `CheckedChunks`; the default sets the columns of the estimator to those of X.
     """
     if is_dask(X):
         return partitions(estimator, X, y, sample_weight, check)
@@ -112,7 +112,8 @@ def partitions(estimator: Any, X: Any, y: Any, sample_weight: Any, check: Any) -
 class InMemory:
     """Checked samples in memory.
 
-    Single numbers are checked for NaN and infinity only if their statistics are not finite.
+    Without early stopping, numbers are checked for NaN and infinity only if statistics are not
+    finite.
     """
 
     n_passes = None
@@ -162,7 +163,7 @@ class InMemory:
         return in_memory(X, y, w, scaling, intercept, mean_weight, order, self.n_jobs)
 
     def kept(self, statistics: Statistics) -> Statistics:
-        """Return the statistics that a model keeps, from which a stream can go on."""
+        """Return the statistics that a model keeps, for a stream to continue from."""
         x, y = statistics.x, statistics.y
         if isinstance(statistics, RowProducts) and len(x.mean) <= EXACT_FEATURES:
             return KeptRows(x, y, self.rows.copied())
@@ -170,13 +171,13 @@ class InMemory:
 
 
 class InChunks:
-    """Samples that come in chunks, each of which is checked as it comes."""
+    """Samples in chunks, which are checked as they are read."""
 
     validation = None
 
     def __init__(self, chunks: Any, estimator: Any) -> None:
         self.chunks = chunks
-        # How many samples there are is not known before they are read.
+        # The number of samples is not known before the first pass.
         self.shape = Shape(chunks.n_features)
         self.settings: Settings = estimator._settings()
         # Partitions on a cluster have workers of their own.
@@ -184,11 +185,11 @@ class InChunks:
 
     @property
     def place(self) -> Any:
-        """Moves arrays to where the samples are."""
+        """The function that moves arrays to the device of the samples."""
         return self.chunks.place
 
     def blas_threads(self) -> AbstractContextManager[None]:
-        """Return the context of a fit, which leaves BLAS to those who read the chunks."""
+        """Return the context of a fit, which does not change the threads of BLAS."""
         return nullcontext()
 
     @property
@@ -208,12 +209,12 @@ class InChunks:
         return ChunkedRows(self.chunks, statistics, scaling, self.settings.fit_intercept)
 
     def kept(self, statistics: Statistics) -> Statistics:
-        """Return the statistics that a model keeps, from which a stream can go on."""
+        """Return the statistics that a model keeps, for a stream to continue from."""
         return of_all_rows(statistics)
 
 
 def of_all_rows(statistics: Statistics) -> Statistics:
-    """Return statistics that can be solved as they are, and of others the moments of columns."""
+    """Return statistics that can be solved unchanged, or else the column moments only."""
     if isinstance(statistics, SecondMoments | TriangularFactor):
         return statistics
     return ColumnMoments(statistics.x, statistics.y)
@@ -235,8 +236,8 @@ def worker_copy(estimator: Any) -> Any:
 def hold_out(estimator: Any, rows: Chunk, rng: Any) -> tuple[Chunk, tuple[Any, ...] | None]:
     """Split the rows into those to fit and those held out for early stopping.
 
-    The latter are None without early stopping, else X, and in NumPy y, weights and the mean of y
-    (t,) in the rows to fit.
+    Without early stopping the latter are None. Otherwise they are X and, in NumPy, y, the weights
+    and the weighted mean (t,) of y over the rows to fit.
     """
     if not estimator.early_stopping:
         return rows, None

@@ -1,7 +1,7 @@
 """Checks that input is an array of numbers, with error messages that say what to do.
 
-Without them, dates and masked values could be used as numbers; text and objects without rows would
-fail with an unclear message.
+Without these checks, dates and masked values could be used as numbers; text and objects without
+rows would fail with an unclear message.
 """
 
 import datetime
@@ -48,7 +48,7 @@ def check_has_rows(name: str, values: Any) -> None:
 
 
 def is_instance(value: Any, module: str, name: str) -> bool:
-    """Return whether this is an instance of a class of a module, which is not imported for it."""
+    """Return whether this is an instance of a class, without importing its module."""
     # If the module is not imported, nothing can be of its class.
     found = getattr(sys.modules.get(module), name, None)
     return found is not None and isinstance(value, found)
@@ -57,7 +57,7 @@ def is_instance(value: Any, module: str, name: str) -> bool:
 def check_kinds(**arrays: Any) -> None:
     """Raise ValueError if an array holds masked values, dates or times, or has no rows.
 
-    Sparse arrays are accepted as X only. The message has the name of the argument.
+    Sparse arrays are accepted as X only. The message names the argument.
     """
     for name, array in arrays.items():
         check_has_rows(name, array)

@@ -1,7 +1,7 @@
-"""Sums over the rows of a pass, which tell whether a later pass has the same rows as the first.
+"""Sums over the rows of a pass, which show whether a later pass has the same rows as the first.
 
-They do not depend on the order of the rows, nor on how they are cut into chunks. Those of the first
-pass follow from its moments.
+They do not depend on the order of the rows or the sizes of the chunks. The sums of the first pass
+follow from its moments.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from .._statistics.arrays import as_dtype, as_float64, like, namespace, numpy_dt
 from .._statistics.blocks import row_blocks
 from .._statistics.second_moments import CrossMoments, SecondMoments
 
-# Relative differences of sums that are left to rounding, in the rows too: a source may compute
-# them anew, by other threads. Float32 is summed as such, in blocks of so many numbers.
+# Relative differences of sums that may be rounding errors, also of the rows, which a source may
+# recompute with other threads. Float32 rows are summed in float32, in blocks of this size.
 TOLERANCES = {np.dtype(np.float64): 1e-9, np.dtype(np.float32): 1e-5}
 BLOCK_ELEMENTS = 2**16
 TINY = 1e-300
@@ -28,7 +28,7 @@ LEAN = 0.618
 class Sums(NamedTuple):
     """Sums over rows: the weights w, the weights that lean on y, and X' times these.
 
-    X is left out of passes in which it is not looked at. `tolerance` is that of its data type.
+    `x` is 0 in passes that do not check X. `tolerance` is that of the data type of X.
     """
 
     weight: float
@@ -51,14 +51,13 @@ class Sums(NamedTuple):
 class SameRows:
     """The sums of the first pass, from its moments, and those of later passes.
 
-    The columns of X are looked at in the passes 2, 4, 8, ..., since they take up to a third of the
-    time of a pass.
+    The columns of X are checked in passes 2, 4, 8, ..., since this takes up to a third of a pass.
     """
 
     def __init__(self, first: CrossMoments | SecondMoments) -> None:
         x, y = first.x, first.y
         t = len(y.mean)
-        # Targets in a fixed mixture, in which they do not cancel.
+        # A fixed mixture of the targets with random weights, so that changes do not cancel.
         mixture = np.random.RandomState(0).uniform(0.5, 1.5, t)
         # The size of a constant target is its value, unless its inverse would overflow.
         size = np.where(np.abs(y.mean) < TINY, 1.0, np.abs(y.mean))
@@ -69,7 +68,7 @@ class SameRows:
         self.mean_weight = float(x.weight / x.n_rows)
         self.x = x.mean + first.xy @ self.mixture
         self.x_size = np.hypot(x.mean, np.sqrt(x.var))
-        # Where y lies far from 0, so many digits are lost.
+        # The rounding error if y lies far from 0.
         self.rounding = np.finfo(float).eps * (1.0 + np.abs(y.mean) @ self.mixture)
 
     def sums(self, chunk: Chunk, n_pass: int) -> Sums:
@@ -90,7 +89,7 @@ class SameRows:
 
     def difference(self, found: Sums, n_pass: int) -> str | None:
         """Return what differs from the first pass, or None."""
-        # Later passes may keep other rows of those that count no more.
+        # Not the number of rows found: with half_life, passes may drop different negligible rows.
         n = self.n_rows
         tolerance = found.tolerance + n * np.finfo(float).eps + self.rounding
         if not abs(found.weight / n - 1) <= tolerance:

@@ -87,7 +87,7 @@ class ChunkSource:
 
 
 def prefetched(chunks: Iterator[tuple]) -> Iterator[tuple]:
-    """Yield the same chunks, each read in a thread while the one before is in use."""
+    """Yield the same chunks, each read by a thread while the previous chunk is in use."""
     end: Any = object()
     with ThreadPoolExecutor(1) as reader:
         following = reader.submit(next, chunks, end)
@@ -144,7 +144,7 @@ def check_alone(X: Any, y: Any, method: str) -> None:
 def is_dask(X: Any) -> bool:
     """Return whether X is an array, a dataframe or a series of Dask.
 
-    Labelled arrays of other libraries follow Dask's protocol too, wherever their data are.
+    Dask's protocol does not tell: labelled arrays of other libraries follow it even in memory.
     """
     return any(is_instance(X, module, name) for module, name in DASK_CLASSES)
 
@@ -191,17 +191,18 @@ class CheckedChunks:
         self.source = source
         self.check = check
         self.half_life = half_life
-        # Rows of positive weight, which alone make others older: in a pass so far, and in all.
+        # Rows of positive weight, in which ages are counted: so far in this pass, and in a whole
+        # pass.
         self.n_so_far = 0
         self.n_counted: int | None = None
         self.n_passes = 0
         self.n_rows: int | None = None
         self.n_targets: int | None = None
-        # A pass that has begun, so as to see the first chunk.
+        # A pass that `n_features` has begun, to read the first chunk.
         self._begun: Iterator[Chunk] | None = None
-        # What later passes are held against, where there are some.
+        # The sums of the first pass, with which later passes are compared.
         self.same_rows: SameRows | None = None
-        # Where the rows of the first chunk are.
+        # Moves arrays to the device of the first chunk.
         self.place: Place = np.asarray
 
     def reduce(
@@ -216,11 +217,12 @@ class CheckedChunks:
         for chunk in self:
             with np.errstate(over="ignore", invalid="ignore"):
                 value = function(chunk, *args)
-                # Every number is checked only if the result is not finite.
+                # Single numbers are checked only if the result is not finite.
                 if not is_finite(value):
                     self._named(chunk.number, check_finite, chunk)
                 if self.half_life is not None and fades and total is not None:
-                    # How many rows follow is not known when a row is first read.
+                    # The number of later rows is not known in the first pass, so earlier rows fade
+                    # here.
                     total = total.faded(0.5 ** (chunk.n_rows / self.half_life))
                 total = value if total is None else add(total, value)
         if total is None:
@@ -229,7 +231,7 @@ class CheckedChunks:
 
     @property
     def n_features(self) -> int:
-        """The number of columns, which the first chunk tells."""
+        """The number of columns of the first chunk."""
         begun = iter(self)
         first = next(begun, None)
         if first is None:
@@ -315,7 +317,7 @@ class CheckedChunks:
         return self._changed(f"{how}, but the first pass had {self.n_rows} rows")
 
     def _changed(self, how: str) -> ValueError:
-        """Return the error for a pass that is not like the first."""
+        """Return the error for a pass that differs from the first."""
         return ValueError(
             f"Pass {self.n_passes} {how}. "
             "A source must start over at each pass and yield the same rows; "

@@ -19,9 +19,9 @@ from .cures import naming_cures
 from .refusals import WEIGHTLESS, check_kinds, listed
 from .source import in_memory
 
-# Numbers whose squares and coefficients are far from overflow, even in sums.
+# Numbers up to this one have squares, and give coefficients, far from overflow, even in sums.
 MODERATE = 1e100
-# Scikit-learn refuses weights that are all 0 from version 1.8 on, unless it is told so.
+# From version 1.8 on, scikit-learn refuses weights that are all 0 unless this is set.
 ALL_MAY_BE_ZERO = (
     {"allow_all_zero_weights": True}
     if "allow_all_zero_weights" in signature(_check_sample_weight).parameters
@@ -48,9 +48,9 @@ class Number(Interval):
 def validated(
     estimator: Any, X: Any, y: Any, sample_weight: Any, reset: bool, finite: bool = True
 ) -> Chunk:
-    """Return the checked rows, at least one of which must have positive weight.
+    """Return the checked rows of positive weight; there must be at least one.
 
-    They must have as many targets as in the last call unless `reset`.
+    Unless `reset`, y must have the shape of earlier calls.
     """
     rows, single_target = as_floats(estimator, X, y, sample_weight, reset, finite)
     n_targets = rows.y.shape[1]
@@ -72,7 +72,7 @@ def validated(
 def checked_chunk(
     estimator: Any, X: Any, y: Any, sample_weight: Any, first: bool, finite: bool
 ) -> tuple[Any, Any, Any]:
-    """Return X, y and w of the rows of positive weight of a chunk, which may be none."""
+    """Return X, y and w of the rows of a chunk with positive weight, possibly none."""
     rows, single_target = as_floats(estimator, X, y, sample_weight, first, finite)
     if first:
         estimator._single_target = single_target
@@ -84,7 +84,7 @@ def as_floats(
 ) -> tuple[Chunk, bool]:
     """Convert the rows to float arrays; check for NaN and infinity only if `finite`.
 
-    With the rows of positive weight comes whether y was (n,).
+    Return the rows of positive weight, and whether y was (n,).
     """
     if sample_weight is None and not (reset or finite) and are_plain(estimator, X, y):
         return Chunk(1, X, y.reshape(len(y), -1), None), y.ndim == 1
@@ -108,7 +108,7 @@ def as_floats(
             ensure_all_finite=finite or sparse.issparse(X),
         )
         if finite:
-            # Scikit-learn checks objects before it converts them, and takes None for a number.
+            # Scikit-learn checks objects before the conversion that makes NaN of None.
             assert_all_finite(y, input_name="y")
         y = widest_float(y)
     if sparse.issparse(X):
@@ -135,7 +135,7 @@ def checked_weights(sample_weight: Any, X: Any) -> Any:
 def of_positive_weight(rows: Chunk, finite: bool) -> Chunk:
     """Return the rows of positive weight; check the others for NaN and infinity if not `finite`.
 
-    Those that are left are checked by their moments, which do not depend on rows of weight 0.
+    The returned rows are checked by their moments, which do not depend on rows of weight 0.
     """
     if namespace(rows.w).all(rows.w > 0):
         return rows
@@ -148,7 +148,7 @@ def of_positive_weight(rows: Chunk, finite: bool) -> Chunk:
 
 
 def are_plain(estimator: Any, X: Any, y: Any) -> bool:
-    """Whether X and y are arrays that scikit-learn would hand back as they are."""
+    """Whether X and y are arrays that scikit-learn would return unchanged."""
     return (
         is_plain(estimator, X)
         and type(y) is np.ndarray
@@ -159,9 +159,9 @@ def are_plain(estimator: Any, X: Any, y: Any) -> bool:
 
 
 def is_plain(estimator: Any, X: Any) -> bool:
-    """Whether X is an array that scikit-learn would hand back as it is, if it is finite.
+    """Whether X is an array that scikit-learn would return unchanged, if it is finite.
 
-    Its checks of a single row take longer than all else that is done with it.
+    For a single row, its checks take longer than learning or predicting it.
     """
     return (
         type(X) is np.ndarray
@@ -198,7 +198,7 @@ def check_moments(moments: Statistics) -> None:
 
 
 def check_columns(name: str, columns: Moments, square: np.ndarray) -> None:
-    """Check the columns of X or y as `check_moments` does; `square` (d,) has their mean squares."""
+    """Check the range of the columns of X or y; `square` (d,) has their mean squares."""
     if not square.max() <= LARGEST**2:
         raise ValueError(
             f"{named(~(square <= LARGEST**2), name)}: too large, beyond about {LARGEST:.0e}; "
@@ -216,8 +216,8 @@ def check_columns(name: str, columns: Moments, square: np.ndarray) -> None:
 def may_overflow(moments: Statistics) -> bool:
     """Whether coefficients could overflow.
 
-    Directions that rounding errors hide are left out, so that coefficients are at most about 1e16
-    times the ratio of the units of y and X.
+    Solvers leave out directions that rounding errors hide, so that coefficients are at most about
+    1e16 times the ratio of the units of y and X.
     """
     x, y = moments.x, moments.y
     are_moderate = x.largest < MODERATE and y.largest < MODERATE
@@ -236,7 +236,7 @@ def are_moderate(chunk: Chunk) -> bool:
 
 
 def is_same(a: Any, b: Any) -> bool:
-    """Whether two values of a parameter are the same; 32.0 is not 32, which is a batch size."""
+    """Whether two values of a parameter are equal and of the same type (32.0 is not 32)."""
     if a is b or type(a) is not type(b):
         return a is b
     is_array = hasattr(a, "__array__") or isinstance(a, list | tuple)
@@ -256,12 +256,12 @@ def check_alpha(alpha: Any, n_targets: int) -> None:
 
 
 def are_numbers(values: np.ndarray, count: int) -> bool:
-    """Whether so many integers or real numbers are given, in one dimension."""
+    """Whether these are `count` integers or real numbers, in one dimension."""
     return values.shape == (count,) and values.dtype.kind in "iuf"
 
 
 def factors_of_features(estimator: Any, factor: Any) -> np.ndarray | None:
-    """Return the parameter `penalty_factor` as an array (d,); raise ValueError if it is none."""
+    """Return the parameter `penalty_factor` as an array (d,); raise ValueError if invalid."""
     if factor is None:
         return None
     d = estimator.n_features_in_
@@ -283,7 +283,7 @@ def factors_of_features(estimator: Any, factor: Any) -> np.ndarray | None:
 
 
 def mask_of_features(estimator: Any, positive: Any) -> np.ndarray | None:
-    """Return the parameter `positive` as a mask (d,), or None if it holds for no feature."""
+    """Return the parameter `positive` as a mask (d,), or None if no feature is selected."""
     d = estimator.n_features_in_
     mask = np.full(d, positive) if isinstance(positive, (bool, np.bool_)) else np.array(positive)
     if mask.shape != (d,) or mask.dtype != bool:
@@ -331,7 +331,7 @@ def check_mergeable(a: Any, b: Any) -> None:
 
 
 def check_same_statistics(a: Any, b: Any) -> None:
-    """Raise ValueError unless two fitted models are the closed form of one kind of statistics."""
+    """Raise ValueError unless both models are closed forms of the same kind of statistics."""
     for model in (a, b):
         if SOLVERS[model._state.solver].learn or a._state.kind not in model._state.known:
             raise ValueError(

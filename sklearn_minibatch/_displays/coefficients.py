@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .._solvers.covariance import Kind
 
 XLABELS = {True: "Coefficient times std(x)", False: "Coefficient"}
-# The part of the distance between two features that the intervals of all targets take.
+# The fraction of the distance between two features that the intervals of all targets take.
 WIDTH = 0.6
 
 
@@ -37,7 +37,7 @@ class CoefficientDisplay(Display):
     lower, upper : ndarray of the shape of `coef`
         The ends of their intervals.
     standardized : bool, default=True
-        Whether these are coefficients times the standard deviations of the features.
+        Whether the coefficients are multiplied by the standard deviations of the features.
 
     Attributes
     ----------
@@ -120,7 +120,7 @@ class CoefficientDisplay(Display):
         Raises
         ------
         TypeError
-            If the estimator is none of this package and does not end in one.
+            If the estimator is not from this package and does not end in one that is.
         NotFittedError
             If it is not fitted.
         ValueError
@@ -172,7 +172,7 @@ class CoefficientDisplay(Display):
 
 
 def numbers_of(features: ArrayLike, names: NDArray[np.object_]) -> NDArray[np.integer]:
-    """Return the numbers of features, which are names or numbers; ValueError for unknown ones."""
+    """Return the numbers of features given by name or number; ValueError for unknown ones."""
     known = {name: number for number, name in enumerate(names)}
     wanted = np.atleast_1d(np.asarray(features, dtype=object))
     numbers = [known.get(each, each) for each in wanted]

@@ -1,4 +1,4 @@
-"""What the displays share: how they draw, and which model they draw."""
+"""Base class of the displays, and the model that they draw."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Display(ABC):
 
     @abstractmethod
     def _draw(self, ax: Axes, style: dict[str, Any]) -> list[Line2D]:
-        """Draw the picture and return its curves. The `style` of the user comes before ours."""
+        """Draw the picture and return its curves; the user's `style` overrides ours."""
 
 
 def check_kind(kind: str, kinds: Collection[str]) -> None:

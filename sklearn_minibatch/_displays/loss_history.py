@@ -39,8 +39,9 @@ SAME = 1e-6
 # numbers of styles and of markers, 5 and 8, have no common factor.
 LINESTYLES = ["-", "--", "-.", ":", (0, (6, 2, 1, 2, 1, 2))]
 MARKERS = "osD^vPX*"
-DOTS = 40  # A curve has at most so many markers.
-# A legend of more lines than the first would cover curves, and of more than the second the figure.
+DOTS = 40  # the most markers of a curve
+# A legend of more lines than the first would cover curves, so it is drawn beside the axes; with
+# more than the second it would not fit there.
 LEGEND_BESIDE = (4, 20)
 LABEL_WIDTH = 40  # characters in a line of the legend
 
@@ -54,7 +55,7 @@ class LossHistoryDisplay(Display):
     Parameters
     ----------
     curves : list of ndarray of shape (n_epochs,)
-        What is drawn of each estimator; NaN for epochs in which it had diverged.
+        The values drawn for each estimator; NaN for epochs in which it had diverged.
     names : list of str
         The label of each curve.
     ylabel : str, default="Loss"
@@ -132,10 +133,10 @@ class LossHistoryDisplay(Display):
         kind : {"loss", "distance", "validation"}, default="loss"
             Whether to draw ``loss_history_``, ``distance_history_`` or ``validation_scores_``.
         optimum : float or estimator, default=None
-            For losses, the least possible loss, which is subtracted. If it is a fitted estimator,
-            which must have converged, this is its last loss: for example that of
+            For losses, the minimum, which is subtracted. If it is a fitted estimator, which must
+            have converged, this is its last loss: for example that of
             ``MiniBatchRidgeSGD(alpha).fit(X, y)``, which solves for the closed form. The axis is
-            logarithmic, so that losses which rounding errors make equal to it or less are left out.
+            then logarithmic: losses that rounding errors make equal to it or less are not drawn.
         **kwargs : dict
             Passed to ``ax.plot``.
 
@@ -220,8 +221,8 @@ def recorded(model: Any, kind: Kind) -> np.ndarray:
 def diverged_epochs(models: Sequence[Any]) -> list[np.ndarray]:
     """Return masks (n_epochs,) of the epochs whose loss is not finite, or 1/EPS times too large.
 
-    In a picture with such a loss no other could be seen. A fit stops when it diverges, so the first
-    of several epochs has not diverged.
+    Such a loss would hide all others in a picture. A fit stops when it diverges, so the first of
+    several epochs has not diverged.
     """
     losses = [recorded(model, "loss") for model in models]
     first = [each[0] for each in losses if 0 < each[0] < np.inf]
@@ -238,7 +239,7 @@ def least_loss(estimator: Any, models: Sequence[Any]) -> float:
         alike = a.mean_.shape == b.mean_.shape and all(
             is_same(getattr(optimum, name), getattr(model, name)) for name in OBJECTIVE
         )
-        # Means that are summed in another order differ by much less than SAME.
+        # Means that are summed in another order differ by much less.
         near = {"rtol": SAME, "atol": SAME * a.scale_}
         if not (optimum.converged_ and alike and np.allclose(a.mean_, b.mean_, **near)):
             raise ValueError(

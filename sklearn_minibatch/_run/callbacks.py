@@ -87,15 +87,15 @@ class EpochProgressBar:
 
     Set it with :meth:`MiniBatchRidgeSGD.set_callbacks`. It rewrites one line of the terminal or
     notebook during the fit. scikit-learn's :class:`~sklearn.callback.ProgressBar` works as well,
-    but shows the fraction of `max_iter` epochs, of which most fits take few. This bar also follows
-    the distance, on a logarithmic scale, towards `tol`.
+    but shows the fraction of `max_iter` epochs, and most fits stop early. This bar also shows the
+    progress of the distance towards `tol`, on a logarithmic scale.
 
     Callbacks need scikit-learn 1.9 or newer.
 
     Parameters
     ----------
     interval : float, default=0.1
-        The least number of seconds between two updates of the bar, except for the last update.
+        The minimum number of seconds between two updates of the bar, except for the last update.
     file : file object, default=None
         The stream to write to. If None, it is the standard error stream. Pickles and deep copies
         leave it out, so that a model with a bar can be saved and sent to other processes.
@@ -130,7 +130,7 @@ class EpochProgressBar:
     def on_fit_task_end(
         self, estimator: Any, context: Any, *, fitted_estimator: Any = None
     ) -> None:
-        """Draw the bar at the end of the fit, and after an epoch if the interval is over."""
+        """Draw the bar at the end of the fit, and after an epoch if `interval` has passed."""
         if fitted_estimator is None or not hasattr(fitted_estimator, "distance_history_"):
             return
         is_epoch = context.task_name == "epoch"
@@ -166,8 +166,8 @@ def progress_line(model: Any, fit: Any, finished: bool, width: int = 20) -> str:
 def progress(model: Any, max_iter: int) -> float:
     """Return the fraction of the fit that is done, for the bar.
 
-    It is the larger one of two fractions: of `max_iter` epochs, and of the way from the first
-    distance to `tol` on a logarithmic scale.
+    It is the larger of two fractions: of `max_iter` epochs, and of the way from the first distance
+    to `tol` on a logarithmic scale.
     """
     way = model.n_iter_ / max_iter
     distances = to_numpy(model.distance_history_)

@@ -107,7 +107,7 @@ class Monitor:
             )
         enough = self.validation is not None and self._validate(beta, b)
         self.checkpoint(solution)
-        # The callbacks are given no model if the epoch overflowed.
+        # Callbacks receive no model if the epoch overflowed.
         shown = self._attributes if np.isfinite(self.loss_history[-1]) else None
         return self.task.end_epoch(shown) or enough
 
@@ -137,8 +137,8 @@ def r2_against(
 ) -> float:
     """Return R^2 relative to the prediction `baseline` (t,), averaged over the targets.
 
-    It is defined for a single held-out row too. X is (m, d), y (m, t), w (m,), coef (d, t), and
-    intercept (t,).
+    Unlike the usual R^2, it is defined for a single held-out row. X is (m, d), y (m, t), w (m,),
+    coef (d, t), and intercept (t,).
     """
     error = w @ (to_numpy(times(X, coef)) + intercept - y) ** 2
     spread = np.maximum(w @ (y - baseline) ** 2, np.finfo(float).tiny)

@@ -1,20 +1,20 @@
-"""A warning that a search over many fits shows once."""
+"""Warnings that a search over many fits shows once."""
 
 import sys
 import warnings
 from types import FrameType
 
-# Calls from these packages are looked through to the line of the user's.
+# Frames of these packages are skipped, so that a warning names a line of the user.
 LIBRARIES = ("sklearn_minibatch", "sklearn", "joblib")
-# What has been said, and where: text, file and line.
+# The warnings already shown: text, file and line.
 said: set[tuple[str, str, int]] = set()
 
 
 def warn_once(text: str) -> None:
-    """Warn of the user's line with a UserWarning, once unless a filter asks for every time.
+    """Show a UserWarning for the user's line, once unless a filter shows it every time.
 
-    Python's default filter does that as well, but starts anew whenever a filter is changed, which
-    scikit-learn does in every fit.
+    Python's default filter also shows a warning once, but forgets it whenever a filter is changed,
+    which scikit-learn does in every fit.
     """
     frame = users_frame(sys._getframe(1))
     place = (text, frame.f_code.co_filename, frame.f_lineno)
@@ -26,7 +26,7 @@ def warn_once(text: str) -> None:
 
 
 def users_frame(frame: FrameType) -> FrameType:
-    """Return the first frame, going outward, that is not one of `LIBRARIES`; else the last."""
+    """Return the innermost frame outside of `LIBRARIES`, or the outermost frame."""
     while frame.f_back is not None:
         module = frame.f_globals.get("__name__", "")
         if module.partition(".")[0] not in LIBRARIES:
