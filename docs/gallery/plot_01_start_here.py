@@ -2,8 +2,8 @@
 Start here: fit, compare, draw
 ==============================
 
-Ten lines fit a model with the default solver, which reads the rows once, and two by mini-batches,
-and draw how far those are from the optimum after every epoch.
+Ten lines fit a model by the default solver, which reads the rows once, and two models by
+mini-batches, and draw how far their losses are above the optimum after every epoch.
 """
 
 from sklearn.datasets import load_diabetes
@@ -21,7 +21,7 @@ names = ["svrg", "textbook: sgd"]
 display = LossHistoryDisplay.from_estimator([svrg, textbook], names=names, optimum=model)
 
 # %%
-# The default has solved for the optimum, so it has no curve to show. ``solver="svrg"`` reduces
+# The default computes the optimum directly, so it has no curve. ``solver="svrg"`` reduces
 # the noise of its steps and converges to the optimum, up to rounding. The textbook algorithm
 # approaches it until the noise of its mini-batches dominates.
 #

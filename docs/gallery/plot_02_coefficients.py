@@ -25,7 +25,7 @@ ridge = make_pipeline(StandardScaler(), Ridge(alpha=alpha * len(y))).fit(X, y)
 sgd = make_pipeline(StandardScaler(), SGDRegressor(alpha=alpha, random_state=0)).fit(X, y)
 
 # %%
-# The same penalty for all three: Ridge calls alpha what the others call alpha times the number of
+# All three have the same penalty: the alpha of Ridge is that of the others times the number of
 # rows.
 
 table = pd.DataFrame(
@@ -40,8 +40,8 @@ print(table.round(2).to_string())
 
 # %%
 # The columns are nearly collinear: carat grows with x, y and z. `SGDRegressor` stops when its
-# loss no longer improves by much. By then it predicts nearly as well, but the coefficients of
-# such columns are still far from the minimum.
+# loss hardly improves. It then predicts nearly as well, but the coefficients of such columns are
+# still far from the minimum.
 
 positions = range(len(table))
 figure, ax = plt.subplots()

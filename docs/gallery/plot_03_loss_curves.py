@@ -45,8 +45,8 @@ axes[0].get_legend().remove()
 plt.show()
 
 # %%
-# ``solver="svrg"`` estimates the distance of its predictions to those of the closed form in every
-# epoch, and stops when it is at most `tol`, the horizontal line.
+# ``solver="svrg"`` bounds the distance of its predictions from those of the closed form in every
+# epoch, and stops when the bound is at most `tol`, the horizontal line.
 
 display = LossHistoryDisplay.from_estimator(fits(svrg, batch_size=sizes), kind="distance")
 display.ax_.axhline(svrg.tol, color="0.5", linewidth=1)

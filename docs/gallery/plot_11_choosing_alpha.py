@@ -2,7 +2,7 @@
 Choosing alpha on a file in one read
 ====================================
 
-Houses sold in Ames, with a column for every category, in a file that is read in chunks, once. This
+Houses sold in Ames, with a column for every category, are read from a file once, in chunks. This
 gives the second moments of five folds, and from them the errors of 50 alphas on held-out rows.
 """
 
@@ -40,8 +40,8 @@ print(f"alpha {model.alpha_:.3g}, within one standard error {cautious.alpha_:.3g
 
 # %%
 # The curve is the mean over the folds, the band one standard error to either side. With a small
-# alpha rare categories fit single houses; with a large one all coefficients shrink to 0. Beside
-# it are the coefficients of the fit to all rows, per standard deviation of their columns.
+# alpha rare categories fit single houses; with a large one all coefficients shrink to 0. On the
+# right are the coefficients of the fit to all rows, per standard deviation of their columns.
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 AlphaPathDisplay.from_estimator(model, axes[0])

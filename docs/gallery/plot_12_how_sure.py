@@ -2,7 +2,7 @@
 Which neighbourhoods are dearer, and how sure is that?
 ======================================================
 
-In some neighbourhoods of Ames hundreds of houses were sold, in others two. The dearest one may lead
+In some neighbourhoods of Ames hundreds of houses were sold, in others two. A neighbourhood may lead
 the list because of a single sale. Intervals show which differences the data support.
 """
 
@@ -25,7 +25,7 @@ X, y = houses.join(places), np.log(ames["price"].to_numpy())
 # Properties of the house itself are not penalised: their factor is 0. Coefficients of the
 # neighbourhoods shrink towards their mean. Columns are standardised, so that a factor of 1 /
 # variance gives all neighbourhoods the same penalty in original units, whether hundreds of houses
-# were sold there or two. Cross-validation says how much they differ.
+# were sold there or two. Cross-validation chooses its strength.
 
 factor = dict.fromkeys(houses, 0.0) | dict(1 / places.var(ddof=0))
 alphas = np.logspace(-5, 0, 26)
@@ -37,10 +37,10 @@ table = table.sort_values("coef", ascending=False)
 print(table[["sales", "coef", "std_error", "lower", "upper"]].iloc[[0, 1, 2, -3, -2, -1]].round(3))
 
 # %%
-# Green Hills leads by one sale: its interval holds the coefficients of the next four. The fewer
-# sales, the wider the interval; the penalty keeps it from being much wider than the neighbourhoods
-# differ. Those whose interval does not hold 0 are dearer or cheaper than the mean, for the same
-# house.
+# Green Hills leads because of one sale: its interval contains the coefficients of the next four.
+# The fewer sales, the wider the interval; the penalty limits it to about the spread of the
+# neighbourhoods. Those whose interval does not contain 0 are dearer or cheaper than the mean, for
+# the same house.
 
 figure, ax = plt.subplots(figsize=(7, 7), layout="constrained")
 CoefficientDisplay.from_estimator(model, ax, features=table.index, standardized=False)
