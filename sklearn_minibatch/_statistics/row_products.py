@@ -86,7 +86,8 @@ def dense_products(
         return parts, K
 
     moments, K = [], None
-    blocks = large_blocks(d, n_rows, least=max(LEAST_COLUMNS, n_rows // 2))
+    # A product takes longer than the other passes over a block, so that blocks may be smaller.
+    blocks = large_blocks(d, 4 * n_rows, least=max(LEAST_COLUMNS, n_rows // 2))
     for parts, product in in_threads(of_columns, blocks, n_jobs):
         moments += parts
         if K is None:
