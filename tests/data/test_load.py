@@ -73,7 +73,9 @@ def zarr_arrays(path, X, y):
 
 def sqlite(path, X, y):
     sqlalchemy = pytest.importorskip("sqlalchemy")
-    engine = sqlalchemy.create_engine(f"sqlite:///{path / 'rows.db'}")
+    engine = sqlalchemy.create_engine(
+        f"sqlite:///{path / 'rows.db'}", poolclass=sqlalchemy.NullPool
+    )
     frame_of(X, y).to_sql("samples", engine, index_label="id")
     query = sqlalchemy.text("SELECT * FROM samples ORDER BY id")
 
