@@ -453,6 +453,7 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
     ) -> ModelState:
         """Return the state as if the fit had ended with this epoch."""
         solution = epoch.solution
+        statistics = solution.statistics or problem.statistics
         last = predicting = epoch.best or to_original(*solution.last, problem.scaling)
         if epoch.best is None and solution.predicting is not solution.last:
             predicting = to_original(*solution.predicting, problem.scaling)
@@ -460,8 +461,8 @@ class MiniBatchRidgeSGD(CallbackSupportMixin, ScaledLinearModel):
         return ModelState(
             self._single_target,
             samples.place(np.empty(0)),
-            samples.kept(problem.statistics),
-            choice.kind,
+            samples.kept(statistics),
+            choice.kind if solution.statistics is None else "products",
             solution.solver or choice.solver,
             settings,
             Answer(last, predicting, solution.converged and is_last, solution.warning),

@@ -147,7 +147,7 @@ def choose(shape: Shape, settings: Settings) -> Choice:
         is_open = not shape.is_wide or (
             shape.n_features > EXACT_FEATURES and settings.penalty_factor is None
         )
-        if exact and is_open and n_epochs >= LEAST_EPOCHS:
+        if exact and is_open and settings.tol is not None and n_epochs >= LEAST_EPOCHS:
             return Choice("svrg", "columns", n_epochs)
         solver = "cholesky" if exact else "svrg"
     check_half_life(solver, settings)

@@ -148,6 +148,9 @@ class Solution:
     batch_size: int
     converged: bool = False
     solver: str | None = None  # the one that finished, if another one began
+    statistics: Any = (
+        None  # second moments, if a solver gathered them instead of those it was given
+    )
     lr_factor: float = 1.0  # the rate to continue with, divided by lr
     n_averaged: int = 0  # the number of iterates averaged
     warning: str | None = None

@@ -28,22 +28,23 @@ def solve(
     n_epochs: int,
 ) -> Solution:
     """Minimise F by "svrg", or by "cholesky" if that does not converge in `n_epochs`."""
+    assert settings.tol is not None, "without a tolerance nothing tells when to stop"
     trial = Trial(monitor, settings.tol, n_epochs)
     solution = svrg.solve(problem, start, replace(settings, max_iter=n_epochs), rng, trial)
     if not trial.is_vain and solution.warning is None:
         return solution
-    d = problem.rows.n_features
-    is_wide = problem.statistics.x.n_rows < d
-    statistics = problem.samples.gather("row products" if is_wide else "products")
-    exact = replace(problem, statistics=statistics)
-    solution = (dual if is_wide else cholesky).solve(exact, start, settings, rng, monitor)
-    return replace(solution, solver="cholesky")
+    if problem.statistics.x.n_rows < len(problem.scaling.x_scale):
+        exact = replace(problem, statistics=problem.samples.gather("row products"))
+        return replace(dual.solve(exact, start, settings, rng, monitor), solver="cholesky")
+    exact = replace(problem, statistics=problem.samples.gather("products"))
+    solution = cholesky.solve(exact, start, settings, rng, monitor)
+    return replace(solution, solver="cholesky", statistics=exact.statistics)
 
 
 class Trial:
     """A monitor that also stops a fit whose rate shows that it takes more than `n_epochs`."""
 
-    def __init__(self, monitor: Monitor, tol: float | None, n_epochs: int) -> None:
+    def __init__(self, monitor: Monitor, tol: float, n_epochs: int) -> None:
         self.monitor = monitor
         self.tol = tol
         self.n_epochs_worth = n_epochs
@@ -71,13 +72,13 @@ class Trial:
         stop = self.monitor(solution, beta, b, loss, distance)
         assert distance is not None
         self.distances.append(float(np.max(distance)))
-        self.is_vain = self.epochs_needed() > PATIENCE * self.n_epochs_worth
+        self.is_vain = not stop and self.epochs_needed() > PATIENCE * self.n_epochs_worth
         return stop or self.is_vain
 
     def epochs_needed(self) -> float:
         """Return the number of epochs to `tol` at the rate of the later half of the epochs."""
         n = len(self.distances)
-        if n < FIRST_LOOK or self.tol is None or self.distances[-1] <= self.tol:
+        if n < FIRST_LOOK or self.distances[-1] <= self.tol:
             return n
         half = n // 2
         fall = np.log(self.distances[half - 1] / self.distances[-1])

@@ -43,6 +43,31 @@ def test_the_result_is_the_closed_form_whoever_arrives(shape, params, solver, we
     assert np.all(np.sqrt(np.mean(error**2, axis=0)) <= 1e-6 * Y.std(axis=0))
 
 
+def test_the_closed_form_keeps_its_moments_for_streams_and_standard_errors():
+    X, Y = words(1_500, 800, 8)
+    model, exact = [MiniBatchRidgeSGD(1e-9, solver=s, random_state=0) for s in ("auto", "cholesky")]
+    model.fit(X[:1_400], Y[:1_400]).partial_fit(X[1_400:], Y[1_400:])
+    exact.fit(X, Y)
+    np.testing.assert_allclose(model.predict(X), exact.predict(X), atol=1e-8 * Y.std())
+    assert len(model.coef_table()) == len(exact.coef_table()) == 2
+
+
+def test_without_a_tolerance_it_is_the_closed_form():
+    X, Y = words(1_500, 800, 8)
+    model = MiniBatchRidgeSGD(1e-9, tol=None).fit(X, Y)
+    assert (model.solver_, model.n_iter_) == ("cholesky", 1)
+
+
+def test_a_fit_that_is_stopped_computes_no_closed_form():
+    class Stops(Epochs):
+        def __call__(self, *told):
+            return True
+
+    trial = Trial(Stops(), 1e-6, 100)
+    assert all(trial(None, None, None, None, np.array([1.0])) for _ in range(9))
+    assert not trial.is_vain
+
+
 class Epochs:
     """A monitor that never stops a fit."""
 
